@@ -1,0 +1,67 @@
+# `make book` runs every notebook and builds the book; `make test` runs the tests. Each does its own set-up.
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help book test lab clean lock lint
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+EXPERIMENTS := $(notdir $(basename $(sort $(wildcard notebooks/exp*.ipynb))))
+EXECUTED := $(EXPERIMENTS:%=book/log/%.ipynb) book/log/results.ipynb
+LIBRARY := $(shell find wusu_lib -name '*.py')
+PAGES := _config.yml _toc.yml $(shell find book -path book/log -prune -o -type f -print)
+
+help: ## List the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-7s %s\n", $$1, $$2}'
+
+book: _build/html/index.html ## Run every notebook at demo scale, build the book, print its path
+	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+test: $(READY) ## Run the tests
+	$(BIN)/python -m pytest
+
+lab: $(READY) ## Open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+lint: $(READY) ## Check style and types
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+clean: ## Undo everything that the other commands made here
+	rm -rf $(VENV) runs book/log _build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: $(READY) ## Write constraints.txt from the present environment
+	{ grep '^#' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable \
+	  | grep -viE '^(nvidia|cuda|triton|#)|@'; } > constraints.new && mv constraints.new constraints.txt
+
+# The environment. A pyenv shim can stand on the PATH and still start nothing, so each candidate is tried.
+$(READY): pyproject.toml constraints.txt
+	@set -e; python=; if [ ! -x $(BIN)/python ]; then \
+	  for candidate in python3.12 python3.13 python3 \
+	      "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[2-9]*/bin/python; do \
+	    if "$$candidate" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then \
+	      python="$$candidate"; break; fi; done; \
+	  if [ -z "$$python" ]; then \
+	    echo "No Python 3.12 or newer with venv was found: install one (python.org, pyenv or conda)" \
+	         "and run make again." >&2; exit 1; fi; \
+	  echo "Making $(VENV) with $$("$$python" --version)"; "$$python" -m venv $(VENV); fi
+	@echo "Installing the pinned packages (about 7 GB on disk with torch's CUDA build)"
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet \
+	  -c constraints.txt -e ".[test]"
+	@touch $@
+
+# One notebook: executed into a temporary file, so that a failed run never stands in the book.
+book/log/%.ipynb: notebooks/%.ipynb $(LIBRARY) | $(READY)
+	@mkdir -p book/log
+	@echo "Running $<"
+	@$(BIN)/papermill $< book/log/.$*.part.ipynb --cwd notebooks --kernel python3 \
+	  || { mv book/log/.$*.part.ipynb book/log/$*.failed.ipynb; \
+	       echo "$< failed; what it printed is in book/log/$*.failed.ipynb" >&2; exit 1; }
+	@mv book/log/.$*.part.ipynb $@
+
+# The overview reads the records that the experiments left behind.
+book/log/results.ipynb: $(EXPERIMENTS:%=book/log/%.ipynb)
+
+_build/html/index.html: $(EXECUTED) $(PAGES) | $(READY)
+	$(BIN)/jupyter-book build . --warningiserror --keep-going --quiet
+	@touch $@
