@@ -21,7 +21,7 @@ test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest
 
 lab: $(READY) ## Open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
