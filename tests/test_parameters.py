@@ -1,0 +1,185 @@
+"""Parameters: what is accepted, and what each kind of mistake is told."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wusu_lib import parameters
+from wusu_lib.parameters import PixelParameters, SegmentationParameters, parse
+
+GOOD = {
+    "name": "exp05",
+    "prediction": "val mIoU rises by at least 0.01 over exp04",
+    "backbone": "prithvi_600m",
+    "decoder": "deeplab",
+}
+
+
+def fault(**changes) -> str:
+    with pytest.raises(ValueError, match="cannot be used") as caught:
+        parse(SegmentationParameters, GOOD | changes)
+    return str(caught.value)
+
+
+def test_defaults_are_the_recipe_of_the_study():
+    p = parse(SegmentationParameters, GOOD)
+    assert (p.encoder_learning_rate, p.learning_rate, p.weight_decay) == (1e-5, 1e-3, 1e-3)
+    assert (p.epochs, p.patience, p.background, p.adaptation) == (500, 10, "ignore", "differential")
+
+
+def test_an_integer_is_a_number_and_an_alias_gets_its_name():
+    p = parse(SegmentationParameters, GOOD | {"learning_rate": 1, "decoder": "deeplabv3plus"})
+    assert p.learning_rate == 1.0
+    assert isinstance(p.learning_rate, float)
+    assert p.decoder == "deeplab"
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "(1, 2)", "[1,2]"])
+def test_a_list_may_come_as_text(text):
+    assert parse(SegmentationParameters, GOOD | {"seeds": text}).seeds == [1, 2]
+
+
+@pytest.mark.parametrize("seeds", [[], "[]", [1, 1], [-1], [1.5], 3, "many", [True]])
+def test_seeds_must_be_different_whole_numbers(seeds):
+    assert "seeds" in fault(seeds=seeds)
+
+
+def test_an_unknown_name_is_told_its_neighbour_and_all_names():
+    text = fault(decodr="unet")
+    assert "decodr: not a parameter of exp05; did you mean decoder?" in text
+    assert all(name in text for name in SegmentationParameters.model_fields)
+
+
+def test_an_unknown_choice_is_told_what_is_allowed():
+    assert "adaptation: got 'frozn'; allowed: frozen, full, differential; did you mean frozen?" in fault(
+        adaptation="frozn"
+    )
+    assert all(name in fault(decoder="deeplap") for name in ("deeplap", "unet", "fpn", "deeplab"))
+    assert all(name in fault(backbone="prithvi") for name in ("prithvi_300m", "prithvi_600m"))
+
+
+def test_a_wrong_type_is_told_what_was_expected_what_came_and_an_example():
+    assert "learning_rate: expected a number, for instance 0.001; got 'fast' (str)" in fault(
+        learning_rate="fast"
+    )
+    assert "epochs: expected a whole number, for instance 500; got 2.5 (float)" in fault(epochs=2.5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 0},
+        {"learning_rate": float("nan")},
+        {"learning_rate": float("inf")},
+        {"learning_rate": True},
+        {"weight_decay": -1e-3},
+        {"epochs": 0},
+        {"epochs": True},
+        {"patience": 0},
+        {"batch_size": -4},
+        {"accumulate": 0},
+        {"workers": -1},
+        {"name": "../elsewhere"},
+        {"name": ""},
+        {"precision": 32},
+        {"prediction": "it will be better"},
+    ],
+)
+def test_values_out_of_range_name_the_parameter(change):
+    (name,) = change
+    assert f"{name}:" in fault(**change)
+
+
+def test_all_faults_are_told_at_once():
+    text = fault(decodr="unet", learning_rate="fast", epochs=0)
+    assert "3 parameter(s)" in text
+    assert all(name in text for name in ("decodr", "learning_rate", "epochs"))
+
+
+def test_full_scale_needs_data():
+    assert "data_root: must be given" in fault(scale="full")
+
+
+def test_a_missing_parameter_is_named_with_an_example():
+    with pytest.raises(ValueError, match=r"backbone: missing.*prithvi_600m"):
+        parse(SegmentationParameters, {k: v for k, v in GOOD.items() if k != "backbone"})
+
+
+def test_parameters_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        parse(SegmentationParameters, GOOD).epochs = 3
+
+
+CELL = "\n".join(f"{name}: str = {value!r}" for name, value in GOOD.items())
+
+
+def namespace(*cells: str) -> dict:
+    """A kernel's namespace after these cells, as IPython keeps it."""
+    variables: dict = {"In": ["", *cells]}
+    for cell in cells:
+        exec(cell, variables)
+    return variables
+
+
+def test_a_notebook_may_hold_other_names():
+    p = parameters.from_namespace(namespace(CELL, "from pathlib import Path\nrows = 3"))
+    assert isinstance(p, SegmentationParameters)
+    assert p.name == "exp05"
+
+
+def test_an_injected_unknown_name_is_found():
+    with pytest.raises(ValueError, match="decodr: not a parameter of exp05; did you mean decoder"):
+        parameters.from_namespace(namespace(CELL, '# Parameters\ndecodr = "unet"\n'))
+
+
+def test_an_injected_value_counts():
+    p = parameters.from_namespace(namespace(CELL, '# Parameters\ndecoder = "unet"\nseeds = "[1, 2]"\n'))
+    assert (p.decoder, p.seeds) == ("unet", [1, 2])
+
+
+def test_a_name_misspelt_in_the_notebooks_own_cell_is_found():
+    with pytest.raises(ValueError, match="weight_decy: not a parameter"):
+        parameters.from_namespace(namespace(CELL + "\nweight_decy: float = 1e-3"))
+
+
+def test_a_corrected_cell_replaces_the_one_before():
+    p = parameters.from_namespace(namespace(CELL + "\nweight_decy: float = 1e-3", CELL))
+    assert p.weight_decay == 1e-3
+
+
+def test_a_model_cannot_be_given_to_the_pixel_floor():
+    with pytest.raises(ValueError, match="decoder: not a parameter of exp00"):
+        parameters.from_namespace(namespace('name: str = "exp00"', '# Parameters\ndecoder = "unet"'))
+
+
+def test_a_plain_dictionary_is_checked_key_by_key():
+    assert parameters.from_namespace({"name": "exp00", "seeds": [3]}) == PixelParameters(
+        name="exp00", seeds=[3]
+    )
+    with pytest.raises(ValueError, match="seed: not a parameter of exp00; did you mean seeds"):
+        parameters.from_namespace({"name": "exp00", "seed": 3})
+
+
+def write_notebook(path: Path, source: str, tags: tuple[str, ...] = ("parameters",)) -> Path:
+    cells = [
+        {"cell_type": "markdown", "metadata": {}, "source": ["# Title"]},
+        {"cell_type": "code", "metadata": {"tags": list(tags)}, "source": source.splitlines(keepends=True)},
+    ]
+    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    return path
+
+
+def test_a_notebook_is_read_without_running_it(tmp_path):
+    path = write_notebook(tmp_path / "exp05.ipynb", CELL + "\nlearning_rate: float = 2e-4  # a comment")
+    p = parameters.from_notebook(path)
+    assert (p.name, p.learning_rate) == ("exp05", 2e-4)
+
+
+def test_a_notebook_without_usable_parameters_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no cell is tagged"):
+        parameters.from_notebook(write_notebook(tmp_path / "exp01.ipynb", CELL, tags=()))
+    with pytest.raises(ValueError, match="epochs = 2 \\* 5 is computed"):
+        parameters.from_notebook(write_notebook(tmp_path / "exp02.ipynb", CELL + "\nepochs = 2 * 5"))
+    with pytest.raises(FileNotFoundError, match="notebooks there: exp01, exp02"):
+        parameters.from_notebook(tmp_path / "exp09.ipynb")

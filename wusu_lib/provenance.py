@@ -1,0 +1,194 @@
+"""Where a figure comes from: the code, its version control state, the packages, the machine, the files."""
+
+import ast
+import hashlib
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parent
+REPOSITORY = PACKAGE.parent
+# The packages whose version can change a figure; together with the code they are part of every run's key.
+PACKAGES = (
+    "torch",
+    "terratorch",
+    "lightning",
+    "timm",
+    "segmentation-models-pytorch",
+    "scikit-learn",
+    "numpy",
+)
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Installed version of every package in ``PACKAGES``, read without importing one; "absent" if not
+    installed.
+    """
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+def git() -> dict[str, Any]:
+    """``commit`` (hash or None outside a git checkout) and ``dirty`` (files differ from it) of the
+    repository.
+    """
+    commit = _git("rev-parse", "HEAD")
+    return {"commit": commit, "dirty": None if commit is None else bool(_git("status", "--porcelain"))}
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(REPOSITORY), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):  # no git, or no repository: a run is still a run
+        return None
+    return done.stdout.strip()
+
+
+def machine() -> dict[str, Any]:
+    """The machine: system, processor, number of cores usable, Python; the device is added by whoever uses
+    one.
+    """
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
+
+
+def peak_memory() -> int:
+    """Highest resident memory of this process so far, in bytes (whatever ran in it before counts too)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Give a list that fills with the distinct warnings raised in the block; they are shown all the same."""
+    seen: list[str] = []
+    show = warnings.showwarning
+
+    def keep(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
+        text = f"{category.__name__}: {message}"
+        if text not in seen:
+            seen.append(text)
+        show(message, category, *rest, **named)
+
+    warnings.showwarning = keep
+    try:
+        yield seen
+    finally:
+        warnings.showwarning = show
+
+
+def content_hash(path: Path) -> str:
+    """First 16 hex digits of the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def text_hash(text: str) -> str:
+    """First 16 hex digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def code_hash(modules: Iterable[str]) -> str:
+    """16 hex digits of the code of ``modules`` (dotted names) and of every module of this library that they
+    import.
+
+    Comments, docstrings and formatting do not count: the syntax tree is hashed, not the text.
+    """
+    trees = {file: _normalised(file) for file in module_files(modules)}
+    return text_hash("\n".join(f"{file.relative_to(PACKAGE)} {trees[file]}" for file in sorted(trees)))
+
+
+def module_files(modules: Iterable[str]) -> set[Path]:
+    """Files of ``modules`` and, through their imports (those inside functions too), of all they use in this
+    library.
+    """
+    found: set[Path] = set()
+    waiting = set(modules)
+    while waiting:
+        new = {file for name in waiting for file in _files(name)} - found
+        found |= new
+        waiting = {name for file in new for name in _imports(file)}
+    return found
+
+
+def _files(module: str) -> list[Path]:
+    """Files behind a dotted name: a module's one file, all files of a package's folder, nothing for a
+    function.
+    """
+    parts = module.split(".")
+    base = PACKAGE.joinpath(*parts[1:])
+    if len(parts) == 1:
+        return [PACKAGE / "__init__.py"]
+    if base.is_dir():
+        return sorted(base.rglob("*.py"))
+    return [base.with_suffix(".py")] if base.with_suffix(".py").is_file() else []
+
+
+def _imports(file: Path) -> set[str]:
+    """Dotted names within this library that a file imports, wherever the import stands; not those for types
+    only.
+    """
+    package = (PACKAGE.name, *file.relative_to(PACKAGE).parent.parts)
+    names: set[str] = set()
+    waiting: list[ast.AST] = [ast.parse(file.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting.extend(node.orelse)
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            start = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (start, node.module or "") if part)
+            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+        waiting.extend(ast.iter_child_nodes(node))
+    return {name for name in names if name.split(".")[0] == PACKAGE.name}
+
+
+def _normalised(file: Path) -> str:
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    return ast.dump(tree)

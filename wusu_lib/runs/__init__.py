@@ -1,0 +1,21 @@
+"""Stored runs: one folder a run, ``runs/<experiment>/<key>/``, complete or not there at all.
+
+    record.json        parameters, metrics, provenance, status
+    confusion.npz      matrix int64 [N,12,12] (truth, prediction) by index; patch, site, date, split, block
+    [N] predictions.npz    patch [N]; index uint8 [N,H,W], the class index predicted on the validation patches
+    history.csv        one row an epoch
+    steps.csv          one row an optimiser step
+    model.safetensors  weights of the best epoch
+    events.*           the same curves for TensorBoard
+
+The key is a hash of all that the figures depend on, so a stored run can be reused without asking whether it
+is stale. A run grows in ``<key>.partial/`` and is renamed at its end; whoever is killed leaves a partial
+folder that the next start resumes. A file lock beside it makes two processes that ask for the same key train
+once.
+"""
+
+from wusu_lib.runs.folders import Unfinished, find, incomplete, open_run, root
+from wusu_lib.runs.keys import key
+from wusu_lib.runs.stored import Run
+
+__all__ = ["Run", "Unfinished", "find", "incomplete", "key", "open_run", "root"]

@@ -1,0 +1,125 @@
+"""A complete run, read lazily from its folder; a folder that is damaged or half written is none."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from wusu_lib import metrics
+from wusu_lib.legend import Background
+
+RECORD = "record.json"
+
+
+class Run:
+    """A complete run, read lazily from its folder. Raises ValueError for a folder that holds none."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        record = complete_record(self.folder)
+        if record is None:
+            raise ValueError(
+                f"{folder}: no complete run (its record or one of its files is missing or cut short)"
+            )
+        self.record: dict[str, Any] = record
+
+    def __repr__(self) -> str:
+        return f"Run({self.experiment}/{self.key}, seed {self.seed})"
+
+    @property
+    def experiment(self) -> str:
+        return self.record["experiment"]
+
+    @property
+    def key(self) -> str:
+        return self.record["key"]
+
+    @property
+    def seed(self) -> int:
+        return self.record["seed"]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The experiment's parameters as stated when the run was made, its prediction included."""
+        return self.record["parameters"]
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch: epoch, train/loss, val/loss, val/mIoU, val/pixel_acc, learning rates, seconds."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """One row an optimiser step: step, epoch, train/loss, gradient_norm."""
+        return pd.read_csv(self.folder / "steps.csv")
+
+    @cached_property
+    def _confusion(self) -> dict[str, np.ndarray]:
+        with np.load(self.folder / "confusion.npz", allow_pickle=False) as stored:
+            return dict(stored)
+
+    @cached_property
+    def confusion(self) -> pd.DataFrame:
+        """Keys of the rows of ``matrices``: patch, site, date, split, block."""
+        return pd.DataFrame(
+            {name: self._confusion[name] for name in ("patch", "site", "date", "split", "block")}
+        )
+
+    @property
+    def matrices(self) -> np.ndarray:
+        """int64 [N,12,12], one confusion matrix a patch, rows truth, columns prediction, by class index."""
+        return self._confusion["matrix"]
+
+    @cached_property
+    def _predictions(self) -> dict[str, np.ndarray]:
+        with np.load(self.folder / "predictions.npz", allow_pickle=False) as stored:
+            return {str(patch): index for patch, index in zip(stored["patch"], stored["index"], strict=True)}
+
+    def prediction(self, patch: str) -> np.ndarray:
+        """Class index (uint8 [H,W], 0 to 11) predicted on a validation patch; ValueError for any other
+        patch.
+        """
+        if patch not in self._predictions:
+            known = ", ".join(list(self._predictions)[:3])
+            raise ValueError(
+                f"{patch}: no stored prediction; {len(self._predictions)} validation patches, like {known}"
+            )
+        return self._predictions[patch]
+
+    def scores(self, split: str = "val", background: Background = "ignore") -> dict[str, float]:
+        """``loss`` and the figures of ``metrics.scores`` of one split, pooled over its patches.
+
+        The loss is the mean over the pixels that training counts, so its protocol is the run's, not
+        ``background``'s; NaN where there is none (per-pixel floor).
+        """
+        matrices = self.matrices[(self.confusion["split"] == split).to_numpy()]
+        if not len(matrices):
+            known = ", ".join(self.confusion["split"].unique())
+            raise ValueError(f"split: got {split!r}; this run has {known}")
+        loss = self.record["losses"].get(split)
+        return {
+            "loss": float("nan") if loss is None else loss,
+            **metrics.scores(matrices.sum(axis=0), background),
+        }
+
+
+def complete_record(folder: Path) -> dict[str, Any] | None:
+    """The record of a complete run whose every file is there with its recorded size, else None."""
+    record = read_record(folder)
+    if record is None or record.get("status") != "complete":
+        return None
+    files = {name: folder / name for name in record["files"]}
+    whole = all(
+        file.is_file() and file.stat().st_size == record["files"][name] for name, file in files.items()
+    )
+    return record if whole else None
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError):  # not there, or not JSON: no record either way
+        return None
