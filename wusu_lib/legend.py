@@ -18,7 +18,7 @@ import numpy as np
 Background = Literal["ignore", "class"]
 IGNORE = 255
 UNLABELLED = "Unlabelled"
-UNLABELLED_COLOUR = "#f0f0f0"
+UNLABELLED_COLOUR = "#f3f2f1"
 NO_INDEX = 254  # marks a code that the legend does not know
 
 
@@ -36,17 +36,17 @@ CLASSES: tuple[LandClass, ...] = tuple(
     LandClass(index, code, name, colour)
     for index, (code, name, colour) in enumerate(
         [
-            (1, "Road", "#4d4d4d"),
-            (2, "Low building", "#f4a582"),
-            (3, "High building", "#b2182b"),
-            (4, "Arable land", "#f0e442"),
-            (6, "Woodland", "#1b5e20"),
-            (7, "Grassland", "#8fce5a"),
-            (8, "River", "#08519c"),
-            (9, "Lake", "#6baed6"),
-            (10, "Structure", "#9b59d0"),
-            (11, "Excavation", "#8c510a"),
-            (12, "Bare surface", "#dfc27d"),
+            (1, "Road", "#76787d"),
+            (2, "Low building", "#f192a9"),
+            (3, "High building", "#941b0c"),
+            (4, "Arable land", "#ffe90f"),
+            (6, "Woodland", "#28644b"),
+            (7, "Grassland", "#c3e8a5"),
+            (8, "River", "#233d8b"),
+            (9, "Lake", "#7bd2f2"),
+            (10, "Structure", "#9c51d8"),
+            (11, "Excavation", "#b35b00"),
+            (12, "Bare surface", "#ba9d5f"),
         ],
         start=1,
     )

@@ -1,0 +1,34 @@
+"""Every figure of the project: one style, one palette, each function returns a matplotlib ``Figure``.
+
+A figure is not on pyplot's list, so a notebook shows it exactly once: where a cell ends with the call.
+"""
+
+from wusu_lib.figures.classes import class_iou, confusion_matrix
+from wusu_lib.figures.curves import training_curves
+from wusu_lib.figures.data import band_histograms, class_balance, from_to
+from wusu_lib.figures.effects import effect, forest
+from wusu_lib.figures.ground import shared_ground
+from wusu_lib.figures.imagery import rgb, stretch
+from wusu_lib.figures.maps import dates, patch_examples, predictions
+from wusu_lib.figures.model import parts
+from wusu_lib.figures.theme import style, use
+
+__all__ = [
+    "band_histograms",
+    "class_balance",
+    "class_iou",
+    "confusion_matrix",
+    "dates",
+    "effect",
+    "forest",
+    "from_to",
+    "parts",
+    "patch_examples",
+    "predictions",
+    "rgb",
+    "shared_ground",
+    "stretch",
+    "style",
+    "training_curves",
+    "use",
+]

@@ -1,0 +1,140 @@
+"""What a model gets right and wrong by class: per-class IoU of two experiments, and the confusion matrix."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wusu_lib import legend
+from wusu_lib.figures.theme import BASELINE, QUIET, SMALL, THIS, open_figure, styled, text_on
+from wusu_lib.legend import Background
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@styled
+def class_iou(
+    runs: Sequence[Any],
+    baseline_runs: Sequence[Any] = (),
+    names: Sequence[str] = ("this run", "baseline"),
+    split: str = "val",
+    background: Background = "ignore",
+) -> "Figure":
+    """IoU of each class, classes by falling support: small dots are seeds, large ones their mean.
+
+    ``runs``: objects with ``confusion`` (DataFrame with a column split, N rows) and ``matrices`` (int64
+    [N,12,12], rows truth, columns prediction). IoU is of the pooled matrix of ``split``. Beside each name
+    stands its share of the pixels that count. A class without truth is marked: it has no IoU, or 0 where it
+    was predicted all the same. Raises ValueError where a run has no matrix of ``split``.
+    """
+    groups = [(list(runs), names[0], THIS)]
+    if baseline_runs:
+        groups.insert(0, (list(baseline_runs), names[1], BASELINE))
+    matrices = [np.stack([_pooled(run, split) for run in members]) for members, _, _ in groups]
+    support, first = _support(matrices[0][0], background)
+    order = np.argsort(-support, kind="stable")
+    figure = open_figure(0.31 * len(order) + 1.0)
+    axes = figure.subplots()
+    _iou_frame(axes, [legend.NAMES[i + first] for i in order], support[order] / max(support.sum(), 1), split)
+    means = []
+    for (_, name, colour), stack in zip(groups, matrices, strict=True):
+        values = _iou(stack, background)[:, order]
+        means.append(_iou_dots(axes, values, name, colour))
+    if len(means) == 2:
+        axes.hlines(np.arange(len(order)), *means, color="#b8bcc2", linewidth=2.5, zorder=1)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=2)
+    return figure
+
+
+def _pooled(run: Any, split: str) -> np.ndarray:
+    """Sum of a run's matrices [12,12] over one split. Raises ValueError where the split has none."""
+    rows = (run.confusion["split"] == split).to_numpy()
+    if not rows.any():
+        known = sorted(set(run.confusion["split"]))
+        raise ValueError(f"split {split!r} has no confusion matrix; the run has {known}")
+    return np.asarray(run.matrices)[rows].sum(axis=0)
+
+
+def _support(matrix: np.ndarray, background: Background) -> tuple[np.ndarray, int]:
+    """Truth pixels of each class that is scored, and the index of the first such class."""
+    legend.check_background(background)
+    first = 1 if background == "ignore" else 0
+    return matrix[first:].sum(axis=1), first
+
+
+def _iou(matrices: np.ndarray, background: Background) -> np.ndarray:
+    """IoU [seeds, classes] of matrices [seeds, 12, 12], as the results table has it."""
+    from wusu_lib import metrics
+
+    return np.stack([metrics.classes(m, background)["IoU"].to_numpy(dtype=float) for m in matrices])
+
+
+def _iou_frame(axes: "Axes", names: list[str], shares: np.ndarray, split: str) -> None:
+    rows = np.arange(len(names))
+    axes.set_yticks(rows, [f"{n}  {s:.1%}" if s else n for n, s in zip(names, shares, strict=True)])
+    axes.set(xlim=(-0.02, 1), ylim=(len(names) - 0.5, -0.5), xlabel=f"IoU on {split} (0 to 1)")
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    for row in rows[shares == 0]:
+        axes.annotate("absent from the truth", (0.03, row), va="center", color=QUIET, fontsize=SMALL)
+
+
+def _iou_dots(axes: "Axes", values: np.ndarray, name: str, colour: str) -> np.ndarray:
+    """Dots of one group's IoU [seeds, classes]; returns the mean over the seeds that have one, else NaN."""
+    rows = np.arange(values.shape[1])
+    found = np.isfinite(values).sum(axis=0)
+    mean = np.divide(np.nansum(values, axis=0), found, out=np.full(found.shape, np.nan), where=found > 0)
+    axes.plot(
+        values.T, np.tile(rows, (len(values), 1)).T, "o", color=colour, markersize=3.5, alpha=0.6, zorder=2
+    )
+    axes.plot(mean, rows, "o", color=colour, markersize=8, markeredgecolor="white", label=name, zorder=3)
+    return mean
+
+
+@styled
+def confusion_matrix(matrix: np.ndarray, background: Background = "ignore") -> "Figure":
+    """Heat map of a confusion matrix, each row as percent of its class's truth pixels.
+
+    ``matrix``: counts [12,12] or [N,12,12] (summed), rows truth, columns prediction, by class index. With
+    ``background="ignore"`` pixels unlabelled in the truth are left out; labelled pixels that were predicted
+    as unlabelled keep their column. With ``"class"`` unlabelled is a class like the others. A row without
+    truth is left blank. Raises ValueError on another shape.
+    """
+    matrix = np.asarray(matrix)
+    if matrix.shape[-2:] != (legend.N_INDEX, legend.N_INDEX):
+        raise ValueError(f"matrix: expected [...,12,12] counts by class index, got shape {matrix.shape}")
+    matrix = matrix.reshape(-1, legend.N_INDEX, legend.N_INDEX).sum(axis=0)
+    support, first = _support(matrix, background)
+    rows = list(range(first, legend.N_INDEX))
+    columns = rows if first == 0 or not matrix[1:, 0].any() else [0, *rows]
+    counts = matrix[np.ix_(rows, columns)]
+    percent = np.divide(
+        100 * counts, support[:, None], where=support[:, None] > 0, out=np.full(counts.shape, np.nan)
+    )
+    return _heat_map(percent, rows, columns)
+
+
+def _heat_map(percent: np.ndarray, rows: list[int], columns: list[int]) -> "Figure":
+    """Percentages as coloured, annotated cells; rows and columns are class indices."""
+    figure = open_figure(6.1)
+    axes = figure.subplots()
+    shown = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    for (row, column), value in np.ndenumerate(percent):
+        if value >= 0.5:
+            ink = text_on(shown.cmap(value / 100))
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=9)
+        elif np.isnan(value) and column == 0:
+            axes.text(-0.4, row, "absent from the truth", va="center", color=QUIET, fontsize=SMALL)
+    axes.set_xticks(range(len(columns)), [legend.NAMES[i] for i in columns], rotation=45, ha="right")
+    axes.set_yticks(range(len(rows)), [legend.NAMES[i] for i in rows])
+    axes.set(xlabel="Prediction", ylabel="Truth")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(shown, ax=axes, shrink=0.6, aspect=30, pad=0.01)
+    bar.set_label("percent of the class's pixels")
+    bar.outline.set_visible(False)
+    return figure

@@ -1,0 +1,74 @@
+"""Learning curves: loss and mIoU by epoch, of a run and what it is compared with, one line a seed."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from wusu_lib.figures.theme import BASELINE, QUIET, THIS, open_figure, styled
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_PANELS = (("train/loss", "Training loss"), ("val/loss", "Validation loss"), ("val/mIoU", "Validation mIoU"))
+
+
+@styled
+def training_curves(
+    runs: Sequence[Any], baseline_runs: Sequence[Any] = (), names: Sequence[str] = ("this run", "baseline")
+) -> "Figure":
+    """Training loss, validation loss and validation mIoU by epoch; thin lines are seeds, thick ones means.
+
+    ``runs``: objects with ``history`` (DataFrame: epoch, train/loss, val/loss, val/mIoU). A dot marks each
+    seed's epoch of least validation loss. The mean is drawn only over epochs that every seed reached, since
+    early stopping would otherwise bend it. Raises ValueError where a history lacks a column.
+    """
+    groups = [(list(runs), names[0], THIS)]
+    if baseline_runs:
+        groups.insert(0, (list(baseline_runs), names[1], BASELINE))
+    figure = open_figure(3.0)
+    panels = figure.subplots(1, 3)
+    panels[1].sharey(panels[0])
+    for axes, (column, title) in zip(panels, _PANELS, strict=True):
+        for members, name, colour in groups:
+            _draw(axes, [_history(run) for run in members], column, name, colour)
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True, nbins=5)
+        axes.grid(axis="y")
+    panels[0].set_ylabel("loss (cross-entropy, nats)")
+    panels[2].set_ylabel("mIoU (0 to 1)")
+    panels[2].set_ylim(bottom=0)
+    handles, _ = panels[1].get_legend_handles_labels()
+    figure.legend(handles=[*handles, _best_handle()], loc="outside lower center", ncols=len(handles) + 1)
+    return figure
+
+
+def _best_handle() -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [], [], marker="o", linestyle="", color=QUIET, markersize=4.5, label="least validation loss"
+    )
+
+
+def _history(run: Any) -> "pd.DataFrame":
+    """A run's history by epoch. Raises ValueError naming the columns that it lacks."""
+    history = run.history
+    missing = [c for c in ("epoch", *(column for column, _ in _PANELS)) if c not in history]
+    if missing:
+        raise ValueError(f"history lacks {missing}; it has {list(history.columns)}")
+    return history.set_index("epoch").sort_index()
+
+
+def _draw(axes: "Axes", histories: "list[pd.DataFrame]", column: str, name: str, colour: str) -> None:
+    """One group's seeds, their mean, and a dot at each seed's epoch of least validation loss."""
+    import pandas as pd
+
+    for history in histories:
+        series = history[column].dropna()
+        axes.plot(series.index, series, color=colour, linewidth=0.8, alpha=0.6)
+        best = history["val/loss"].idxmin()
+        axes.plot(best, history.loc[best, column], "o", color=colour, markersize=4.5, markeredgecolor="white")
+    mean = pd.concat([history[column] for history in histories], axis=1, join="inner").mean(axis=1).dropna()
+    seeds = f"{name} ({len(histories)} seed{'s' if len(histories) > 1 else ''})"
+    axes.plot(mean.index, mean, color=colour, label=seeds)

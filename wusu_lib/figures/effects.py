@@ -1,0 +1,126 @@
+"""Differences between experiments with their intervals, beside what was predicted."""
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from wusu_lib.figures.theme import OUTCOMES, QUIET, SMALL, TEXT, THIS, open_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLUMNS = ("experiment", "value", "low", "high", "threshold", "outcome")
+_THRESHOLD = TEXT
+_BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  # keeps text clear of lines
+
+
+@styled
+def effect(difference: Any, prediction: Any) -> "Figure":
+    """One measured difference with its 95 % interval, the predicted threshold, and the line of no effect.
+
+    ``difference``: value, low, high, metric, split. ``prediction``: threshold (signed: negative for a
+    predicted fall) and experiment, the name of the baseline. The shaded side is what was predicted.
+    """
+    figure = open_figure(1.55)
+    axes = figure.subplots()
+    threshold = prediction.threshold
+    _interval(axes, 0, difference.value, difference.low, difference.high, THIS)
+    text = f"{_signed(difference.value)}  [{_signed(difference.low)}, {_signed(difference.high)}]"
+    place = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
+    axes.annotate(text, (difference.value, 0), (0, 9), **place).set_bbox(_BEHIND)
+    _limits(axes, [difference.low, difference.high, threshold])
+    edge = axes.get_xlim()[1 if threshold >= 0 else 0]
+    axes.axvspan(threshold, edge, color="#e8f1f8", zorder=0)
+    axes.axvline(threshold, color=_THRESHOLD, linestyle=(0, (4, 2)), linewidth=1.4)
+    axes.axvline(0, color=QUIET, linewidth=1)
+    _name(axes, 0, "no effect", "right" if threshold >= 0 else "left")
+    _name(axes, threshold, f"predicted {_signed(threshold)}", "left" if threshold >= 0 else "right")
+    axes.set(ylim=(-0.6, 0.9), yticks=[])
+    axes.set_xlabel(
+        f"difference in {difference.split} {difference.metric} to {prediction.experiment} (95 % interval)"
+    )
+    axes.spines["left"].set_visible(False)
+    return figure
+
+
+@styled
+def forest(rows: pd.DataFrame, metric: str = "val mIoU") -> "Figure":
+    """One row an experiment: difference to its baseline with 95 % interval, predicted threshold, outcome.
+
+    ``rows``: columns experiment, value, low, high, threshold, outcome (supported, refuted or inconclusive).
+    Raises ValueError on a missing column or an unknown outcome.
+    """
+    missing = [column for column in _COLUMNS if column not in rows]
+    unknown = set(rows["outcome"]) - set(OUTCOMES) if not missing else set()
+    if missing or unknown or rows.empty:
+        what = (
+            f"columns {missing} are missing"
+            if missing
+            else f"outcomes {sorted(unknown)}"
+            if unknown
+            else "no row"
+        )
+        raise ValueError(f"forest: {what}; expected columns {list(_COLUMNS)}, outcomes {list(OUTCOMES)}")
+    figure = open_figure(0.42 * len(rows) + 1.1)
+    axes = figure.subplots()
+    for y, row in enumerate(rows.itertuples()):
+        _interval(axes, y, row.value, row.low, row.high, OUTCOMES[row.outcome])
+        axes.plot([row.threshold] * 2, [y - 0.3, y + 0.3], color=_THRESHOLD, linewidth=2)
+    _limits(axes, rows[["low", "high", "threshold"]].to_numpy().ravel())
+    axes.axvline(0, color=QUIET, linewidth=1, zorder=0)
+    axes.set_yticks(range(len(rows)), rows["experiment"])
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"difference in {metric} to the baseline (95 % interval)")
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    _right_labels(axes, rows)
+    figure.legend(handles=_handles(rows), loc="outside upper left", ncols=4)
+    return figure
+
+
+def _signed(value: float) -> str:
+    """A difference with its sign, a true minus, three decimals: +0.034."""
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _interval(axes: "Axes", y: float, value: float, low: float, high: float, colour: str) -> None:
+    axes.plot([low, high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
+    axes.plot(value, y, "o", color=colour, markersize=8, markeredgecolor="white")
+
+
+def _limits(axes: "Axes", values: Any) -> None:
+    """Horizontal limits that hold the values and zero, with a margin on both sides."""
+    low, high = min(0.0, *values), max(0.0, *values)
+    margin = 0.12 * ((high - low) or 0.01)
+    axes.set_xlim(low - margin, high + margin)
+
+
+def _name(axes: "Axes", x: float, text: str, side: str) -> None:
+    """A vertical line's name, beside its lower end, on the side given."""
+    shift = 4 if side == "left" else -4  # points; text aligned left stands right of the line
+    place = {"textcoords": "offset points", "ha": side, "fontsize": SMALL, "color": QUIET}
+    axes.annotate(text, (x, -0.55), (shift, 2), **place)
+
+
+def _right_labels(axes: "Axes", rows: pd.DataFrame) -> None:
+    """Difference and outcome in words at the right end of each row, so that colour is not needed."""
+    right = axes.secondary_yaxis("right")
+    words = [f"{_signed(row.value)}  {row.outcome}" for row in rows.itertuples()]
+    right.set_yticks(range(len(rows)), words)
+    right.tick_params(length=0)
+    right.spines["right"].set_visible(False)
+
+
+def _handles(rows: pd.DataFrame) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    lines = [
+        Line2D([], [], color=colour, marker="o", markeredgecolor="white", markersize=8, label=outcome)
+        for outcome, colour in OUTCOMES.items()
+        if outcome in set(rows["outcome"])
+    ]
+    return [
+        *lines,
+        Line2D([], [], color=_THRESHOLD, marker="|", markersize=11, mew=2, ls="", label="predicted"),
+    ]
