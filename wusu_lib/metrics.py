@@ -121,11 +121,10 @@ def scores(matrix: np.ndarray, background: Background = "ignore") -> dict[str, f
 
 
 def classes(matrix: np.ndarray, background: Background = "ignore") -> pd.DataFrame:
-    """One row a class of one matrix [12, 12]: name, IoU, precision, recall, F1 (0 to 1), support (true
-    pixels).
+    """One row a class of one matrix [12, 12]: name, IoU, precision, recall, F1 (0 to 1), support.
 
-    The index is the class index, legend order. An absent class is NaN with support 0. Leading axes are
-    summed first.
+    support: true pixels. The index is the class index, legend order. An absent class is NaN with support 0.
+    Leading axes are summed first.
     """
     matrix = np.asarray(matrix)
     pooled = counts(matrix.reshape(-1, *matrix.shape[-2:]).sum(axis=0), background)

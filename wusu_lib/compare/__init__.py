@@ -1,0 +1,12 @@
+"""Two runs on the same ground: difference, interval, verdict against a prediction written down beforehand.
+
+prediction = Prediction.parse("val mIoU rises by at least 0.01 over exp04")
+change = difference(runs, baseline_runs, prediction.metric, prediction.split)
+verdict(prediction, change).sentence
+"""
+
+from wusu_lib.compare.bootstrap import Difference, Interval, difference, interval
+from wusu_lib.compare.pairing import Run
+from wusu_lib.compare.prediction import Prediction, Verdict, verdict
+
+__all__ = ["Difference", "Interval", "Prediction", "Run", "Verdict", "difference", "interval", "verdict"]

@@ -1,0 +1,136 @@
+"""A prediction of a fixed grammar, and its verdict: supported, refuted or inconclusive."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from wusu_lib.compare.bootstrap import Difference
+from wusu_lib.metrics import METRICS
+
+Outcome = Literal["supported", "refuted", "inconclusive"]
+SPLITS = ("train", "val", "test")
+GRAMMAR = "<split> <metric> rises|falls by at least <x> over <experiment>"
+EXAMPLE = "val mIoU rises by at least 0.01 over exp04"
+DEMO = "Demo scale: this shows that the machinery works and is no evidence about the hypothesis."
+_SENTENCE = re.compile(r"(\S+) (\S+) (rises|falls) by at least (\d+(?:\.\d+)?|\.\d+) over (\w+)")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What an experiment should do, written down before it runs (GRAMMAR). threshold: 0 to 1, as metrics."""
+
+    split: str
+    metric: str
+    direction: Literal["rises", "falls"]
+    threshold: float
+    baseline: str
+
+    @classmethod
+    def parse(cls, sentence: str) -> "Prediction":
+        """Read one sentence; ValueError says what was expected and shows an example."""
+        match = _SENTENCE.fullmatch(" ".join(sentence.split()))
+        if match is None:
+            raise ValueError(f"prediction: got {sentence!r}; expected {GRAMMAR!r}, for instance {EXAMPLE!r}")
+        split, metric, direction, threshold, baseline = match.groups()
+        for what, word, known in (("split", split, SPLITS), ("metric", metric, METRICS)):
+            if word not in known:
+                raise ValueError(f"prediction: {what} is {word!r}; allowed: {', '.join(known)}")
+        if float(threshold) > 1:
+            raise ValueError(f"prediction: {threshold} is impossible; metrics run from 0 to 1")
+        return cls(split, metric, "rises" if direction == "rises" else "falls", float(threshold), baseline)
+
+    def __str__(self) -> str:
+        """The sentence again."""
+        return (
+            f"{self.split} {self.metric} {self.direction} by at least {self.threshold:g} over {self.baseline}"
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome, and a sentence that gives it with difference, interval and n. demo: no evidence."""
+
+    outcome: Outcome
+    sentence: str
+    demo: bool = False
+
+
+def verdict(prediction: Prediction, difference: Difference, demo: bool = False) -> Verdict:
+    """Judge a prediction by the 95 % interval of the difference to its baseline.
+
+    supported: the whole interval is at or beyond the predicted threshold in the predicted direction.
+    refuted: the whole interval falls short of it. inconclusive: the interval holds values on both sides, or
+    there is none (one block). Raises ValueError if the difference is of another metric or split than the
+    prediction.
+    """
+    for what in ("metric", "split"):
+        predicted, given = getattr(prediction, what), getattr(difference, what)
+        if predicted != given:
+            raise ValueError(f"the prediction is about {what} {predicted!r}, the difference about {given!r}")
+    outcome = _outcome(prediction, difference.low, difference.high)
+    parts = [_sentence(prediction, difference, outcome, _digits(prediction, difference, outcome))]
+    if difference.n_seeds == 1:
+        parts.append("With one seed the interval covers other ground, not another training.")
+    if demo:
+        parts.append(DEMO)
+    return Verdict(outcome, " ".join(parts), demo)
+
+
+def _outcome(prediction: Prediction, low: float, high: float) -> Outcome:
+    if prediction.direction == "falls":
+        low, high = -high, -low
+    if low >= prediction.threshold:
+        return "supported"
+    return "refuted" if high < prediction.threshold else "inconclusive"
+
+
+def _digits(prediction: Prediction, difference: Difference, outcome: Outcome) -> int:
+    """As many digits, from three on, as it takes for the printed numbers to say what the exact ones say."""
+
+    def faithful(n: int) -> bool:
+        low, high, value = (round(x, n) for x in (difference.low, difference.high, difference.value))
+        return (
+            _outcome(prediction, low, high) == outcome
+            and (value != 0 or difference.value == 0)
+            and round(prediction.threshold, n) == prediction.threshold
+        )
+
+    return next((n for n in range(3, 7) if faithful(n)), 7)
+
+
+def _sentence(prediction: Prediction, difference: Difference, outcome: Outcome, digits: int) -> str:
+    size = f"{abs(difference.value):.{digits}f}"
+    moved = f"rose by {size}" if difference.value > 0 else f"fell by {size}"
+    if difference.value == 0:
+        moved = "did not change"
+    return (
+        f"{outcome.capitalize()}: {difference.split} {difference.metric} {moved} over {prediction.baseline} "
+        f"({_interval(difference, digits)}; {_sizes(difference)}), {_judged(prediction, outcome, digits)}."
+    )
+
+
+def _interval(difference: Difference, digits: int) -> str:
+    if math.isnan(difference.low):
+        return "no interval, since one block cannot give any"
+    return f"95 % interval {difference.low:+.{digits}f} to {difference.high:+.{digits}f}"
+
+
+def _judged(prediction: Prediction, outcome: Outcome, digits: int) -> str:
+    predicted = f"the predicted {_noun(prediction)} of {prediction.threshold:.{digits}f}"
+    return {
+        "supported": f"at least {predicted}",
+        "refuted": f"short of {predicted}",
+        "inconclusive": f"which does not settle {predicted}",
+    }[outcome]
+
+
+def _noun(prediction: Prediction) -> str:
+    return "rise" if prediction.direction == "rises" else "fall"
+
+
+def _sizes(difference: Difference) -> str:
+    counted = {"patch": difference.n_patches, "block": difference.n_blocks, "seed": difference.n_seeds}
+    words = {name: name + ("" if n == 1 else "es" if name == "patch" else "s") for name, n in counted.items()}
+    patch, block, seed = (f"{n} {words[name]}" for name, n in counted.items())
+    return f"{patch} in {block}, {seed}"
