@@ -1,7 +1,7 @@
-"""What the study reported: its printed figures, which of them cannot be right as printed, what they compare with.
+"""What the study reported: its printed figures, which of them cannot be right, what they compare with.
 
-Each row is a single training run, so no spread is known, and model choice and report used the same validation set.
-The figures are shown as reported; a figure that cannot be right is flagged, never corrected.
+Each row is a single training run, so no spread is known, and model choice and report used the same
+validation set. The figures are shown as reported; one that cannot be right is flagged, never corrected.
 """
 
 import pandas as pd
@@ -37,10 +37,16 @@ _FLAGS = [
 
 _TWELVE = (
     "12 classes, unlabelled ground counted as one of them: compare with background='class' only. "
-    "Validation patches were drawn at random from the test half, so they may share pixels with the test patches."
+    "Validation patches were drawn at random from the test half, so they may share pixels with test patches."
 )
-_EXP06 = " The study's text says that every validation metric improved; its own val/acc and val/F1 are below exp04's."
-_MERGED = "Merged classes (High and Low building; River and Lake), 10 outputs: not comparable with 11 or 12 classes."
+_EXP06 = (
+    " The study's text says that every validation metric improved; "
+    "its own val/acc and val/F1 are below exp04's."
+)
+_MERGED = (
+    "Merged classes (High and Low building; River and Lake), 10 outputs: "
+    "not comparable with 11 or 12 classes."
+)
 
 
 def table() -> pd.DataFrame:
