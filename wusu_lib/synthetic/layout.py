@@ -1,0 +1,176 @@
+"""Where everything lies in one area: streets, river, blocks, lots, and the use each lot starts with.
+
+The plan repeats by districts of about 450 x 290 m. Each district gets one block of every kind that the 11
+classes need before the rest is drawn at random, so that a part of the scene as small as half a demo test
+half holds all classes.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from wusu_lib.synthetic.frame import Box, Frame
+from wusu_lib.synthetic.river import BANK, River
+
+DISTRICT = (290.0, 450.0)  # metres (y, x)
+VERGE = 4.0  # pavement between a street and the lots
+LANE = 7.0  # between the lots of a block
+STREET_SPACING = (100.0, 142.0)
+
+
+@dataclass(frozen=True)
+class Street:
+    """A street along constant u (``across`` = "u") or constant v, at ``at``, ``width`` metres wide."""
+
+    across: str
+    at: float
+    width: float
+
+    @property
+    def major(self) -> bool:
+        """Major streets have a bridge over the river."""
+        return self.width > 14
+
+
+@dataclass(frozen=True)
+class Lot:
+    """A piece of a block, under one use at a time.
+
+    ``area`` is what is in view and off the river (m2), ``district`` the number of its district.
+    """
+
+    number: int
+    box: Box
+    use: str
+    area: float
+    district: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One area's plan. ``lanes``: boxes between the lots of built-up blocks."""
+
+    shape: tuple[int, int]
+    frame: Frame
+    river: River
+    streets: tuple[Street, ...]
+    lanes: tuple[Box, ...]
+    lots: tuple[Lot, ...]
+    districts: int
+
+    def extent(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Lowest and highest (u, v) of the scene's corners."""
+        u, v = _corners(self.frame, self.shape)
+        return (float(u.min()), float(v.min())), (float(u.max()), float(v.max()))
+
+
+# The uses of the lots of each kind of block; "|" separates alternatives.
+KINDS: dict[str, tuple[str, ...]] = {
+    "park": ("park",),
+    "farm": ("farm", "farm|greenhouse"),
+    "works": ("excavation", "bare"),
+    "towers": ("towers", "towers|lawn"),
+    "campus": ("stadium", "lowrise|slabs"),
+    "lowrise": ("lowrise", "lowrise|oldtown"),
+    "wood": ("wood", "wood|bare|lawn"),
+    "centre": ("commerce", "plaza|commerce"),
+    "industry": ("industry", "industry|bare|greenhouse"),
+}
+MANDATORY = ("park", "farm", "works", "towers", "campus", "wood", "lowrise")
+_REST = {"lowrise": 0.34, "towers": 0.16, "farm": 0.12, "wood": 0.10, "centre": 0.14, "industry": 0.14}
+GREEN = {"park", "farm", "wood"}  # blocks without paved lanes
+
+
+def _corners(frame: Frame, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    height, width = shape
+    return frame.uv(np.array([0, 0, height, height]), np.array([0, width, 0, width]))
+
+
+def _streets(across: str, low: float, high: float, rng: np.random.Generator) -> list[Street]:
+    at, streets, count = low - rng.uniform(0, 60), [], int(rng.integers(2))
+    while at < high:
+        width = rng.uniform(16, 21) if count % 2 == 0 else rng.uniform(8, 11)
+        streets.append(Street(across, at, width))
+        at += rng.uniform(*STREET_SPACING)
+        count += 1
+    return streets
+
+
+def _blocks(streets: list[Street]) -> list[Box]:
+    by_axis = {axis: [s for s in streets if s.across == axis] for axis in "uv"}
+    spans = {
+        axis: [(a.at + a.width / 2 + VERGE, b.at - b.width / 2 - VERGE) for a, b in pairwise(line)]
+        for axis, line in by_axis.items()
+    }
+    return [Box(u0, u1, v0, v1) for v0, v1 in spans["v"] for u0, u1 in spans["u"]]
+
+
+def _in_view(box: Box, frame: Frame, river: River, shape: tuple[int, int]) -> tuple[float, float, float]:
+    """Area in view and off the river (m2) and the centre (y, x) of that part."""
+    us, vs = np.meshgrid(np.linspace(box.u0, box.u1, 12), np.linspace(box.v0, box.v1, 12))
+    y, x = frame.yx(us, vs)
+    seen = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1]) & (river.clearance(y, x) > BANK)
+    if not seen.any():
+        return 0.0, 0.0, 0.0
+    return box.width * box.depth * float(seen.mean()), float(y[seen].mean()), float(x[seen].mean())
+
+
+def _deal(areas: list[float], rng: np.random.Generator) -> list[str]:
+    """Kinds for the blocks of one district: what every district needs goes to its largest blocks."""
+    count = len(MANDATORY)
+    largest = list(np.argsort([-a for a in areas], kind="stable"))
+    kinds = [str(k) for k in rng.choice(list(_REST), len(areas), p=list(_REST.values()))]
+    # The park needs the most room, then the stadium; the others are shuffled among what is left.
+    needed = ["park", "campus", *rng.permutation([k for k in MANDATORY if k not in ("park", "campus")])]
+    for block, kind in zip(largest[:count], needed, strict=False):
+        kinds[block] = str(kind)
+    return kinds
+
+
+def _grid(shape: tuple[int, int]) -> tuple[int, int]:
+    """Districts along y and x; an even number along x, so that none straddles the two halves."""
+    return max(1, round(shape[0] / DISTRICT[0])), 2 * max(1, round(shape[1] / 2 / DISTRICT[1]))
+
+
+def _lots(block: Box, kind: str, rng: np.random.Generator) -> list[tuple[Box, str]]:
+    uses = [str(rng.choice(use.split("|"))) for use in KINDS[kind]]
+    boxes = block.split(len(uses), LANE if kind not in GREEN else 0.0)
+    order = rng.permutation(len(uses))
+    return [(boxes[k], uses[n]) for k, n in enumerate(order)]
+
+
+def plan(shape: tuple[int, int], angle: float, rng: np.random.Generator) -> Layout:
+    """Lay out an area of ``shape`` [H, W] pixels with streets at ``angle`` radians to the image."""
+    height, width = shape
+    frame = Frame(angle, 7.0, 430.0, tuple(rng.uniform(0, 2 * np.pi, 2)))
+    sign = 1 if rng.random() < 0.5 else -1
+    river = River(height / 2, sign * 0.34 * height, width / 2, 46 + 0.02 * max(0, height - 600))
+    corners = _corners(frame, shape)
+    streets = [
+        s for axis, c in zip("uv", corners, strict=True) for s in _streets(axis, c.min(), c.max(), rng)
+    ]
+    seen = [(box, *_in_view(box, frame, river, shape)) for box in _blocks(streets)]
+    seen = [entry for entry in seen if entry[1] > 400]
+    rows, columns = _grid(shape)
+    home = [int(y * rows / height) * columns + int(x * columns / width) for _, _, y, x in seen]
+    lots, lanes = [], []
+    for district in range(rows * columns):
+        members = [entry for entry, h in zip(seen, home, strict=True) if h == district]
+        for (block, *_), kind in zip(members, _deal([m[1] for m in members], rng), strict=True):
+            parts = _lots(block, kind, rng)
+            if kind not in GREEN and len(parts) > 1:
+                lanes.append(_between(parts[0][0], parts[1][0]))
+            for box, use in parts:
+                area = _in_view(box, frame, river, shape)[0]
+                lots.append(Lot(len(lots) + 1, box, use, area, district))
+    # Minor streets first, so that the major ones run through at the crossings.
+    streets.sort(key=lambda street: street.width)
+    return Layout(shape, frame, river, tuple(streets), tuple(lanes), tuple(lots), rows * columns)
+
+
+def _between(first: Box, second: Box) -> Box:
+    """The gap between two neighbouring boxes."""
+    if second.u0 > first.u1:
+        return Box(first.u1, second.u0, first.v0, first.v1)
+    return Box(first.u0, first.u1, first.v1, second.v0)

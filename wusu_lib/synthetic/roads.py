@@ -1,0 +1,122 @@
+"""The river with its banks, and the streets and lanes with their markings, trees and traffic."""
+
+import numpy as np
+
+from wusu_lib.synthetic import green, ground, spectra
+from wusu_lib.synthetic.frame import Box
+from wusu_lib.synthetic.layout import Layout, Street
+from wusu_lib.synthetic.pen import Pen, Window
+from wusu_lib.synthetic.river import BANK
+
+ROAD, RIVER = 1, 8
+SEGMENT = 60.0  # metres of street that are annotated, or forgotten, together
+CHUNK = 256  # columns of the scene painted at once
+BRIDGE = 7  # metres above the water
+
+
+def river(pen: Pen, layout: Layout, rng: np.random.Generator) -> None:
+    """Water and embankments, from the left to the right edge of the scene."""
+    height, width = layout.shape
+    water_rng, bank = int(rng.integers(2**31)), spectra.sample("concrete", rng)
+    grass = spectra.plants(spectra.sample("grass", rng), pen.acquisition.leaf)
+    for left in range(0, width, CHUNK):
+        columns = slice(left, min(left + CHUNK, width))
+        y = np.arange(height, dtype=np.float32)[:, None]
+        x = np.arange(columns.start, columns.stop, dtype=np.float32)[None, :]
+        clearance = layout.river.clearance(y, x)
+        window = Window(slice(0, height), columns, x + 0 * y, y + 0 * x)
+        near = clearance < BANK
+        green.flood(pen, window, clearance < 0, np.random.default_rng(water_rng))
+        pen.fill(window, near & (clearance >= 0), grass, rough=0.1)
+        pen.fill(window, near & (clearance > 1) & (clearance < 3.5), bank, rough=0.05)
+        pen.erase(window, near)
+        pen.annotate(window, clearance < 0, RIVER, rng)
+
+
+def street(pen: Pen, layout: Layout, number: int, rng: np.random.Generator) -> None:
+    """One street, segment by segment."""
+    line = layout.streets[number]
+    low, high = layout.extent()
+    material = "concrete" if rng.random() < 0.3 else "asphalt"
+    spectrum, median = spectra.sample(material, rng), rng.random() < 0.5
+    along = 1 if line.across == "u" else 0
+    for at in np.arange(low[along], high[along], SEGMENT):
+        _segment(pen, line, float(at) + SEGMENT / 2, spectrum, median, rng)
+
+
+def _segment(
+    pen: Pen, line: Street, at: float, spectrum: np.ndarray, median: bool, rng: np.random.Generator
+) -> None:
+    half, across_u = line.width / 2, line.across == "u"
+    u, v = (line.at, at) if across_u else (at, line.at)
+    reach = half + 4
+    window = pen.window(u, v, reach, SEGMENT / 2) if across_u else pen.window(u, v, SEGMENT / 2, reach)
+    if window is None:
+        return
+    q, p = (window.u, window.v) if across_u else (window.v, window.u)
+    dry = _dry(pen, window)
+    span = np.abs(p) <= SEGMENT / 2
+    pen.trees(window, span & dry & (np.abs(np.abs(q) - half - 2) < 2.0), 0.3, rng)
+    surface = span & (np.abs(q) < half)
+    if not line.major:
+        surface &= dry
+    deck = np.where(dry, 0, BRIDGE).astype(np.uint8)
+    pen.fill(window, surface, spectrum, rough=0.05, height=deck)
+    _markings(pen, window, surface, q, p, half, median and line.major)
+    _traffic(pen, window, surface, q, p, half, rng)
+    pen.annotate(window, surface, ROAD, rng)
+
+
+def _dry(pen: Pen, window: Window) -> np.ndarray:
+    """Mask [h, w] of a window's pixels off the river."""
+    y = np.arange(window.rows.start, window.rows.stop, dtype=np.float32)[:, None]
+    x = np.arange(window.columns.start, window.columns.stop, dtype=np.float32)[None, :]
+    return pen.river.clearance(y, x) > 0
+
+
+def _markings(
+    pen: Pen, window: Window, surface: np.ndarray, q: np.ndarray, p: np.ndarray, half: float, median: bool
+) -> None:
+    """Lane lines, brightened by what a line much thinner than a pixel adds; a planted strip in the middle."""
+    bands = pen.canvas.bands[:, window.rows, window.columns]
+    lines = surface & (np.abs(q % 3.5 - 1.75) < 0.5) & (p % 9 < 4) & (np.abs(q) < half - 1)
+    bands[:, lines] *= np.float16(1.25)
+    if median:
+        grass = spectra.plants(np.array(spectra.MATERIALS["grass"].bands), pen.acquisition.leaf)
+        pen.fill(window, surface & (np.abs(q) < 1.2), grass.astype(np.float32), rough=0.2)
+
+
+def _traffic(
+    pen: Pen,
+    window: Window,
+    surface: np.ndarray,
+    q: np.ndarray,
+    p: np.ndarray,
+    half: float,
+    rng: np.random.Generator,
+) -> None:
+    """Cars and a few buses, other ones at each date."""
+    today = np.random.default_rng([int(rng.integers(2**31)), pen.acquisition.index])
+    for _ in range(today.poisson(SEGMENT * half / 90)):
+        lane, place = today.uniform(-half + 1.5, half - 1.5), today.uniform(-SEGMENT / 2, SEGMENT / 2)
+        length = 5.5 if today.random() < 0.1 else 2.2
+        name = str(today.choice(["white", "black", "roof light", "roof red"], p=[0.45, 0.25, 0.22, 0.08]))
+        car = surface & (np.abs(q - lane) < 1.05) & (np.abs(p - place) < length)
+        pen.fill(window, car, spectra.sample(name, today), rough=0.0, height=2)
+
+
+def lane(pen: Pen, box: Box, rng: np.random.Generator) -> None:
+    """A narrow lane between the lots of a block; only the wider part of them is annotated, as in WUSU."""
+    annotated, spectrum = rng.random() < 0.6, spectra.sample("concrete", rng)
+    window = pen.box(box)
+    if window is None:
+        return
+    along_u = box.width >= box.depth
+    q = window.v if along_u else window.u
+    half = (box.depth if along_u else box.width) / 2
+    inside = window.within(box.width / 2 + 4, box.depth / 2 + 4) & _dry(pen, window)
+    surface = inside & (np.abs(q) < half - 0.5)
+    pen.fill(window, surface, spectrum, rough=0.06)
+    if annotated:
+        pen.annotate(window, surface, ROAD, rng)
+    ground.scatter(pen, box, 0.06, rng)
