@@ -1,0 +1,42 @@
+"""Puts encoder, necks, decoder and head together through TerraTorch's factory. Imports TerraTorch."""
+
+import torch
+from terratorch.registry import MODEL_FACTORY_REGISTRY
+
+from wusu_lib.models import necks
+from wusu_lib.models.backbones import Scale, find
+from wusu_lib.models.decoders import DECODERS
+from wusu_lib.models.encoders import build_encoder
+from wusu_lib.models.segmentation import SegmentationModel
+
+
+def assemble(
+    backbone: str, decoder: str, scale: Scale, weights: str, outputs: int, seed: int
+) -> SegmentationModel:
+    """The model of a backbone and a decoder (canonical names). torch's global random state is left as it was.
+
+    Encoder and decoder draw from generators of their own, so that the decoder starts the same whatever fills
+    the encoder.
+    """
+    spec, decoder_spec = find(backbone), DECODERS[decoder]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = build_encoder(backbone, scale, weights)
+        torch.manual_seed(seed + 1)
+        parts = MODEL_FACTORY_REGISTRY.build("EncoderDecoderFactory").build_model(
+            task="segmentation",
+            backbone=encoder,
+            necks=decoder_spec.necks(spec, scale),
+            decoder=decoder_spec.registry,
+            decoder_kwargs=decoder_spec.arguments(scale),
+            num_classes=outputs,
+        )
+    necks.accept_single_images(parts.decoder)
+    return SegmentationModel(
+        parts.encoder,
+        parts.neck,
+        parts.decoder,
+        parts.head,
+        band_order=spec.order,
+        size_multiple=spec.encoder(scale).patch * decoder_spec.grid_multiple,
+    )

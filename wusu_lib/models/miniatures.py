@@ -1,0 +1,50 @@
+"""Miniatures of the backbones, in TerraTorch's backbone registry. Imports TerraTorch.
+
+A miniature is TerraTorch's own class of that family, a thousand times smaller, with the same interface: CLS
+token, bands by name, four taps at the quarter points, position tables of the same 14 x 14 or 16 x 16 grid
+that are interpolated. Patches are half as wide as the family's (8 and 7 px), since a demo image is a quarter
+as wide (128 px); 7 still does not divide the image. They have no pre-trained weights.
+"""
+
+from collections.abc import Sequence
+
+from terratorch.datasets import HLSBands
+from terratorch.models.backbones.prithvi_mae import PrithviViT
+from terratorch.registry import TERRATORCH_BACKBONE_REGISTRY
+
+PRETRAINING_SIZE = 112  # px: half of Prithvi's 224, as the patches are
+
+
+def _prithvi(bands: Sequence[str], patch: int, dim: int, depth: int, heads: int) -> PrithviViT:
+    vit = PrithviViT(
+        img_size=PRETRAINING_SIZE,
+        patch_size=(1, patch, patch),
+        num_frames=1,
+        in_chans=len(bands),
+        embed_dim=dim,
+        depth=depth,
+        num_heads=heads,
+    )
+    vit.model_bands = [HLSBands(band) for band in bands]
+    return vit
+
+
+@TERRATORCH_BACKBONE_REGISTRY.register
+def prithvi_300m_miniature(bands: Sequence[str], pretrained: bool = False) -> PrithviViT:
+    """Stands in for Prithvi-EO-2.0 300M: 8 blocks of width 96, patch 8."""
+    _refuse_pretrained(pretrained)
+    return _prithvi(bands, patch=8, dim=96, depth=8, heads=4)
+
+
+@TERRATORCH_BACKBONE_REGISTRY.register
+def prithvi_600m_miniature(bands: Sequence[str], pretrained: bool = False) -> PrithviViT:
+    """Stands in for Prithvi-EO-2.0 600M: 8 blocks of width 96, patch 7."""
+    _refuse_pretrained(pretrained)
+    return _prithvi(bands, patch=7, dim=96, depth=8, heads=4)
+
+
+def _refuse_pretrained(pretrained: bool) -> None:
+    if pretrained:
+        raise ValueError(
+            "miniature backbones have no pretrained weights; use weights='random' or a local file"
+        )

@@ -1,0 +1,100 @@
+"""Necks that TerraTorch lacks, in its neck registry. Imports TerraTorch: loaded only where a model is built.
+
+A neck takes and gives a list of maps [B, C, H, W]; ``process_channel_list`` gives the channels of its output.
+"""
+
+from terratorch.models.necks import LearnedInterpolateToPyramidal, Neck
+from terratorch.registry import TERRATORCH_NECK_REGISTRY
+from torch import Tensor, nn
+
+
+@TERRATORCH_NECK_REGISTRY.register
+class TokensToMaps(Neck):
+    """Token sequences [B, prefix + h*w, C] to maps [B, C, h, w], without the prefix tokens.
+
+    TerraTorch's ReshapeTokensToImage guesses a square grid whenever the number of tokens is a square (a 4 x
+    16 grid becomes 8 x 8, scrambled) and knows one prefix token only. Here the grid follows from the image's
+    size.
+    """
+
+    def __init__(self, channel_list: list[int], patch: int, prefix_tokens: int) -> None:
+        super().__init__(channel_list)
+        self.patch = patch
+        self.prefix_tokens = prefix_tokens
+
+    def forward(self, features: list[Tensor], image_size: tuple[int, int]) -> list[Tensor]:
+        grid = (image_size[0] // self.patch, image_size[1] // self.patch)
+        return [x[:, self.prefix_tokens :].transpose(1, 2).unflatten(2, grid) for x in features]
+
+    def process_channel_list(self, channel_list: list[int]) -> list[int]:
+        return channel_list
+
+
+@TERRATORCH_NECK_REGISTRY.register
+class ProjectChannels(Neck):
+    """A 1 x 1 convolution for each map, to the given channels."""
+
+    def __init__(self, channel_list: list[int], channels: list[int]) -> None:
+        super().__init__(channel_list)
+        self.channels = channels
+        self.projections = nn.ModuleList(
+            nn.Conv2d(have, want, kernel_size=1) for have, want in zip(channel_list, channels, strict=True)
+        )
+
+    def forward(self, features: list[Tensor], **_: object) -> list[Tensor]:
+        return [project(x) for project, x in zip(self.projections, features, strict=True)]
+
+    def process_channel_list(self, channel_list: list[int]) -> list[int]:
+        return list(self.channels)
+
+
+@TERRATORCH_NECK_REGISTRY.register
+class SkipAndContext(Neck):
+    """Two maps to the five that smp's DeepLabV3Plus expects: [skip, skip, skip, context, context].
+
+    The decoder reads the third map as its skip, at four times the resolution of the last, which its atrous
+    pyramid reads. The skip is enlarged by the first branch of TerraTorch's LearnedInterpolateToPyramidal (two
+    transposed convolutions), which unlike interpolation can tell apart what lies inside one patch. Its other
+    branches would never be read.
+    """
+
+    def __init__(self, channel_list: list[int]) -> None:
+        super().__init__(channel_list)
+        self.enlarge = LearnedInterpolateToPyramidal([channel_list[0]] * 4).fpn1
+
+    def forward(self, features: list[Tensor], **_: object) -> list[Tensor]:
+        skip, context = self.enlarge(features[0]), features[1]
+        return [skip, skip, skip, context, context]
+
+    def process_channel_list(self, channel_list: list[int]) -> list[int]:
+        skip, context = channel_list[0] // 4, channel_list[1]
+        return [skip, skip, skip, context, context]
+
+
+class PooledBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that accepts one value a channel: it then uses the running statistics.
+
+    The image-level branch of an atrous pyramid normalises maps of 1 x 1 px; ordinary batch normalisation
+    refuses to train on a batch of one image there, which is what the last, incomplete batch of an epoch can
+    be.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.numel() > input.shape[1]:
+            return super().forward(input)
+        return nn.functional.batch_norm(
+            input, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+        )
+
+
+def accept_single_images(decoder: nn.Module) -> None:
+    """Put ``PooledBatchNorm`` in place of batch normalisation behind every 1 x 1 pooling of a decoder."""
+    for module in decoder.modules():
+        if not (
+            isinstance(module, nn.Sequential) and any(isinstance(m, nn.AdaptiveAvgPool2d) for m in module)
+        ):
+            continue
+        for name, child in module.named_children():
+            if type(child) is nn.BatchNorm2d:
+                replacement = PooledBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
+                setattr(module, name, replacement)

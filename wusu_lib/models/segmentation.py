@@ -1,0 +1,95 @@
+"""The segmentation model: encoder, neck, decoder and head, fed with images in the data's band order."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SegmentationModel(nn.Module):
+    """Logits [B, outputs, H, W] of normalised images [B, 4, H, W] with bands B, G, R, NIR.
+
+    ``encoder`` holds everything that can be pre-trained; ``neck``, ``decoder`` and ``head`` are new.
+    ``band_order`` picks the encoder's bands from the data's. An image whose sides are not a multiple of
+    ``size_multiple`` (px) is padded by reflection, evenly on both sides, and the logits are cropped back to
+    its exact place.
+    """
+
+    band_order: Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        neck: nn.Sequential,
+        decoder: nn.Module,
+        head: nn.Module,
+        *,
+        band_order: Sequence[int],
+        size_multiple: int,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.neck = neck
+        self.decoder = decoder
+        self.head = head
+        self.size_multiple = size_multiple
+        self.encoder_frozen = False
+        self.reorders = list(band_order) != list(range(len(band_order)))
+        self.register_buffer("band_order", torch.tensor(band_order), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, outputs, H, W] of images [B, 4, H, W].
+
+        Raises ValueError for another number of bands or dimensions, and for an image too small to be padded
+        by reflection.
+        """
+        self._check(images)
+        x = images.index_select(1, self.band_order) if self.reorders else images
+        padding = self.padding(x.shape[-2], x.shape[-1])
+        x = F.pad(x, padding, mode="reflect") if any(padding) else x
+        left, _, top, _ = padding
+        logits = self._logits(x)  # [B, outputs, H + padding, W + padding]
+        return logits[..., top : top + images.shape[-2], left : left + images.shape[-1]]
+
+    def _logits(self, x: Tensor) -> Tensor:
+        size = (x.shape[-2], x.shape[-1])
+        maps = self.neck(self.encoder(x), image_size=size)
+        logits = self.head(self.decoder(maps))
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+    def padding(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Pixels added (left, right, top, bottom) to an image of the given size."""
+        rows, columns = -height % self.size_multiple, -width % self.size_multiple
+        return columns // 2, columns - columns // 2, rows // 2, rows - rows // 2
+
+    def _check(self, images: Tensor) -> None:
+        bands = len(self.band_order)
+        if images.ndim != 4 or images.shape[1] != bands:
+            raise ValueError(f"images: expected [B, {bands}, H, W], got {list(images.shape)}")
+        self.check_size(images.shape[-2], images.shape[-1])
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise ValueError if an image of this size is too small to be padded by reflection."""
+        _, right, _, bottom = self.padding(height, width)
+        if bottom >= height or right >= width:
+            raise ValueError(
+                f"images of {height} x {width} px are too small to be padded by reflection to a multiple of "
+                f"{self.size_multiple} px; give at least {self.size_multiple} px a side"
+            )
+
+    def freeze_encoder(self) -> None:
+        """Freeze the encoder: no gradients, and eval mode that later calls of ``train()`` leave alone.
+
+        Clearing ``requires_grad`` alone would let drop-path stay random and batch statistics move.
+        """
+        self.encoder_frozen = True
+        self.encoder.requires_grad_(False)
+        self.encoder.eval()
+
+    def train(self, mode: bool = True) -> "SegmentationModel":
+        """Set training mode, except for a frozen encoder."""
+        super().train(mode)
+        if self.encoder_frozen:
+            self.encoder.eval()
+        return self
