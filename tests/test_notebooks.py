@@ -1,0 +1,127 @@
+"""The notebooks as files: structure, interface, and the promises that their text makes."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from papermill import inspect_notebook
+
+from wusu_lib import parameters
+from wusu_lib.compare import Prediction
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = sorted((ROOT / "notebooks").glob("exp*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+OVERLAYS = sorted((ROOT / "params").glob("*.yaml"))
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def segmentation(path):
+    return "prediction" in parameters.from_notebook(path).model_dump()
+
+
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+each_experiment = pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
+
+
+@each
+def test_is_valid_and_committed_without_outputs(path):
+    notebook = json.loads(path.read_text())
+    nbformat.validate(notebook)
+    for cell in code(path):
+        assert cell.outputs == []
+        assert cell.execution_count is None
+
+
+@each
+def test_calls_and_shows_but_defines_nothing(path):
+    for cell in code(path):
+        tree = ast.parse(cell.source)
+        longest = 25 if "parameters" in cell.metadata.get("tags", []) else 19
+        assert len(cell.source.splitlines()) <= longest
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+        assert not [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+@each
+def test_has_one_title_at_its_start(path):
+    cells = read(path).cells
+    titles = [i for i, c in enumerate(cells) if c.cell_type == "markdown" and re.search(r"^# ", c.source, re.M)]
+    assert titles == [0]
+
+
+@each_experiment
+def test_reads_as_prose(path):
+    cells = read(path).cells
+    n_code = len(code(path))
+    assert 20 <= len(cells) <= 35
+    assert len(cells) - n_code >= n_code
+
+
+@each_experiment
+def test_each_figure_has_a_caption_and_an_alternative_text(path):
+    drawn = 0
+    for cell in code(path):
+        if re.search(r"\bfigures\.\w+\(", cell.source):
+            drawn += 1
+            shown = cell.metadata["mystnb"]
+            assert shown["figure"]["caption"].endswith(".")
+            assert shown["figure"]["name"].startswith(path.stem)
+            assert len(shown["image"]["alt"]) > 20
+    assert drawn >= 5
+
+
+@each_experiment
+def test_states_a_prediction_over_an_experiment_that_exists(path):
+    stated = parameters.from_notebook(path)
+    assert stated.name == path.stem
+    if segmentation(path):
+        assert (ROOT / "notebooks" / f"{Prediction.parse(stated.prediction).baseline}.ipynb").is_file()
+
+
+@each_experiment
+def test_lists_each_parameter_with_type_and_help(path):
+    inferred = inspect_notebook(str(path))
+    assert set(inferred) == set(type(parameters.from_notebook(path)).model_fields)
+    for parameter in inferred.values():
+        assert parameter["inferred_type_name"] in {"str", "int", "float", "list"}, parameter
+        assert len(parameter["help"]) > 3, parameter
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda p: p.stem)
+@each_experiment
+def test_each_overlay_fits_each_notebook_that_it_applies_to(path, overlay):
+    if not segmentation(path):
+        pytest.skip(f"{path.stem} trains no model, so overlays of training values do not apply")
+    stated = parameters.from_notebook(path)
+    values = yaml.safe_load(overlay.read_text())
+    if values.get("scale") == "full":
+        values["data_root"] = str(ROOT)
+    merged = parameters.parse(type(stated), {**stated.model_dump(), **values})
+    assert {key: getattr(merged, key) for key in values} == values
+
+
+@each_experiment
+def test_the_demo_overlay_restates_the_defaults(path):
+    if not segmentation(path):
+        pytest.skip(f"{path.stem} trains no model")
+    stated = parameters.from_notebook(path).model_dump()
+    for key, value in yaml.safe_load((ROOT / "params" / "demo.yaml").read_text()).items():
+        assert stated[key] == value, key
+
+
+def test_each_notebook_is_a_page_of_the_book():
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    pages = {chapter["file"] for part in contents["parts"] for chapter in part["chapters"]}
+    assert {f"book/log/{path.stem}" for path in NOTEBOOKS} <= pages

@@ -1,0 +1,163 @@
+"""Every table of a notebook, as a pandas Styler: formatted, captionless, ready to be a cell's last expression."""
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from wusu_lib import patches, reported
+from wusu_lib.legend import Background
+
+TEN = tuple(f"{split}/{c}" for split in ("train", "val") for c in ("loss", "acc", "pixel_acc", "mIoU", "F1"))
+MISSING = "–"
+
+
+def styled(frame: pd.DataFrame, name: str, *, index: bool = True, prose: Sequence[str] = ()) -> Styler:
+    """A frame as the book shows it: left-aligned text, wrapped ``prose`` columns, a stable id, sortable classes."""
+    text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c]) and c not in prose]
+    classes = pd.DataFrame("", index=frame.index, columns=frame.columns)
+    classes[text], classes[list(prose)] = "text", "prose"
+    style = frame.style.set_uuid(name).set_table_attributes('class="dataframe"').format(na_rep=MISSING)
+    style = style.set_td_classes(classes)
+    return style if index else style.hide(axis="index")
+
+
+def parameters(exp) -> Styler:
+    """The parameters of this run beside those of its baseline; what differs is marked with an arrow."""
+    mine = exp.parameters.model_dump()
+    theirs = exp.baseline_parameters()
+    frame = pd.DataFrame({"value": {k: _plain(v) for k, v in mine.items()}})
+    if theirs is not None:
+        other = theirs.model_dump()
+        frame[f"in {theirs.name}"] = [_beside(v, other, k) for k, v in mine.items()]
+    frame.index.name = "parameter"
+    return styled(frame, "parameters")
+
+
+def _plain(value) -> str:
+    return MISSING if value == "" else str(value)
+
+
+def _beside(value, other: dict, key: str) -> str:
+    """The baseline's value where it differs, "same" where it does not."""
+    if key not in other:
+        return MISSING
+    return "same" if other[key] == value else f"← {_plain(other[key])}"
+
+
+def problems(exp, most: int = 20) -> Styler:
+    """What the check of the files found, the worst first, at most ``most`` rows."""
+    order = {"error": 0, "warning": 1, "note": 2}
+    found = exp.dossier.problems.sort_values("severity", key=lambda s: s.map(order), kind="stable")
+    frame = found[["severity", "problem", "file", "detail", "count"]].head(most)
+    if found.empty:
+        frame = pd.DataFrame([{"severity": "none", "problem": "no problem was found"}])
+    return styled(frame, "problems", index=False, prose=[c for c in ("detail",) if c in frame])
+
+
+def shared_ground(exp) -> Styler:
+    """Share of the validation ground that is also in training or in test, for each way to divide the data."""
+    rows = {}
+    for scheme in ("blocks", "study", "folders"):
+        table = patches.assign(exp.dossier.table, scheme, exp.dossier.overlaps)
+        share = exp.dossier.overlaps.share(table)
+        used = table.groupby("split")["site"].nunique()
+        rows[scheme] = {
+            "sites: train": used.get("train", 0),
+            "val": used.get("val", 0),
+            "test": used.get("test", 0),
+            "val also in train": _share(share, "val", "train"),
+            "val also in test": _share(share, "val", "test"),
+        }
+    frame = pd.DataFrame(rows).T
+    frame.index.name = "split"
+    style = styled(frame, "shared")
+    return style.format("{:.0f}", subset=list(frame)[:3]).format("{:.1%}", subset=list(frame)[3:], na_rep=MISSING)
+
+
+def _share(share: pd.DataFrame, split: str, other: str) -> float:
+    return share.loc[split, other] if split in share.index and other in share.columns else np.nan
+
+
+def bands(exp) -> Styler:
+    """Mean and standard deviation of each band on the training images, in counts 0 to 255, pooled and by date."""
+    frame = exp.statistics.by_date()
+    return styled(frame, "bands").format(precision=1)
+
+
+def parts(exp) -> Styler:
+    """Parts of the model: what they are, their size and the shape of what they pass on."""
+    return styled(exp.model_parts(), "parts", index=False).format({"parameters": "{:,.0f}"}, na_rep=MISSING)
+
+
+def ten_columns(runs: Sequence, baseline: Sequence = (), background: Background = "ignore") -> Styler:
+    """The study's ten columns: this experiment, its baseline, and what the study reported.
+
+    Mean over the seeds; with several seeds ± their standard deviation. Training and validation, metrics pooled
+    over the patches of the split, protocol ``background``. Reported figures that are not plausible carry a dagger.
+    """
+    rows = {group[0].experiment: _ten(group, background) for group in (runs, baseline) if len(group)}
+    for name in list(rows):
+        if name in reported.figures().index:
+            rows[f"{name}, as the study reported"] = _reported(name)
+    frame = pd.DataFrame(rows).T[list(TEN)]
+    frame.index.name = f"background={background!r}"
+    return styled(frame, "ten")
+
+
+def _ten(runs: Sequence, background: Background) -> dict[str, str]:
+    """One row: the ten figures of some runs that differ in their seed only."""
+    scores = pd.DataFrame(
+        [
+            {f"{split}/{c}": v for split in ("train", "val") for c, v in run.scores(split, background).items()}
+            for run in runs
+        ]
+    )
+    mean, spread = scores.mean(), scores.std()
+    return {c: _with_spread(mean[c], spread[c]) for c in TEN}
+
+
+def _with_spread(mean: float, spread: float) -> str:
+    if np.isnan(mean):
+        return MISSING
+    return f"{mean:.3f}" if np.isnan(spread) else f"{mean:.3f} ± {spread:.3f}"
+
+
+def _reported(name: str) -> dict[str, str]:
+    """One row of the study's figures as printed, daggers on the implausible ones."""
+    row, flags = reported.figures().loc[name], reported.flags(name)
+    return {c: f"{row[c]:g}" + (" †" if c in flags else "") for c in TEN}
+
+
+def provenance(runs: Sequence, baseline: Sequence = ()) -> Styler:
+    """One row a run: key, seed, when, where, how long, how much memory, which code."""
+    frame = pd.DataFrame([_origin(run) for run in [*runs, *baseline]]).set_index("run")
+    return styled(frame, "provenance")
+
+
+def _origin(run) -> dict:
+    record = run.record
+    return {
+        "run": f"{run.experiment}/{run.key}",
+        "seed": run.seed,
+        "scale": run.parameters["scale"],
+        "finished (UTC)": record["finished"],
+        "minutes": round(record["seconds"] / 60, 1),
+        "peak memory, GB": round(record["peak_memory"] / 1e9, 1),
+        "device": record["device"],
+        "commit": _commit(record),
+    }
+
+
+def _commit(record: dict) -> str:
+    git = record["git"]
+    if git["commit"] is None:
+        return "no repository"
+    return git["commit"][:8] + (" + changes" if git["dirty"] else "")
+
+
+def note(text: str) -> str:
+    """Text made safe for HTML."""
+    return escape(text)
