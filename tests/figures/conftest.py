@@ -17,4 +17,4 @@ def runs(table):
 
 @pytest.fixture(scope="session")
 def baseline_runs(table):
-    return [make_run(table, 0.4, seed) for seed in (4, 5)]
+    return [make_run(table, 0.4, seed, name="exp04") for seed in (4, 5)]

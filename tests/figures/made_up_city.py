@@ -64,7 +64,7 @@ def read_truth(table, patch):
     return read_index(table.set_index("patch").loc[patch, "mask"], (SIDE, SIDE))
 
 
-def make_run(table, accuracy, seed=0, epochs=12, absent=()):
+def make_run(table, accuracy, seed=0, epochs=12, absent=(), name="exp05"):
     """A run whose predictions are right on about ``accuracy`` of the pixels; never predicts unlabelled."""
     rng = np.random.default_rng(seed)
     predicted, matrices = {}, []
@@ -88,6 +88,6 @@ def make_run(table, accuracy, seed=0, epochs=12, absent=()):
     )
     keys = table[["patch", "site", "date", "split", "block"]].reset_index(drop=True)
     return SimpleNamespace(
-        record={}, parameters={}, seed=seed, history=history, confusion=keys,
+        record={}, parameters={"name": name}, seed=seed, history=history, confusion=keys,
         matrices=np.stack(matrices), prediction=predicted.__getitem__,
     )  # fmt: skip

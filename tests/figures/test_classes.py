@@ -1,4 +1,7 @@
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 from made_up_city import make_run
 from matplotlib.colors import to_hex
@@ -74,6 +77,12 @@ def test_unknown_split_lists_the_known(runs):
         figures.class_iou(runs, split="test")
 
 
+def one_run(matrix):
+    """A run of one validation patch and one training patch, whose matrix must not be counted."""
+    confusion = pd.DataFrame({"split": ["val", "train"]})
+    return SimpleNamespace(confusion=confusion, matrices=np.stack([matrix, np.full((12, 12), 10**6)]))
+
+
 def counts():
     matrix = np.zeros((12, 12), dtype=np.int64)
     matrix[0, 1] = 1000
@@ -91,18 +100,18 @@ def column_names(figure):
 
 
 def test_rows_are_percent_of_truth():
-    figure = figures.confusion_matrix(counts(), "class")
+    figure = figures.confusion_matrix([one_run(counts())], background="class")
     shown = percent(figure)
     assert shown.shape == (12, 12)
     assert shown[1, 1:3].tolist() == [75, 25]
     assert shown[0, 1] == 100
     assert np.isnan(shown[3:]).all()
-    assert [axes.get_xlabel() for axes in figure.axes[:1]] == ["Prediction"]
+    assert [axes.get_xlabel() for axes in figure.axes[:1]] == ["Prediction on val"]
     assert {"75", "25", "50", "100"} < {text.get_text() for text in figure.axes[0].texts}
 
 
 def test_ignore_drops_unlabelled_truth_but_keeps_its_column_of_errors():
-    figure = figures.confusion_matrix(counts(), "ignore")
+    figure = figures.confusion_matrix([one_run(counts())])
     assert column_names(figure)[0] == legend.UNLABELLED
     assert figure.axes[0].get_yticklabels()[0].get_text() == "Road"
     assert percent(figure)[1, [0, 2]].tolist() == [50, 50]
@@ -111,16 +120,18 @@ def test_ignore_drops_unlabelled_truth_but_keeps_its_column_of_errors():
 def test_ignore_drops_the_column_where_nothing_was_predicted_so():
     matrix = counts()
     matrix[2, 0] = 0
-    figure = figures.confusion_matrix(np.stack([matrix, matrix]), "ignore")
+    figure = figures.confusion_matrix([one_run(matrix), one_run(matrix)])
     assert column_names(figure) == list(legend.NAMES[1:])
     assert percent(figure)[1, 1] == 100
 
 
 def test_rows_without_truth_say_so():
-    texts = [text.get_text() for text in figures.confusion_matrix(counts()).axes[0].texts]
+    texts = [text.get_text() for text in figures.confusion_matrix([one_run(counts())]).axes[0].texts]
     assert texts.count("absent from the truth") == 9
 
 
-def test_wrong_shape_is_refused():
-    with pytest.raises(ValueError, match=r"\(11, 11\)"):
-        figures.confusion_matrix(np.zeros((11, 11)))
+def test_runs_are_summed_before_the_rows_are_scaled():
+    other = np.zeros((12, 12), dtype=np.int64)
+    other[1, 2] = 4
+    figure = figures.confusion_matrix([one_run(counts()), one_run(other)], background="class")
+    assert percent(figure)[1, 1:3].tolist() == [37.5, 62.5]

@@ -15,7 +15,7 @@ def lines(axes, colour):
 
 
 def test_each_seed_and_the_mean_are_drawn(runs, baseline_runs):
-    figure = figures.training_curves(runs, baseline_runs, ("exp05", "exp04"))
+    figure = figures.training_curves(runs, baseline_runs)
     assert [axes.get_title("left") for axes in figure.axes] == [
         "Training loss",
         "Validation loss",
@@ -47,12 +47,25 @@ def test_losses_share_their_axis(runs):
 
 
 def test_mean_ends_where_the_shortest_seed_does(runs):
-    stopped = SimpleNamespace(history=runs[0].history.iloc[:7])
+    stopped = SimpleNamespace(history=runs[0].history.iloc[:7], parameters={})
     figure = figures.training_curves([stopped, runs[1]])
     assert lines(figure.axes[0], THIS)[-1].get_xdata().tolist() == list(range(7))
 
 
 def test_a_missing_column_is_named(runs):
-    short = SimpleNamespace(history=pd.DataFrame({"epoch": [0], "train/loss": [1.0]}))
+    short = SimpleNamespace(history=pd.DataFrame({"epoch": [0], "train/loss": [1.0]}), parameters={})
     with pytest.raises(ValueError, match="val/loss"):
         figures.training_curves([short])
+
+
+def test_a_baseline_without_epochs_has_no_curve(runs):
+    floor = SimpleNamespace(history=pd.DataFrame(), parameters={"name": "exp00"})
+    figure = figures.training_curves(runs, [floor])
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:-1] == ["exp05 (3 seeds)"]
+    with pytest.raises(ValueError, match="no run has a history"):
+        figures.training_curves([floor])
+
+
+def test_no_runs_is_an_error():
+    with pytest.raises(ValueError, match="runs: got none"):
+        figures.training_curves([])

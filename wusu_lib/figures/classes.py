@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wusu_lib import legend
-from wusu_lib.figures.theme import BASELINE, QUIET, SMALL, THIS, open_figure, styled, text_on
+from wusu_lib.figures.groups import groups, pooled
+from wusu_lib.figures.theme import QUIET, SMALL, open_figure, styled, text_on
 from wusu_lib.legend import Background
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def class_iou(
     runs: Sequence[Any],
     baseline_runs: Sequence[Any] = (),
-    names: Sequence[str] = ("this run", "baseline"),
+    names: Sequence[str] | None = None,
     split: str = "val",
     background: Background = "ignore",
 ) -> "Figure":
@@ -29,17 +30,15 @@ def class_iou(
     stands its share of the pixels that count. A class without truth is marked: it has no IoU, or 0 where it
     was predicted all the same. Raises ValueError where a run has no matrix of ``split``.
     """
-    groups = [(list(runs), names[0], THIS)]
-    if baseline_runs:
-        groups.insert(0, (list(baseline_runs), names[1], BASELINE))
-    matrices = [np.stack([_pooled(run, split) for run in members]) for members, _, _ in groups]
-    support, first = _support(matrices[0][0], background)
+    sides = groups(runs, baseline_runs, names)
+    matrices = [np.stack([pooled(run, split) for run in side.runs]) for side in sides]
+    support, first = _support(matrices[-1][0], background)
     order = np.argsort(-support, kind="stable")
     figure = open_figure(0.31 * len(order) + 1.0)
     axes = figure.subplots()
     _iou_frame(axes, [legend.NAMES[i + first] for i in order], support[order] / max(support.sum(), 1), split)
     means = []
-    for (_, name, colour), stack in zip(groups, matrices, strict=True):
+    for (_, name, colour), stack in zip(sides, matrices, strict=True):
         values = _iou(stack, background)[:, order]
         means.append(_iou_dots(axes, values, name, colour))
     if len(means) == 2:
@@ -47,15 +46,6 @@ def class_iou(
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=2)
     return figure
-
-
-def _pooled(run: Any, split: str) -> np.ndarray:
-    """Sum of a run's matrices [12,12] over one split. Raises ValueError where the split has none."""
-    rows = (run.confusion["split"] == split).to_numpy()
-    if not rows.any():
-        known = sorted(set(run.confusion["split"]))
-        raise ValueError(f"split {split!r} has no confusion matrix; the run has {known}")
-    return np.asarray(run.matrices)[rows].sum(axis=0)
 
 
 def _support(matrix: np.ndarray, background: Background) -> tuple[np.ndarray, int]:
@@ -96,18 +86,15 @@ def _iou_dots(axes: "Axes", values: np.ndarray, name: str, colour: str) -> np.nd
 
 
 @styled
-def confusion_matrix(matrix: np.ndarray, background: Background = "ignore") -> "Figure":
+def confusion_matrix(runs: Sequence[Any], split: str = "val", background: Background = "ignore") -> "Figure":
     """Heat map of a confusion matrix, each row as percent of its class's truth pixels.
 
-    ``matrix``: counts [12,12] or [N,12,12] (summed), rows truth, columns prediction, by class index. With
-    ``background="ignore"`` pixels unlabelled in the truth are left out; labelled pixels that were predicted
-    as unlabelled keep their column. With ``"class"`` unlabelled is a class like the others. A row without
-    truth is left blank. Raises ValueError on another shape.
+    ``runs``: as for ``class_iou``; their matrices of ``split`` are summed. With ``background="ignore"``
+    pixels unlabelled in the truth are left out; labelled pixels that were predicted as unlabelled keep
+    their column. With ``"class"`` unlabelled is a class like the others. A row without truth says so.
+    Raises ValueError where a run has no matrix of ``split``.
     """
-    matrix = np.asarray(matrix)
-    if matrix.shape[-2:] != (legend.N_INDEX, legend.N_INDEX):
-        raise ValueError(f"matrix: expected [...,12,12] counts by class index, got shape {matrix.shape}")
-    matrix = matrix.reshape(-1, legend.N_INDEX, legend.N_INDEX).sum(axis=0)
+    matrix = sum(pooled(run, split) for run in runs)
     support, first = _support(matrix, background)
     rows = list(range(first, legend.N_INDEX))
     columns = rows if first == 0 or not matrix[1:, 0].any() else [0, *rows]
@@ -115,10 +102,10 @@ def confusion_matrix(matrix: np.ndarray, background: Background = "ignore") -> "
     percent = np.divide(
         100 * counts, support[:, None], where=support[:, None] > 0, out=np.full(counts.shape, np.nan)
     )
-    return _heat_map(percent, rows, columns)
+    return _heat_map(percent, rows, columns, split)
 
 
-def _heat_map(percent: np.ndarray, rows: list[int], columns: list[int]) -> "Figure":
+def _heat_map(percent: np.ndarray, rows: list[int], columns: list[int], split: str) -> "Figure":
     """Percentages as coloured, annotated cells; rows and columns are class indices."""
     figure = open_figure(6.1)
     axes = figure.subplots()
@@ -131,7 +118,7 @@ def _heat_map(percent: np.ndarray, rows: list[int], columns: list[int]) -> "Figu
             axes.text(-0.4, row, "absent from the truth", va="center", color=QUIET, fontsize=SMALL)
     axes.set_xticks(range(len(columns)), [legend.NAMES[i] for i in columns], rotation=45, ha="right")
     axes.set_yticks(range(len(rows)), [legend.NAMES[i] for i in rows])
-    axes.set(xlabel="Prediction", ylabel="Truth")
+    axes.set(xlabel=f"Prediction on {split}", ylabel="Truth")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(shown, ax=axes, shrink=0.6, aspect=30, pad=0.01)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wusu_lib.figures.theme import BASELINE, QUIET, THIS, open_figure, styled
+from wusu_lib.figures.groups import groups
+from wusu_lib.figures.theme import QUIET, open_figure, styled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,23 +16,28 @@ _PANELS = (("train/loss", "Training loss"), ("val/loss", "Validation loss"), ("v
 
 @styled
 def training_curves(
-    runs: Sequence[Any], baseline_runs: Sequence[Any] = (), names: Sequence[str] = ("this run", "baseline")
+    runs: Sequence[Any], baseline_runs: Sequence[Any] = (), names: Sequence[str] | None = None
 ) -> "Figure":
     """Training loss, validation loss and validation mIoU by epoch; thin lines are seeds, thick ones means.
 
-    ``runs``: objects with ``history`` (DataFrame: epoch, train/loss, val/loss, val/mIoU). A dot marks each
-    seed's epoch of least validation loss. The mean is drawn only over epochs that every seed reached, since
-    early stopping would otherwise bend it. Raises ValueError where a history lacks a column.
+    ``runs``: objects with ``history`` (DataFrame: epoch, train/loss, val/loss, val/mIoU) and
+    ``parameters``. A dot marks each seed's epoch of least validation loss. The mean is drawn only over
+    epochs that every seed reached, since early stopping would otherwise bend it. Runs with an empty history
+    (no epochs) are left out. Raises ValueError where a history lacks a column, or where none has an epoch.
     """
-    groups = [(list(runs), names[0], THIS)]
-    if baseline_runs:
-        groups.insert(0, (list(baseline_runs), names[1], BASELINE))
+    trained = [
+        ([_history(run) for run in group.runs if len(run.history)], group.name, group.colour)
+        for group in groups(runs, baseline_runs, names)
+    ]
+    if not any(histories for histories, _, _ in trained):
+        raise ValueError("training_curves: no run has a history; a classifier without epochs has no curve")
     figure = open_figure(3.0)
     panels = figure.subplots(1, 3)
     panels[1].sharey(panels[0])
     for axes, (column, title) in zip(panels, _PANELS, strict=True):
-        for members, name, colour in groups:
-            _draw(axes, [_history(run) for run in members], column, name, colour)
+        for histories, name, colour in trained:
+            if histories:
+                _draw(axes, histories, column, name, colour)
         axes.set(title=title, xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True, nbins=5)
         axes.grid(axis="y")

@@ -54,14 +54,18 @@ def _balance_marks(
     kind = {"color": LINES[number], "marker": _MARKERS[number], "linestyle": "", "markersize": 6}
     seen = values > 0
     axes.plot(values[seen], rows[seen], markeredgecolor="white", markeredgewidth=0.5, label=name, **kind)
-    axes.plot(np.full((~seen).sum(), floor), rows[~seen], fillstyle="none", clip_on=False, **kind)
+    if not seen.all():
+        axes.plot(np.full((~seen).sum(), floor), rows[~seen], fillstyle="none", clip_on=False, **kind)
 
 
 def _balance_frame(axes: "Axes", names: list[str], floor: float) -> None:
     """Log axis in percent, class names, and a strip of each class's own colour."""
     from matplotlib.patches import Rectangle
 
-    axes.set(xscale="log", xlim=(floor, 100), ylim=(len(names) - 0.5, -0.5), xlabel="share of all pixels (%)")
+    kind = "all" if legend.UNLABELLED in names else "labelled"
+    axes.set(
+        xscale="log", xlim=(floor, 100), ylim=(len(names) - 0.5, -0.5), xlabel=f"share of {kind} pixels (%)"
+    )
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0, pad=22)
@@ -78,16 +82,14 @@ def _balance_frame(axes: "Axes", names: list[str], floor: float) -> None:
 def band_histograms(statistics: Any) -> "Figure":
     """Histogram of each band's counts (0 to 255) by date: how far apart the dates' radiometry is.
 
-    ``statistics``: ``histograms`` int64 [date, band, 256] and ``dates`` [date] (two-digit years), as
+    ``statistics``: ``bands`` int64 [date, band, 256] and ``dates`` [date] (two-digit years), as
     measured. Each histogram is a share of that date's pixels; a tick on the axis marks its mean.
     """
     figure = open_figure(4.4)
     grid = figure.subplots(2, 2, sharex=True, sharey=True)
     counts = np.arange(256)
     for band, axes in enumerate(grid.flat):
-        for date, histogram, colour in zip(
-            statistics.dates, statistics.histograms[:, band], LINES, strict=False
-        ):
+        for date, histogram, colour in zip(statistics.dates, statistics.bands[:, band], LINES, strict=False):
             share = 100 * histogram / max(histogram.sum(), 1)
             mean = float((histogram * counts).sum() / max(histogram.sum(), 1))
             axes.plot(counts, share, color=colour, linewidth=1.4, label=f"20{int(date):02d}")

@@ -1,5 +1,6 @@
 """Differences between experiments with their intervals, beside what was predicted."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -19,17 +20,20 @@ _BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  #
 def effect(difference: Any, prediction: Any) -> "Figure":
     """One measured difference with its 95 % interval, the predicted threshold, and the line of no effect.
 
-    ``difference``: value, low, high, metric, split. ``prediction``: threshold (signed: negative for a
-    predicted fall) and experiment, the name of the baseline. The shaded side is what was predicted.
+    ``difference``: value, low, high (NaN where there is no interval), metric, split. ``prediction``:
+    direction ("rises" or "falls"), threshold (0 to 1), baseline (its name). The shaded side is what was
+    predicted.
     """
     figure = open_figure(1.55)
     axes = figure.subplots()
-    threshold = prediction.threshold
+    threshold = prediction.threshold if prediction.direction == "rises" else -prediction.threshold
     _interval(axes, 0, difference.value, difference.low, difference.high, THIS)
     text = f"{_signed(difference.value)}  [{_signed(difference.low)}, {_signed(difference.high)}]"
+    if not math.isfinite(difference.low):
+        text = f"{_signed(difference.value)}  (no interval: one block)"
     place = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
     axes.annotate(text, (difference.value, 0), (0, 9), **place).set_bbox(_BEHIND)
-    _limits(axes, [difference.low, difference.high, threshold])
+    _limits(axes, [difference.value, difference.low, difference.high, threshold])
     edge = axes.get_xlim()[1 if threshold >= 0 else 0]
     axes.axvspan(threshold, edge, color="#e8f1f8", zorder=0)
     axes.axvline(threshold, color=_THRESHOLD, linestyle=(0, (4, 2)), linewidth=1.4)
@@ -38,7 +42,7 @@ def effect(difference: Any, prediction: Any) -> "Figure":
     _name(axes, threshold, f"predicted {_signed(threshold)}", "left" if threshold >= 0 else "right")
     axes.set(ylim=(-0.6, 0.9), yticks=[])
     axes.set_xlabel(
-        f"difference in {difference.split} {difference.metric} to {prediction.experiment} (95 % interval)"
+        f"difference in {difference.split} {difference.metric} to {prediction.baseline} (95 % interval)"
     )
     axes.spines["left"].set_visible(False)
     return figure
@@ -48,8 +52,9 @@ def effect(difference: Any, prediction: Any) -> "Figure":
 def forest(rows: pd.DataFrame, metric: str = "val mIoU") -> "Figure":
     """One row an experiment: difference to its baseline with 95 % interval, predicted threshold, outcome.
 
-    ``rows``: columns experiment, value, low, high, threshold, outcome (supported, refuted or inconclusive).
-    Raises ValueError on a missing column or an unknown outcome.
+    ``rows``: columns experiment, value, low, high (NaN where there is no interval), threshold (signed:
+    negative for a predicted fall), outcome (supported, refuted or inconclusive). Raises ValueError on a
+    missing column, an unknown outcome, or no row.
     """
     missing = [column for column in _COLUMNS if column not in rows]
     unknown = set(rows["outcome"]) - set(OUTCOMES) if not missing else set()
@@ -67,7 +72,7 @@ def forest(rows: pd.DataFrame, metric: str = "val mIoU") -> "Figure":
     for y, row in enumerate(rows.itertuples()):
         _interval(axes, y, row.value, row.low, row.high, OUTCOMES[row.outcome])
         axes.plot([row.threshold] * 2, [y - 0.3, y + 0.3], color=_THRESHOLD, linewidth=2)
-    _limits(axes, rows[["low", "high", "threshold"]].to_numpy().ravel())
+    _limits(axes, rows[["value", "low", "high", "threshold"]].to_numpy().ravel())
     axes.axvline(0, color=QUIET, linewidth=1, zorder=0)
     axes.set_yticks(range(len(rows)), rows["experiment"])
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"difference in {metric} to the baseline (95 % interval)")
@@ -90,9 +95,10 @@ def _interval(axes: "Axes", y: float, value: float, low: float, high: float, col
 
 
 def _limits(axes: "Axes", values: Any) -> None:
-    """Horizontal limits that hold the values and zero, with a margin on both sides."""
-    low, high = min(0.0, *values), max(0.0, *values)
-    margin = 0.12 * ((high - low) or 0.01)
+    """Horizontal limits that hold zero and the values that are not NaN, with a margin on both sides."""
+    known = [0.0, *(value for value in values if math.isfinite(value))]
+    low, high = min(known), max(known)
+    margin = 0.18 * ((high - low) or 0.01)
     axes.set_xlim(low - margin, high + margin)
 
 

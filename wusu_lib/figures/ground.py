@@ -1,5 +1,6 @@
 """Where the patches of each split lie on the ground, and which ground two splits share."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,82 +17,100 @@ PANELS = 6  # components shown, the largest first
 _CELLS = 400  # a panel's raster is at most about so many cells a side
 
 
+@dataclass(frozen=True)
+class Piece:
+    """One connected component: its patches (columns site, y, x, height, width) and its ground.
+
+    ``picture``: RGB floats [h,w,3], every ``cell``-th pixel of the ground. ``shared``: share of the ground,
+    counted in all its pixels, that two splits or more cover.
+    """
+
+    rows: pd.DataFrame
+    picture: np.ndarray
+    cell: int
+    shared: float
+
+
 @styled
-def shared_ground(layout: pd.DataFrame, table: pd.DataFrame, size: int) -> "Figure":
+def shared_ground(overlaps: Any, table: pd.DataFrame) -> "Figure":
     """Ground covered by the patches of each split, one panel a connected component; shared ground is black.
 
-    ``layout``: columns site, component, y, x (recovered positions of the upper left corner, px). ``table``:
-    patch table (columns site, split). ``size``: side of a patch in px. At most six components are drawn,
-    the largest first; a note says how many are not. Raises ValueError where no site of the layout is in the
-    table.
+    ``overlaps``: the audit of the patches, with ``layout`` and ``ground(table)``. ``table``: patch table
+    (columns site, split). At most six components are drawn, the largest first; a note says how many there
+    are. Raises ValueError where no site of the audit is in the table.
     """
-    sites = table.drop_duplicates("site").set_index("site")["split"]
-    placed = layout[layout["site"].isin(sites.index)].assign(split=lambda rows: rows["site"].map(sites))
-    if placed.empty:
+    layout = overlaps.layout[overlaps.layout["site"].isin(table["site"])]
+    if layout.empty:
         raise ValueError(
-            "shared_ground: no site of the layout is in the table; pass the table that was audited"
+            "shared_ground: no site of the audit is in the table; pass the table that was audited"
         )
-    order = placed["component"].value_counts(sort=True).index
-    groups = [placed[placed["component"] == component] for component in order[:PANELS]]
-    figure, panels = _panels(groups, size)
-    for axes, group in zip(panels, groups, strict=True):
-        _draw(axes, group, size)
-    handles = _handles(sorted(set(placed["split"]), key=list(SPLITS).index))
+    order = layout["component"].value_counts().index
+    pieces = {
+        component: _piece(layout[layout["component"] == component], splits, covered)
+        for component, splits, covered in overlaps.ground(table)
+        if component in order[:PANELS]
+    }
+    figure, panels = _panels(len(pieces), layout)
+    for axes, component in zip(panels, order, strict=False):
+        _draw(axes, pieces[component])
+    handles = _handles([split for split in SPLITS if split in set(table["split"])])
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     if len(order) > PANELS:
-        figure.suptitle(f"{PANELS} largest of {len(order)} separate pieces of ground", x=0.01, ha="left")
+        figure.suptitle(f"The {PANELS} largest of {len(order)} separate pieces of ground", x=0.01, ha="left")
     return figure
 
 
-def _panels(groups: list[pd.DataFrame], size: int) -> "tuple[Figure, list[Axes]]":
+def _piece(rows: pd.DataFrame, splits: list[str], covered: np.ndarray) -> Piece:
+    """What a panel needs of ``covered``, bool [splits, H, W]: small enough to keep."""
+    from matplotlib.colors import to_rgb
+
+    times = covered.sum(axis=0)
+    cell = -(-max(times.shape) // _CELLS)
+    picture = np.ones((*times[::cell, ::cell].shape, 3))
+    for split, mask in zip(splits, covered, strict=True):
+        picture[mask[::cell, ::cell]] = to_rgb(SPLITS[split])
+    picture[times[::cell, ::cell] > 1] = to_rgb(SHARED)
+    shared = np.count_nonzero(times > 1) / np.count_nonzero(times)
+    return Piece(rows, picture, cell, shared)
+
+
+def _panels(count: int, layout: pd.DataFrame) -> "tuple[Figure, list[Axes]]":
     """Panels side by side, at most four in a row, all at the same scale in px per inch."""
-    columns = len(groups) if len(groups) <= 4 else 3
-    rows = -(-len(groups) // columns)
-    height = max(np.ptp(group["y"]) + size for group in groups)
-    width = max(np.ptp(group["x"]) + size for group in groups)
-    inches = min(WIDTH / columns * height / width, 4.0)
+    columns = count if count <= 4 else 3
+    rows = -(-count // columns)
+    height = (layout["y"] + layout["height"]).max()
+    width = (layout["x"] + layout["width"]).max()
+    inches = min(WIDTH / columns * height / width, 4.0 / rows)
     figure = open_figure(rows * (inches + 0.65) + 0.4)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for axes in grid.flat[len(groups) :]:
+    for axes in grid.flat[count:]:
         axes.set_visible(False)
     grid[0, 0].set(xlim=(-0.02 * width, 1.02 * width), ylim=(1.02 * height, -0.02 * height))
-    return figure, list(grid.flat[: len(groups)])
+    return figure, list(grid.flat[:count])
 
 
-def _coverage(group: pd.DataFrame, size: int) -> tuple[dict[str, np.ndarray], int]:
-    """For each split a raster bool [H,W] of the ground that it covers, and the raster's cell in px."""
-    y, x = (group[axis].to_numpy() - group[axis].min() for axis in ("y", "x"))
-    cell = int(max(1, (max(y.max(), x.max()) + size) // _CELLS))
-    shape = tuple(int(-(-(v.max() + size) // cell)) for v in (y, x))
-    covered = {split: np.zeros(shape, dtype=bool) for split in SPLITS}
-    for top, left, split in zip(y, x, group["split"], strict=True):
-        rows, columns = (slice(int(v) // cell, -(-int(v + size) // cell)) for v in (top, left))
-        covered[split][rows, columns] = True
-    return covered, cell
-
-
-def _draw(axes: "Axes", group: pd.DataFrame, size: int) -> None:
+def _draw(axes: "Axes", piece: Piece) -> None:
     """One component: its ground in the splits' colours, the outlines of its patches, the shared part."""
     from matplotlib.collections import PatchCollection
-    from matplotlib.colors import to_rgb
     from matplotlib.patches import Rectangle
 
-    covered, cell = _coverage(group, size)
-    times = sum(mask.astype(int) for mask in covered.values())
-    picture = np.ones((*times.shape, 3))
-    for split, mask in covered.items():
-        picture[mask] = to_rgb(SPLITS[split])
-    picture[times > 1] = to_rgb(SHARED)
-    axes.imshow(picture, extent=(0, picture.shape[1] * cell, picture.shape[0] * cell, 0))
-    corners = group[["x", "y"]] - group[["x", "y"]].min()
-    outlines = [Rectangle((corner.x, corner.y), size, size) for corner in corners.itertuples()]
+    limits = axes.get_xlim(), axes.get_ylim()
+    height, width = (side * piece.cell for side in piece.picture.shape[:2])
+    axes.imshow(piece.picture, extent=(0, width, height, 0))
+    axes.set(xlim=limits[0], ylim=limits[1])  # imshow takes them to its own image
+    outlines = [Rectangle((row.x, row.y), row.width, row.height) for row in piece.rows.itertuples()]
     axes.add_collection(PatchCollection(outlines, facecolor="none", edgecolor="white", linewidth=0.5))
-    shared = (times > 1).sum() / max((times > 0).sum(), 1)
-    area = "/".join(sorted({_place(site) for site in group["site"]}))
-    axes.set_title(f"{area}\n{len(group)} sites\n{shared:.0%} shared", fontsize=9)
+    place = "/".join(sorted({_place(site) for site in piece.rows["site"]}))
+    sites = f"{len(piece.rows)} site{'s' if len(piece.rows) > 1 else ''}"
+    axes.set_title(f"{place}\n{sites}\n{_percent(piece.shared)} shared", fontsize=9)
     axes.tick_params(labelsize=SMALL, color=QUIET)
     axes.set(xlabel="px", ylabel="px")
     axes.label_outer()
+
+
+def _percent(share: float) -> str:
+    """A share in whole percent; a little is not written as nothing."""
+    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
 
 
 def _place(site: str) -> str:
