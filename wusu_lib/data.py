@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wusu_lib import legend
+from wusu_lib.patches.contents import BAND_NAMES
 from wusu_lib.patches.raster import read
 
 SPLITS = ("train", "val", "test")
@@ -73,6 +74,8 @@ def _read_pair(image_path: str, mask_path: str) -> tuple[np.ndarray, np.ndarray]
     image, mask = read(image_path), read(mask_path)
     if image.dtype != np.uint8:
         raise ValueError(f"{image_path}: expected uint8, got {image.dtype}")
+    if len(image) != len(BAND_NAMES):
+        raise ValueError(f"{image_path}: expected {len(BAND_NAMES)} bands, got {len(image)}")
     if mask.shape != (1, *image.shape[1:]):
         raise ValueError(
             f"{mask_path}: expected one band of the image's size {image.shape[1:]}, got {mask.shape}"

@@ -129,10 +129,11 @@ def _read_uint8(path: str, bands: int) -> np.ndarray:
 
 def _moments(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and population deviation of counts int64 [C, 256], each float64 [C] on the scale 0 to 1."""
-    values = np.arange(256) / SCALE
-    total = counts.sum(axis=1)
-    mean = counts @ values / total
-    return mean, np.sqrt((counts * (values - mean[:, None]) ** 2).sum(axis=1) / total)
+    values = np.arange(256)
+    total, first, second = counts.sum(axis=1), counts @ values, counts @ values**2
+    # n * sum(v^2) - sum(v)^2 in Python's integers: exact, where int64 would overflow and floats would cancel
+    spread = [int(n) * int(s2) - int(s1) ** 2 for n, s1, s2 in zip(total, first, second, strict=True)]
+    return first / total / SCALE, np.sqrt(np.array(spread, dtype=np.float64)) / total / SCALE
 
 
 def _percentile(counts: np.ndarray, q: float | Sequence[float]) -> np.ndarray:

@@ -4,13 +4,14 @@ import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from pathlib import Path
 
 import pandas as pd
 
 from wusu_lib import legend
 from wusu_lib.patches import consistency
-from wusu_lib.patches.contents import Problem, Tally, examine, name_of
+from wusu_lib.patches.contents import PROBLEM_COLUMNS, Problem, Tally, examine, name_of
 from wusu_lib.patches.table import KINDS, Entry, entries, first_of_each, resolve
 
 SEVERITIES = ("error", "warning", "note")
@@ -43,7 +44,7 @@ def check(root: str | Path) -> pd.DataFrame:
         *consistency.published_counts(usable),
     ]
     problems.sort(key=lambda p: (SEVERITIES.index(p.severity), p.problem, p.file, p.detail))
-    return pd.DataFrame(problems, columns=list(Problem._fields))
+    return pd.DataFrame(map(astuple, problems), columns=list(PROBLEM_COLUMNS))
 
 
 def refuse(problems: pd.DataFrame) -> None:

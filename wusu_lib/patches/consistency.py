@@ -12,7 +12,7 @@ from wusu_lib.patches.table import Entry
 PUBLISHED = {"HS": 288, "JA": 270}  # sites of each half (train; test), each with 3 dates and 2 intervals
 PUBLISHED_DATES = (15, 16, 18)
 TOLERATED = 0.02  # share of a change mask's pixels that annotation noise may contradict without a warning
-FEWEST_PIXELS = 1000  # of a cover, under which its mean colour says nothing
+FEWEST_PIXELS = 500  # of a cover, under which its mean colour says nothing
 
 
 def sizes(tally: Tally, root: Path) -> list[Problem]:

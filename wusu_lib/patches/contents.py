@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from wusu_lib.patches.table import Entry
 
 BANDS = {"image": 4, "mask": 1, "bcd": 1, "scd": 1}
 BAND_NAMES = ("blue", "green", "red", "NIR")
+PROBLEM_COLUMNS = ("severity", "problem", "file", "detail", "count")
 COVERS = {"woodland": ("Woodland",), "water": ("River", "Lake"), "soil": ("Excavation", "Bare surface")}
 _INDEX = np.full(
     256, legend.NO_INDEX, dtype=np.uint8
@@ -19,7 +19,8 @@ _INDEX = np.full(
 _INDEX[list(legend.CODES)] = range(legend.N_INDEX)
 
 
-class Problem(NamedTuple):
+@dataclass(frozen=True)
+class Problem:
     """One row of the table of problems. ``count``: pixels or files, 1 where there is nothing to count."""
 
     severity: str

@@ -3,15 +3,15 @@
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from filelock import FileLock
 
+from wusu_lib.atomic import write_json
 from wusu_lib.patches.checks import check
-from wusu_lib.patches.contents import Problem
+from wusu_lib.patches.contents import PROBLEM_COLUMNS
 from wusu_lib.patches.overlaps import LAYOUT_COLUMNS, PAIR_COLUMNS, Overlaps, shared_ground
 from wusu_lib.patches.table import FOLDERS, fingerprint, resolve, scan, scan_changes
 
@@ -48,12 +48,12 @@ def inspect(root: str | Path) -> Dossier:
         stored = _load(path)
         if stored is None:
             stored = _work_out(base, table)
-            _store(path, stored)
+            write_json(path, stored)
     overlaps = None
     if stored["pairs"] is not None:
         pairs = pd.DataFrame(stored["pairs"], columns=PAIR_COLUMNS)
         overlaps = Overlaps(pairs, pd.DataFrame(stored["layout"], columns=LAYOUT_COLUMNS))
-    problems = pd.DataFrame(stored["problems"], columns=list(Problem._fields))
+    problems = pd.DataFrame(stored["problems"], columns=list(PROBLEM_COLUMNS))
     return Dossier(base, table, changes, problems, overlaps, stored["fingerprint"])
 
 
@@ -101,12 +101,3 @@ def _load(path: Path) -> dict | None:
         return json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
-
-
-def _store(path: Path, stored: dict) -> None:
-    """Write whole or not at all."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8"
-    ) as file:
-        json.dump(stored, file)
-    os.replace(file.name, path)
