@@ -6,7 +6,7 @@ import numpy as np
 
 UNLABELLED_SHARE = 0.03  # of small objects
 MISLABELLED_SHARE = 0.02
-LARGEST = 1500  # pixels; larger objects are annotated rightly
+LARGEST = 900  # pixels; larger objects are annotated rightly
 
 # Code given by mistake for each true code; River is never mistaken.
 CONFUSED: dict[int, tuple[int, ...]] = {

@@ -37,6 +37,15 @@ def wood(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     grow(pen, window, mask, rng)
 
 
+def grove(pen: Pen, box: Box, rng: np.random.Generator) -> None:
+    """A strip of annotated woodland with a ragged edge that fills a box."""
+    window = pen.box(box)
+    if window is not None:
+        ragged = 1.5 + pen.texture("patchy", window)
+        mask = (np.abs(window.u) < box.width / 2 - ragged) & (np.abs(window.v) < box.depth / 2 - ragged)
+        grow(pen, window, mask, rng)
+
+
 def meadow(pen: Pen, window: Window, mask: np.ndarray, rng: np.random.Generator) -> None:
     """Grassland over ``mask`` [h, w], mown unevenly."""
     spectrum = spectra.plants(spectra.sample("grass", rng), pen.acquisition.leaf)
@@ -61,14 +70,18 @@ def lawn(pen: Pen, box: Box, rng: np.random.Generator) -> None:
 def park(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """A lake with lawns and groves around it."""
     ground.lay(pen, box, "soil", 0.75, rng)
-    shape, grove, stretch = ground.draw_shape(rng), ground.draw_shape(rng, 0.25), rng.uniform(0.9, 1.15)
+    shape, grove, stretch = (
+        ground.draw_shape(rng),
+        ground.draw_shape(rng, 0.25),
+        np.sqrt(box.width / box.depth) ** rng.uniform(0.8, 1.1),
+    )
     off = rng.uniform(-6, 6, 2)
     window = pen.box(box)
     if window is None:
         return
     inside = window.within(box.width / 2 - 2, box.depth / 2 - 2)
     centred = Window(window.rows, window.columns, window.u - off[0], window.v - off[1])
-    radius = 0.36 * min(box.width, box.depth)
+    radius = 0.36 * np.sqrt(box.width * box.depth)
     lake = ground.outline(centred, radius, shape, stretch) & inside
     shore = ground.outline(centred, radius + 5, shape, stretch)
     trees = inside & ~shore & (pen.texture("cloudy", window) + 0.3 * grove[0, 1] > 0.9)
@@ -79,11 +92,15 @@ def park(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     pen.annotate(window, lake, LAKE, rng)
 
 
-def flood(pen: Pen, window: Window, mask: np.ndarray, rng: np.random.Generator) -> None:
-    """Water over ``mask`` [h, w]; its colour changes from date to date."""
-    spectrum = _of_the_day("water", pen, rng)
+def flood(
+    pen: Pen, window: Window, mask: np.ndarray, rng: np.random.Generator, blend: np.ndarray | float = 0.0
+) -> None:
+    """Water over ``mask`` [h, w]; its colour changes with the date and with ``blend`` [h, w] (-1 to 1)."""
+    one, other = _of_the_day("water", pen, rng), _of_the_day("water", pen, rng)
+    middle, half = (one + other) / 2, (one - other) / 2
     shade = 1 + 0.05 * pen.texture("cloudy", window)
-    pen.fill(window, mask, spectrum, rough=0.02, shade=shade)
+    pen.fill(window, mask, middle, rough=0.02, shade=shade)
+    pen.tint(window, mask, half / middle, np.broadcast_to(blend, mask.shape))
 
 
 def _of_the_day(material: str, pen: Pen, rng: np.random.Generator) -> np.ndarray:

@@ -16,7 +16,7 @@ NEXT: dict[str, tuple[str, ...]] = {
     "bare": ("lawn", "plaza", "industry", "street"),
     "excavation": ("towers", "slabs", "industry", "plaza", "street", "towers"),
 }
-CHANGED_AREA = 0.085  # of a district's area, an interval
+CHANGED_AREA = 0.070  # of a district's area, an interval
 
 
 def unfold(layout: Layout, rng: np.random.Generator) -> list[dict[int, str]]:

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wusu_lib.synthetic import ground, spectra
+from wusu_lib.synthetic import green, ground, spectra
 from wusu_lib.synthetic.frame import Box
 from wusu_lib.synthetic.pen import Pen, Window
 
-LOW, HIGH, GRASS, WOOD, STRUCTURE, BARE, ROAD = 2, 3, 7, 6, 10, 12, 1
+LOW, HIGH, GRASS = 2, 3, 7
 
 _LOW_ROOFS = ("roof grey", "roof dark", "roof light", "roof blue", "roof red", "roof orange")
 _LOW_SHARES = (0.40, 0.16, 0.10, 0.12, 0.12, 0.10)
@@ -92,25 +92,38 @@ def high(pen: Pen, u: float, v: float, a: float, b: float, height: int, rng: np.
     pen.rect(u, v, a, b, roof, rng, code=HIGH, height=height, shade=shade)
 
 
+def _spare_a_grove(pen: Pen, box: Box, rng: np.random.Generator) -> Box:
+    """Plant a strip of trees at one end of some lots; what is left of the box."""
+    wanted, at_start, width = rng.random() < 0.6, rng.random() < 0.5, rng.uniform(9, 14)
+    if not wanted or box.width < 40:
+        return box
+    if at_start:
+        green.grove(pen, Box(box.u0, box.u0 + width, box.v0, box.v1), rng)
+        return Box(box.u0 + width, box.u1, box.v0, box.v1)
+    green.grove(pen, Box(box.u1 - width, box.u1, box.v0, box.v1), rng)
+    return Box(box.u0, box.u1 - width, box.v0, box.v1)
+
+
 def lowrise(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """Parallel rows of low buildings with trees between them."""
     ground.lay(pen, box, "yard", rng.uniform(0.1, 0.5), rng)
     ground.scatter(pen, box, rng.uniform(0.15, 0.45), rng)
-    pitch, depth = rng.uniform(15, 20), rng.uniform(4.0, 5.4)
+    box = _spare_a_grove(pen, box, rng)
+    pitch, depth = rng.uniform(13.5, 17.5), rng.uniform(4.2, 5.4)
     for v in np.arange(box.v0 + depth + 2, box.v1 - depth - 1, pitch):
         u = box.u0 + rng.uniform(2, 6)
         while u < box.u1 - 12:
             half = min(rng.uniform(8, 20), (box.u1 - 2 - u) / 2)
             low(pen, u + half, float(v), half, depth, rng)
-            u += 2 * half + rng.uniform(4, 8)
+            u += 2 * half + rng.uniform(3, 6.5)
 
 
 def oldtown(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """Small houses close together, each turned a little."""
     ground.lay(pen, box, "yard", 0.15, rng)
     ground.scatter(pen, box, 0.22, rng)
-    for v in np.arange(box.v0 + 6, box.v1 - 5, 11.5):
-        for u in np.arange(box.u0 + 6, box.u1 - 5, 13.5):
+    for v in np.arange(box.v0 + 6, box.v1 - 4, 11.0):
+        for u in np.arange(box.u0 + 6, box.u1 - 4, 12.5):
             du, dv, turn, skip = rng.uniform(-1.5, 1.5), rng.uniform(-1, 1), rng.normal(0, 0.14), rng.random()
             a, b = rng.uniform(3.6, 6.2), rng.uniform(3.2, 5.0)
             if skip > 0.12:
@@ -121,11 +134,12 @@ def slabs(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """Long high blocks, one behind the other at a distance."""
     ground.lay(pen, box, "yard", 0.45, rng)
     ground.scatter(pen, box, 0.35, rng)
+    box = _spare_a_grove(pen, box, rng)
     height = int(rng.integers(24, 40))
-    for v in np.arange(box.v0 + 9, box.v1 - 7, rng.uniform(30, 38)):
+    for v in np.arange(box.v0 + 9, box.v1 - 7, rng.uniform(23, 30)):
         half = min(rng.uniform(17, 26), box.width / 2 - 3)
         for u in np.arange(box.u0 + half + 2, box.u1 - half, 2 * half + 9):
-            high(pen, float(u), float(v), half, 6.5, height, rng)
+            high(pen, float(u), float(v), half, 7.0, height, rng)
 
 
 def towers(pen: Pen, box: Box, rng: np.random.Generator) -> None:
@@ -134,10 +148,10 @@ def towers(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     lawn_u, lawn_v = rng.uniform(box.u0 + 12, box.u1 - 12), rng.uniform(box.v0 + 12, box.v1 - 12)
     pen.rect(lawn_u, lawn_v, rng.uniform(9, 17), rng.uniform(8, 14), "grass", rng, code=GRASS)
     ground.scatter(pen, box, rng.uniform(0.15, 0.4), rng)
-    step = rng.uniform(38, 48)
+    step = rng.uniform(29, 36)
     for v in np.arange(box.v0 + 13, box.v1 - 10, step):
         for u in np.arange(box.u0 + 14, box.u1 - 10, step):
-            a, b, height = rng.uniform(8.5, 12), rng.uniform(8, 11), int(rng.integers(45, 75))
+            a, b, height = rng.uniform(9, 13), rng.uniform(8, 12), int(rng.integers(40, 72))
             high(pen, float(u) + rng.uniform(-3, 3), float(v) + rng.uniform(-3, 3), a, b, height, rng)
 
 

@@ -16,16 +16,20 @@ from wusu_lib.synthetic.river import BANK, River
 DISTRICT = (290.0, 450.0)  # metres (y, x)
 VERGE = 4.0  # pavement between a street and the lots
 LANE = 7.0  # between the lots of a block
-STREET_SPACING = (100.0, 142.0)
+STREET_SPACING = (118.0, 160.0)
 
 
 @dataclass(frozen=True)
 class Street:
-    """A street along constant u (``across`` = "u") or constant v, at ``at``, ``width`` metres wide."""
+    """A street along constant u (``across`` = "u") or constant v, at ``at``, ``width`` metres wide.
+
+    Some minor streets are not annotated, as in WUSU.
+    """
 
     across: str
     at: float
     width: float
+    annotated: bool
 
     @property
     def major(self) -> bool:
@@ -65,21 +69,12 @@ class Layout:
         return (float(u.min()), float(v.min())), (float(u.max()), float(v.max()))
 
 
-# The uses of the lots of each kind of block; "|" separates alternatives.
-KINDS: dict[str, tuple[str, ...]] = {
-    "park": ("park",),
-    "farm": ("farm", "farm|greenhouse"),
-    "works": ("excavation", "bare"),
-    "towers": ("towers", "towers|lawn"),
-    "campus": ("stadium", "lowrise|slabs"),
-    "lowrise": ("lowrise", "lowrise|oldtown"),
-    "wood": ("wood", "wood|bare|lawn"),
-    "centre": ("commerce", "plaza|commerce"),
-    "industry": ("industry", "industry|bare|greenhouse"),
+# What every district needs for the 11 classes, the use that needs the most room first.
+MANDATORY = ("stadium", "farm", "park", "towers", "excavation", "wood", "lowrise", "bare", "oldtown", "lawn")
+_REST = {
+    **{"lowrise": 0.28, "oldtown": 0.16, "slabs": 0.15, "towers": 0.10, "commerce": 0.07, "industry": 0.08},
+    **{"farm": 0.04, "wood": 0.05, "plaza": 0.03, "greenhouse": 0.04},
 }
-MANDATORY = ("park", "farm", "works", "towers", "campus", "wood", "lowrise")
-_REST = {"lowrise": 0.34, "towers": 0.16, "farm": 0.12, "wood": 0.10, "centre": 0.14, "industry": 0.14}
-GREEN = {"park", "farm", "wood"}  # blocks without paved lanes
 
 
 def _corners(frame: Frame, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -88,10 +83,10 @@ def _corners(frame: Frame, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarr
 
 
 def _streets(across: str, low: float, high: float, rng: np.random.Generator) -> list[Street]:
-    at, streets, count = low - rng.uniform(0, 60), [], int(rng.integers(2))
+    at, streets, count = low - rng.uniform(0, 60), [], int(rng.integers(3))
     while at < high:
-        width = rng.uniform(16, 21) if count % 2 == 0 else rng.uniform(8, 11)
-        streets.append(Street(across, at, width))
+        width = rng.uniform(14.5, 18) if count % 3 == 0 else rng.uniform(7, 9.5)
+        streets.append(Street(across, at, width, count % 3 == 0 or rng.random() < 0.85))
         at += rng.uniform(*STREET_SPACING)
         count += 1
     return streets
@@ -117,15 +112,13 @@ def _in_view(box: Box, frame: Frame, river: River, shape: tuple[int, int]) -> tu
 
 
 def _deal(areas: list[float], rng: np.random.Generator) -> list[str]:
-    """Kinds for the blocks of one district: what every district needs goes to its largest blocks."""
-    count = len(MANDATORY)
-    largest = list(np.argsort([-a for a in areas], kind="stable"))
-    kinds = [str(k) for k in rng.choice(list(_REST), len(areas), p=list(_REST.values()))]
-    # The park needs the most room, then the stadium; the others are shuffled among what is left.
-    needed = ["park", "campus", *rng.permutation([k for k in MANDATORY if k not in ("park", "campus")])]
-    for block, kind in zip(largest[:count], needed, strict=False):
-        kinds[block] = str(kind)
-    return kinds
+    """Uses for the lots of one district: what every district needs goes to its largest lots."""
+    largest = np.argsort([-area for area in areas], kind="stable")
+    uses = [str(use) for use in rng.choice(list(_REST), len(areas), p=list(_REST.values()))]
+    needed = [*MANDATORY[:2], *rng.permutation(MANDATORY[2:])]
+    for lot, use in zip(largest, needed, strict=False):
+        uses[lot] = str(use)
+    return uses
 
 
 def _grid(shape: tuple[int, int]) -> tuple[int, int]:
@@ -133,11 +126,17 @@ def _grid(shape: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(shape[0] / DISTRICT[0])), 2 * max(1, round(shape[1] / 2 / DISTRICT[1]))
 
 
-def _lots(block: Box, kind: str, rng: np.random.Generator) -> list[tuple[Box, str]]:
-    uses = [str(rng.choice(use.split("|"))) for use in KINDS[kind]]
-    boxes = block.split(len(uses), LANE if kind not in GREEN else 0.0)
-    order = rng.permutation(len(uses))
-    return [(boxes[k], uses[n]) for k, n in enumerate(order)]
+def _subdivide(blocks: list[Box], rng: np.random.Generator) -> tuple[list[Box], list[Box]]:
+    """Lots, and the lanes between them: two to a block, some halved once more."""
+    lots, lanes = [], []
+    for block in blocks:
+        halves = block.split(2, LANE)
+        lanes.append(_between(*halves))
+        for half in halves:
+            parts = half.split(2, LANE) if rng.random() < 0.5 else [half]
+            lanes += [_between(*parts)] if len(parts) == 2 else []
+            lots += parts
+    return lots, lanes
 
 
 def plan(shape: tuple[int, int], angle: float, rng: np.random.Generator) -> Layout:
@@ -145,25 +144,21 @@ def plan(shape: tuple[int, int], angle: float, rng: np.random.Generator) -> Layo
     height, width = shape
     frame = Frame(angle, 7.0, 430.0, tuple(rng.uniform(0, 2 * np.pi, 2)))
     sign = 1 if rng.random() < 0.5 else -1
-    river = River(height / 2, sign * 0.34 * height, width / 2, 46 + 0.02 * max(0, height - 600))
+    river = River(height / 2, sign * 0.27 * height, width / 2, 50 + 0.02 * max(0, height - 600))
     corners = _corners(frame, shape)
     streets = [
         s for axis, c in zip("uv", corners, strict=True) for s in _streets(axis, c.min(), c.max(), rng)
     ]
-    seen = [(box, *_in_view(box, frame, river, shape)) for box in _blocks(streets)]
-    seen = [entry for entry in seen if entry[1] > 400]
+    boxes, lanes = _subdivide(_blocks(streets), rng)
+    seen = [(box, *_in_view(box, frame, river, shape)) for box in boxes]
+    seen = [entry for entry in seen if entry[1] > 200]
     rows, columns = _grid(shape)
     home = [int(y * rows / height) * columns + int(x * columns / width) for _, _, y, x in seen]
-    lots, lanes = [], []
+    lots: list[Lot] = []
     for district in range(rows * columns):
         members = [entry for entry, h in zip(seen, home, strict=True) if h == district]
-        for (block, *_), kind in zip(members, _deal([m[1] for m in members], rng), strict=True):
-            parts = _lots(block, kind, rng)
-            if kind not in GREEN and len(parts) > 1:
-                lanes.append(_between(parts[0][0], parts[1][0]))
-            for box, use in parts:
-                area = _in_view(box, frame, river, shape)[0]
-                lots.append(Lot(len(lots) + 1, box, use, area, district))
+        for (box, area, *_), use in zip(members, _deal([m[1] for m in members], rng), strict=True):
+            lots.append(Lot(len(lots) + 1, box, use, area, district))
     # Minor streets first, so that the major ones run through at the crossings.
     streets.sort(key=lambda street: street.width)
     return Layout(shape, frame, river, tuple(streets), tuple(lanes), tuple(lots), rows * columns)

@@ -37,8 +37,8 @@ class Canvas:
     def blank(cls, height: int, width: int) -> "Canvas":
         """Nothing painted yet."""
         shape = (height, width)
-        layers = (np.zeros(shape, dtype=t) for t in (np.uint8, np.uint8, np.uint8, np.int32))
-        return cls(np.zeros((4, *shape), dtype=np.float16), *layers)
+        codes, metres, rough = (np.zeros(shape, dtype=np.uint8) for _ in range(3))
+        return cls(np.zeros((4, *shape), np.float16), codes, metres, rough, np.zeros(shape, np.int32))
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,11 @@ class Pen:
         self.canvas.bands[(slice(None), *where)][:, mask] = colour
         self.canvas.rough[where][mask] = round(100 * rough)
         self.canvas.height[where][mask] = height if np.ndim(height) == 0 else height[mask]  # type: ignore[index]
+
+    def tint(self, window: Window, mask: np.ndarray, change: np.ndarray, where: np.ndarray) -> None:
+        """Shift the colour of ``mask`` [h, w] by the relative ``change`` [4] times ``where`` [h, w]."""
+        bands = self.canvas.bands[:, window.rows, window.columns]
+        bands[:, mask] *= (1 + change[:, None] * where[mask]).astype(np.float16)
 
     def annotate(self, window: Window, mask: np.ndarray, code: int, rng: np.random.Generator) -> None:
         """Give ``mask`` [h, w] its code, or what a tired annotator gives it; draws three numbers."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BANK = 7.0  # metres of embankment on either side
+BANK = 14.0  # metres of embankment and riverside green on either side
 
 
 @dataclass(frozen=True)

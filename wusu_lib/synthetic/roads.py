@@ -17,8 +17,7 @@ BRIDGE = 7  # metres above the water
 def river(pen: Pen, layout: Layout, rng: np.random.Generator) -> None:
     """Water and embankments, from the left to the right edge of the scene."""
     height, width = layout.shape
-    water_rng, bank = int(rng.integers(2**31)), spectra.sample("concrete", rng)
-    grass = spectra.plants(spectra.sample("grass", rng), pen.acquisition.leaf)
+    seeds, bank = rng.integers(2**31, size=2), spectra.sample("concrete", rng)
     for left in range(0, width, CHUNK):
         columns = slice(left, min(left + CHUNK, width))
         y = np.arange(height, dtype=np.float32)[:, None]
@@ -26,11 +25,20 @@ def river(pen: Pen, layout: Layout, rng: np.random.Generator) -> None:
         clearance = layout.river.clearance(y, x)
         window = Window(slice(0, height), columns, x + 0 * y, y + 0 * x)
         near = clearance < BANK
-        green.flood(pen, window, clearance < 0, np.random.default_rng(water_rng))
-        pen.fill(window, near & (clearance >= 0), grass, rough=0.1)
-        pen.fill(window, near & (clearance > 1) & (clearance < 3.5), bank, rough=0.05)
         pen.erase(window, near)
+        pen.fill(window, near, bank, rough=0.06)
+        _riverside(pen, window, near & (clearance > 5), np.random.default_rng(seeds[0]))
+        upstream = np.sin(window.u * (2 * np.pi / 610) + window.v * (2 * np.pi / 430))
+        green.flood(pen, window, clearance < 0, np.random.default_rng(seeds[1]), upstream)
         pen.annotate(window, clearance < 0, RIVER, rng)
+
+
+def _riverside(pen: Pen, window: Window, mask: np.ndarray, rng: np.random.Generator) -> None:
+    """Groves and lawns by turns along the embankment, partly annotated."""
+    cloudy = pen.texture("cloudy", window)
+    green.meadow(pen, window, mask & (cloudy < 0.2), rng)
+    green.grow(pen, window, mask & (cloudy >= 0.2), rng)
+    pen.erase(window, mask & (np.abs(cloudy) > 1.1))
 
 
 def street(pen: Pen, layout: Layout, number: int, rng: np.random.Generator) -> None:
@@ -64,7 +72,10 @@ def _segment(
     pen.fill(window, surface, spectrum, rough=0.05, height=deck)
     _markings(pen, window, surface, q, p, half, median and line.major)
     _traffic(pen, window, surface, q, p, half, rng)
-    pen.annotate(window, surface, ROAD, rng)
+    if line.annotated:
+        pen.annotate(window, surface, ROAD, rng)
+    else:
+        pen.erase(window, surface)
 
 
 def _dry(pen: Pen, window: Window) -> np.ndarray:
@@ -97,17 +108,17 @@ def _traffic(
 ) -> None:
     """Cars and a few buses, other ones at each date."""
     today = np.random.default_rng([int(rng.integers(2**31)), pen.acquisition.index])
-    for _ in range(today.poisson(SEGMENT * half / 90)):
+    for _ in range(today.poisson(SEGMENT * half / 130)):
         lane, place = today.uniform(-half + 1.5, half - 1.5), today.uniform(-SEGMENT / 2, SEGMENT / 2)
         length = 5.5 if today.random() < 0.1 else 2.2
-        name = str(today.choice(["white", "black", "roof light", "roof red"], p=[0.45, 0.25, 0.22, 0.08]))
-        car = surface & (np.abs(q - lane) < 1.05) & (np.abs(p - place) < length)
+        name = str(today.choice(["white", "black", "roof light", "roof red"], p=[0.25, 0.35, 0.32, 0.08]))
+        car = surface & (np.abs(q - lane) < 0.9) & (np.abs(p - place) < length)
         pen.fill(window, car, spectra.sample(name, today), rough=0.0, height=2)
 
 
 def lane(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """A narrow lane between the lots of a block; only the wider part of them is annotated, as in WUSU."""
-    annotated, spectrum = rng.random() < 0.6, spectra.sample("concrete", rng)
+    annotated, spectrum = rng.random() < 0.4, spectra.sample("concrete", rng)
     window = pen.box(box)
     if window is None:
         return

@@ -14,8 +14,8 @@ def stadium(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """A running track about a pitch, with stands along one side; a court beside it where there is room."""
     ground.lay(pen, box, "yard", 0.3, rng)
     ground.scatter(pen, box, 0.3, rng)
-    long = min(46.0, max(box.width, box.depth) / 2 - 3)
-    short = min(27.0, min(box.width, box.depth) / 2 - 3)
+    long = min(43.0, max(box.width, box.depth) / 2 - 3)
+    short = min(25.0, min(box.width, box.depth) / 2 - 3)
     track, turf, stand = (spectra.sample(n, rng) for n in ("track", "grass", "roof light"))
     artificial = rng.random() < 0.4
     turn = 0.0 if box.width >= box.depth else np.pi / 2
