@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from wusu_lib import figures, legend
-from wusu_lib.figures.theme import LINES, short_count
+from wusu_lib.figures.theme import SPLITS, short_count
 
 
 @pytest.fixture
@@ -15,11 +15,11 @@ def fractions():
     return pd.DataFrame.from_dict(rows, orient="index", columns=["Unlabelled", "Road", "Woodland", "Lake"])
 
 
-def marks(axes, number, fill="full"):
+def marks(axes, split, fill="full"):
     return next(
         line
         for line in axes.lines
-        if to_hex(line.get_color()) == LINES[number] and line.get_fillstyle() == fill
+        if to_hex(line.get_color()) == SPLITS[split] and line.get_fillstyle() == fill
     )
 
 
@@ -27,14 +27,14 @@ def test_class_balance_in_percent_by_falling_mean(fractions):
     figure = figures.class_balance(fractions)
     axes = figure.axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["Woodland", "Unlabelled", "Road", "Lake"]
-    np.testing.assert_allclose(marks(axes, 1).get_xdata(), [40, 30, 20, 10])
-    np.testing.assert_allclose(marks(axes, 0).get_xdata(), [50, 40, 10])
+    np.testing.assert_allclose(marks(axes, "val").get_xdata(), [40, 30, 20, 10])
+    np.testing.assert_allclose(marks(axes, "train").get_xdata(), [50, 40, 10])
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["train", "val"]
     assert axes.get_xlabel() == "share of all pixels (%)"
 
 
 def test_class_balance_marks_an_absent_class_hollow_at_the_edge(fractions):
-    hollow = marks(figures.class_balance(fractions).axes[0], 0, "none")
+    hollow = marks(figures.class_balance(fractions).axes[0], "train", "none")
     assert hollow.get_xdata().tolist() == [10]  # the axis begins at the decade of the least share
     assert round(hollow.get_ydata()[0]) == 3  # Lake
 

@@ -6,7 +6,17 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib import legend
-from wusu_lib.figures.theme import BANDS, LINES, QUIET, SMALL, open_figure, short_count, styled, text_on
+from wusu_lib.figures.theme import (
+    BANDS,
+    LINES,
+    QUIET,
+    SMALL,
+    SPLITS,
+    open_figure,
+    short_count,
+    styled,
+    text_on,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +61,12 @@ def _balance_marks(
     axes: "Axes", values: np.ndarray, shift: float, number: int, name: str, floor: float
 ) -> None:
     rows = np.arange(len(values)) + shift
-    kind = {"color": LINES[number], "marker": _MARKERS[number], "linestyle": "", "markersize": 6}
+    kind = {
+        "color": SPLITS.get(name, LINES[number]),
+        "marker": _MARKERS[number],
+        "linestyle": "",
+        "markersize": 6,
+    }
     seen = values > 0
     axes.plot(values[seen], rows[seen], markeredgecolor="white", markeredgewidth=0.5, label=name, **kind)
     if not seen.all():

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 Composite = Literal["natural", "infrared"]
 _CHANNELS = {"natural": (2, 1, 0), "infrared": (3, 2, 1)}  # of B,G,R,NIR, as shown in red, green, blue
-LARGEST = 256  # px: a side shown in a figure; larger images are averaged, which keeps the PNG small
-_LEVELS = 31  # steps per channel: finer ones are lost in the noise of the image and double the PNG
+GAMMA = 1.4  # lifts dark ground beside white roofs, as imagery viewers do
+BUDGET = 200_000  # px of imagery in one figure: keeps its PNG under about 400 kB
+_LEVELS = 31  # steps a channel: finer ones are lost in the noise of the image and double the PNG
 
 
 def rgb(
@@ -25,8 +26,8 @@ def rgb(
 
     ``low`` and ``high``: counts shown as black and as full, one for all bands or one a band [4]. Give
     images that are compared the same pair, from ``stretch``. ``composite="infrared"`` shows NIR, R, G as
-    red, green, blue. Raises ValueError on another shape, on an unknown composite, or where ``high`` is not
-    above ``low``.
+    red, green, blue. Between them the display is brightened by ``GAMMA``. Raises ValueError on another
+    shape, on an unknown composite, or where ``high`` is not above ``low``.
     """
     if image.ndim != 3 or image.shape[0] != 4:
         raise ValueError(f"image: expected [4,H,W] in B,G,R,NIR, got shape {image.shape}")
@@ -37,7 +38,7 @@ def rgb(
         raise ValueError(f"stretch: high {high.tolist()} has to be above low {low.tolist()} in every band")
     bands = list(_CHANNELS[composite])
     shown = (image[bands].astype(np.float32) - low[bands, None, None]) / (high - low)[bands, None, None]
-    return np.moveaxis(np.clip(shown, 0, 1), 0, -1)  # [3,H,W] -> [H,W,3]
+    return np.moveaxis(np.clip(shown, 0, 1) ** (1 / GAMMA), 0, -1)  # [3,H,W] -> [H,W,3]
 
 
 def stretch(images: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -47,9 +48,9 @@ def stretch(images: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return low, np.maximum(high, low + 1)
 
 
-def shrink(shown: np.ndarray) -> np.ndarray:
-    """A composite [H,W,3] as uint8, averaged over whole blocks until no side is above ``LARGEST`` pixels."""
-    step = -(-max(shown.shape[:2]) // LARGEST)
+def shrink(shown: np.ndarray, count: int) -> np.ndarray:
+    """A composite [H,W,3] as uint8, averaged over blocks until ``count`` of its kind fit in ``BUDGET``."""
+    step = int(np.ceil(max(shown.shape[:2]) / np.sqrt(BUDGET / count)))
     height, width = (side // step for side in shown.shape[:2])
     blocks = shown[: height * step, : width * step].reshape(height, step, width, step, 3)
     return np.round(np.round(blocks.mean(axis=(1, 3)) * _LEVELS) * (255 / _LEVELS)).astype(np.uint8)

@@ -40,8 +40,9 @@ def patch_examples(table: "pd.DataFrame", patches: Sequence[str]) -> "Figure":
     titles = ("Natural colour", "Colour infrared (NIR, R, G)", "Labels")
     figure, grid = _grid(len(rows), titles, np.unique(np.concatenate([x.ravel() for x in labels])))
     for axes, name, image, index in zip(grid, rows["patch"], images, labels, strict=True):
-        axes[0].imshow(shrink(rgb(image, low, high)), extent=_extent(index))
-        axes[1].imshow(shrink(rgb(image, low, high, "infrared")), extent=_extent(index))
+        axes[0].imshow(shrink(rgb(image, low, high), 2 * len(rows)), extent=_extent(index))
+        infrared = rgb(image, low, high, "infrared")
+        axes[1].imshow(shrink(infrared, 2 * len(rows)), extent=_extent(index))
         axes[2].imshow(class_image(index), extent=_extent(index))
         axes[0].set_ylabel(name)
     return figure
@@ -61,7 +62,7 @@ def dates(table: "pd.DataFrame", site: str) -> "Figure":
     titles = [f"20{date:02d}" for date in rows["date"]]
     figure, grid = _grid(2, titles, np.unique(np.concatenate([x.ravel() for x in labels])))
     for top, bottom, image, index in zip(*grid, images, labels, strict=True):
-        top.imshow(shrink(rgb(image, low, high)), extent=_extent(index))
+        top.imshow(shrink(rgb(image, low, high), len(rows)), extent=_extent(index))
         bottom.imshow(class_image(index), extent=_extent(index))
     grid[0][0].set_ylabel("Image")
     grid[1][0].set_ylabel("Labels")
@@ -90,7 +91,7 @@ def predictions(
         len(rows), ("Image", "Truth", *(n for _, n in sources), "Errors"), present, errors=True
     )
     for axes, name, image, truth, row in zip(grid, rows["patch"], images, truths, maps, strict=True):
-        axes[0].imshow(shrink(rgb(image, low, high)), extent=_extent(truth))
+        axes[0].imshow(shrink(rgb(image, low, high), len(rows)), extent=_extent(truth))
         for panel, index in zip(axes[1:-1], [truth, *row], strict=True):
             panel.imshow(class_image(index), extent=_extent(truth))
         for panel, index in zip(axes[2:-1], row, strict=True):
