@@ -16,6 +16,7 @@ once.
 
 from wusu_lib.runs.folders import Unfinished, find, incomplete, open_run, root
 from wusu_lib.runs.keys import key
+from wusu_lib.runs.results import write_results
 from wusu_lib.runs.stored import Run
 
-__all__ = ["Run", "Unfinished", "find", "incomplete", "key", "open_run", "root"]
+__all__ = ["Run", "Unfinished", "find", "incomplete", "key", "open_run", "root", "write_results"]

@@ -1,0 +1,247 @@
+"""Training: what is learnt at which rate, what is counted, and that the same start gives the same end."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from wusu_lib import metrics
+from wusu_lib.training import fit
+from wusu_lib.training.tally import Tally, pixel_loss
+from wusu_lib.training.task import SegmentationTask
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return tiny.write_tree(tmp_path_factory.mktemp("tree"))
+
+
+def train(folder, tree, seed=0, build=None, **changes):
+    folder.mkdir(exist_ok=True)
+    parameters = tiny.settings(**changes)
+    outputs = 11 if parameters.background == "ignore" else 12
+    return fit(
+        folder,
+        build or (lambda: tiny.build(seed, outputs)),
+        tiny.data(tree, parameters, seed),
+        parameters,
+        seed,
+    )
+
+
+def content(folder):
+    """All that must not differ between two runs of the same thing; times may."""
+    with np.load(folder / "confusion.npz") as confusion, np.load(folder / "predictions.npz") as maps:
+        arrays = {**{f"c/{k}": v for k, v in confusion.items()}, **{f"p/{k}": v for k, v in maps.items()}}
+    history = pd.read_csv(folder / "history.csv").drop(columns="seconds")
+    return {
+        **arrays,
+        "history": history.to_numpy(),
+        "steps": pd.read_csv(folder / "steps.csv").to_numpy(),
+        **{f"w/{k}": v.numpy() for k, v in load_file(folder / "model.safetensors").items()},
+    }
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_a_training_learns_and_leaves_its_files(tmp_path, tree):
+    figures = train(tmp_path, tree, epochs=15, patience=15)
+    assert figures["losses"]["val"] < 1.0 < np.log(11)
+    assert figures["metrics"]["ignore"]["val"]["pixel_acc"] > 0.8
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert history["epoch"].tolist() == list(range(1, 16))
+    assert history["val/loss"].min() == pytest.approx(figures["losses"]["val"], rel=1e-5)
+    assert history["val/loss"].idxmin() + 1 == figures["best_epoch"]
+    assert list(tmp_path.glob("events.*"))
+    steps = pd.read_csv(tmp_path / "steps.csv")
+    assert len(steps) == 15 * 3  # 10 patches: 5 batches of 2, of which 2 a step, and a last one alone
+    assert (steps["gradient_norm"] > 0).all()
+    assert steps["step"].tolist() == list(range(45))
+
+
+def test_the_classes_that_a_split_lacks_are_recorded(tmp_path, tree):
+    absent = train(tmp_path, tree, epochs=1)["absent"]
+    assert "Lake" in absent["train"]
+    assert "Road" not in absent["val"]
+    assert len(absent["val"]) == 8
+
+
+def test_every_patch_has_its_matrix_and_every_validation_patch_its_map(tmp_path, tree):
+    figures = train(tmp_path, tree, epochs=2)
+    with np.load(tmp_path / "confusion.npz") as stored:
+        confusion = dict(stored)
+    assert confusion["matrix"].shape == (18, 12, 12)
+    assert (confusion["matrix"].sum(axis=(1, 2)) == tiny.SIDE**2).all()
+    assert confusion["split"].tolist() == ["train"] * 10 + ["val"] * 4 + ["test"] * 4
+    assert confusion["matrix"][:, :, 0].sum() == 0  # background="ignore" never predicts Background
+    with np.load(tmp_path / "predictions.npz") as stored:
+        assert stored["patch"].tolist() == confusion["patch"][10:14].tolist()
+        for matrix, predicted in zip(confusion["matrix"][10:14], stored["index"], strict=True):
+            np.testing.assert_array_equal(matrix.sum(axis=0), np.bincount(predicted.ravel(), minlength=12))
+    pooled = metrics.scores(confusion["matrix"][10:14].sum(axis=0), "class")
+    assert figures["metrics"]["class"]["val"]["mIoU"] == pytest.approx(pooled["mIoU"])
+
+
+def test_the_studys_protocol_learns_unlabelled_ground_as_a_class(tmp_path, tree):
+    train(tmp_path, tree, epochs=8, background="class")
+    with np.load(tmp_path / "confusion.npz") as stored:
+        assert stored["matrix"][:, 0, 0].sum() > 0
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_the_same_start_gives_the_same_end(tmp_path, tree, precision):
+    for name in ("one", "two"):
+        train(tmp_path / name, tree, precision=precision)
+    assert_same(content(tmp_path / "one"), content(tmp_path / "two"))
+
+
+def test_another_seed_gives_another_end(tmp_path, tree):
+    for seed in (0, 1):
+        train(tmp_path / str(seed), tree, seed=seed)
+    one, other = content(tmp_path / "0"), content(tmp_path / "1")
+    assert not np.array_equal(one["history"], other["history"])
+
+
+def test_the_number_of_workers_changes_nothing(tmp_path, tree):
+    for workers in (0, 2):
+        train(tmp_path / str(workers), tree, epochs=2, workers=workers)
+    assert_same(content(tmp_path / "0"), content(tmp_path / "2"))
+
+
+class Cut(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, tree, epoch, monkeypatch):
+    changes = {"epochs": 9, "patience": 2, "learning_rate": 0.3}  # high: the schedule and early stopping act
+    train(tmp_path / "whole", tree, **changes)
+    from wusu_lib.training import session
+
+    def stop(*_):
+        raise Cut
+
+    calls = iter([None] * epoch)
+    original = session.Session._note
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            session.Session, "_note", lambda *a: original(*a) if next(calls, stop) is None else stop()
+        )
+        with pytest.raises(Cut):
+            train(tmp_path / "cut", tree, **changes)
+    train(tmp_path / "cut", tree, **changes)
+    assert_same(content(tmp_path / "whole"), content(tmp_path / "cut"))
+
+
+def test_training_stops_when_the_validation_loss_no_longer_falls(tmp_path, tree):
+    figures = train(tmp_path, tree, epochs=60, patience=2, learning_rate=0.3, accumulate=1)
+    assert figures["stopped_early"]
+    assert figures["epochs"] == figures["best_epoch"] + 2 < 60
+
+
+def test_the_rate_halves_on_a_plateau(tmp_path, tree):
+    train(tmp_path, tree, epochs=14, patience=14, learning_rate=1e-9, encoder_learning_rate=4e-8)
+    rates = pd.read_csv(tmp_path / "history.csv")["lr/encoder"].tolist()
+    assert rates[0] == 4e-8
+    assert min(rates) >= 1e-8
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("adaptation", ["frozen", "full", "differential"])
+def test_the_encoder_is_adapted_as_stated(tmp_path, tree, adaptation):
+    model = tiny.build()
+    before = weights(model)
+    figures = train(tmp_path, tree, build=lambda: model, adaptation=adaptation, epochs=2)
+    after = weights(model)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {"head.weight", "head.bias"} <= changed
+    inside = {name for name in changed if name.startswith("encoder")}
+    assert (not inside) == (adaptation == "frozen")
+    head = sum(p.numel() for p in model.head.parameters())
+    everything = sum(p.numel() for p in model.parameters())
+    assert figures["model"]["parameters"] == everything
+    assert figures["model"]["trained"] == (head if adaptation == "frozen" else everything)
+
+
+@pytest.mark.parametrize(
+    ("adaptation", "rates"),
+    [
+        ("frozen", {"decoder": 0.01}),
+        ("full", {"decoder": 0.01, "encoder": 0.01}),
+        ("differential", {"decoder": 0.01, "encoder": 0.003}),
+    ],
+)
+def test_every_part_has_its_learning_rate(adaptation, rates):
+    task = SegmentationTask(tiny.build(), tiny.settings(adaptation=adaptation))
+    groups = task.configure_optimizers().param_groups
+    assert {group["name"]: group["lr"] for group in groups} == rates
+    assert all(group["weight_decay"] == 1e-3 for group in groups)
+    trained = sum(len(group["params"]) for group in groups)
+    assert trained == sum(1 for p in task.model.parameters() if p.requires_grad)
+
+
+def test_the_loss_is_a_mean_over_labelled_pixels_not_over_batches():
+    logits = torch.randn(3, 11, 4, 4, generator=torch.Generator().manual_seed(0))
+    mask = torch.full((3, 4, 4), 255)
+    mask[0, 0, :2] = 1
+    mask[1] = 2
+    whole = nn.functional.cross_entropy(logits, mask, ignore_index=255)
+    tally = Tally("ignore")
+    for i in range(3):
+        tally.add([str(i)], logits[i : i + 1], mask[i : i + 1])
+    assert tally.pixels == 18
+    assert tally.loss == pytest.approx(whole.item(), rel=1e-6)
+
+
+def test_a_batch_without_labels_is_no_division_by_zero():
+    logits = torch.randn(1, 11, 4, 4, requires_grad=True)
+    loss, pixels = pixel_loss(logits, torch.full((1, 4, 4), 255))
+    assert (loss.item(), pixels) == (0.0, 0)
+    task = SegmentationTask(tiny.build(), tiny.settings())
+    batch = {"image": torch.zeros(1, 4, 8, 8), "mask": torch.full((1, 8, 8), 255)}
+    assert task.training_step(batch, 0).item() == 0.0
+
+
+def test_a_split_without_labels_is_told(tmp_path, tree):
+    parameters = tiny.settings(epochs=1)
+    data = tiny.data(tree, parameters)
+    data.table = data.table[data.table["split"] != "val"]
+    with pytest.raises(ValueError, match="split 'val' holds no labelled patch"):
+        fit(tmp_path, tiny.build, data, parameters, 0)
+
+
+def test_a_loss_that_is_not_finite_is_told(tmp_path, tree):
+    def broken():
+        model = tiny.build()
+        with torch.no_grad():
+            model.head.bias.fill_(float("inf"))
+        return model
+
+    with pytest.raises(ValueError, match="the training loss became nan; try a smaller learning_rate"):
+        train(tmp_path, tree, build=broken)
+    assert not (tmp_path / "confusion.npz").exists()
+
+
+def test_an_interrupt_reaches_the_caller_and_can_be_repeated(tmp_path, tree):
+    """Lightning by itself would ignore later interrupts and end the process."""
+    import signal
+
+    class Stopping(tiny.TinyModel):
+        def forward(self, images):
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, tree, build=lambda: Stopping(11))
+    assert signal.getsignal(signal.SIGINT) is before

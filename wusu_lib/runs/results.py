@@ -1,0 +1,50 @@
+"""What a run found, written down: one confusion matrix a patch, the validation maps, the pooled figures."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+
+from wusu_lib import legend, metrics
+from wusu_lib.atomic import replacing
+from wusu_lib.legend import Background
+
+KEYS = ("patch", "site", "date", "split", "block")
+
+
+def write_results(
+    folder: Path, rows: pd.DataFrame, matrices: np.ndarray, maps: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """Write confusion.npz and predictions.npz; give the record's ``metrics`` and ``absent``.
+
+    rows: columns ``KEYS``, one row a matrix. matrices: int64 [N, 12, 12] by class index, rows truth, columns
+    prediction. maps: validation patch -> predicted class index, uint8 [H, W].
+    """
+    keys = {name: rows[name].to_numpy(dtype=int if name == "date" else str) for name in KEYS}
+    with replacing(folder / "confusion.npz") as draft, draft.open("wb") as file:
+        np.savez_compressed(file, matrix=matrices, **keys)
+    with replacing(folder / "predictions.npz") as draft, draft.open("wb") as file:
+        index = np.stack(list(maps.values())) if maps else np.zeros((0, 0, 0), dtype=np.uint8)
+        np.savez_compressed(file, patch=np.array(list(maps), dtype=str), index=index)
+    pooled = {
+        split: matrices[keys["split"] == split].sum(axis=0) for split in dict.fromkeys(keys["split"].tolist())
+    }
+    return {
+        "metrics": {name: {s: _scores(m, name) for s, m in pooled.items()} for name in get_args(Background)},
+        "absent": {split: _absent(matrix) for split, matrix in pooled.items()},
+    }
+
+
+def _scores(matrix: np.ndarray, background: Background) -> dict[str, float | None]:
+    """Pooled figures of one split; None where nothing is counted, which JSON has no number for."""
+    scores = metrics.scores(matrix, background)
+    return {name: None if math.isnan(value) else float(value) for name, value in scores.items()}
+
+
+def _absent(matrix: np.ndarray) -> list[str]:
+    """Names of the classes that label no pixel of a split: nothing can be said about them there."""
+    labelled = matrix.sum(axis=1)
+    return [c.name for c in legend.CLASSES if labelled[c.index] == 0]

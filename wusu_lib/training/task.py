@@ -1,0 +1,96 @@
+"""The Lightning module: loss, parameter groups, and what one step and one epoch leave behind."""
+
+from typing import TYPE_CHECKING, Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from wusu_lib.training.tally import Tally, pixel_loss
+
+if TYPE_CHECKING:
+    from wusu_lib.parameters import SegmentationParameters
+
+
+class SegmentationTask(lightning.LightningModule):
+    """Cross-entropy and AdamW around a model with an ``encoder``: images [B, C, H, W] -> logits [B, K, H, W].
+
+    ``adaptation``: "frozen" trains all but the encoder, "full" all at ``learning_rate``, "differential" the
+    encoder at ``encoder_learning_rate``. After a training epoch ``epoch_loss`` and ``step_rows`` describe it,
+    after a validation ``tally`` has its counts (and the predicted maps with ``keep_maps``).
+    """
+
+    def __init__(self, model: nn.Module, parameters: "SegmentationParameters") -> None:
+        super().__init__()
+        self.model = model
+        self.settings = parameters
+        if parameters.adaptation == "frozen":
+            model.freeze_encoder()  # type: ignore[operator]
+        self.tally = Tally(parameters.background)
+        self.keep_maps = False
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self.batches: list[tuple[Tensor, int]] = []  # (loss sum, pixels) of every batch of the epoch
+        self.steps: list[tuple[Tensor, int, Tensor]] = []  # (loss sum, pixels, gradient norm) of every step
+        self._stepped = 0
+
+    def on_train_epoch_start(self) -> None:
+        self._begin_epoch()
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        loss, pixels = pixel_loss(self.model(batch["image"]), batch["mask"])
+        self.batches.append((loss.detach(), pixels))
+        return loss / max(pixels, 1)  # a batch without labels has loss 0 and no gradient, not 0/0
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Note the step's loss (over the pixels of its batches) and the norm of its gradient."""
+        losses, pixels = zip(*self.batches[self._stepped :], strict=True)
+        gradients = [
+            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self.steps.append((torch.stack(losses).sum(), sum(pixels), norm))
+        self._stepped = len(self.batches)
+
+    def on_validation_epoch_start(self) -> None:
+        self.tally = Tally(self.settings.background, self.keep_maps)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.tally.add(list(batch["patch"]), self.model(batch["image"]), batch["mask"])
+
+    def epoch_loss(self) -> float:
+        """Mean training loss of the epoch over its pixels, with augmentation and while weights change.
+
+        Raises ValueError if it is not finite or if no pixel is labelled.
+        """
+        pixels = sum(n for _, n in self.batches)
+        if pixels == 0:
+            raise ValueError("no training patch has a labelled pixel; nothing to learn from")
+        loss = sum(loss.item() for loss, _ in self.batches) / pixels
+        if not torch.isfinite(torch.tensor(loss)):
+            raise ValueError(
+                f"the training loss became {loss}; try a smaller learning_rate "
+                f'(now {self.settings.learning_rate}) or precision="32"'
+            )
+        return loss
+
+    def step_rows(self) -> list[tuple[float, float]]:
+        """(mean loss over the step's pixels, norm of its gradient) of every step of the epoch."""
+        return [(loss.item() / max(pixels, 1), norm.item()) for loss, pixels, norm in self.steps]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW over what is trained, in the groups "decoder" (all that is not the encoder) and "encoder"."""
+        encoder = list(self.model.encoder.parameters())  # type: ignore[union-attr, operator]
+        inside = {id(p) for p in encoder}
+        rest = [p for p in self.model.parameters() if id(p) not in inside]
+        full = self.settings.adaptation == "full"
+        encoder_rate = self.settings.learning_rate if full else self.settings.encoder_learning_rate
+        groups = [
+            {"name": "decoder", "params": rest, "lr": self.settings.learning_rate},
+            {"name": "encoder", "params": encoder, "lr": encoder_rate},
+        ]
+        for group in groups:
+            group["params"] = [p for p in group["params"] if p.requires_grad]
+        groups = [group for group in groups if group["params"]]
+        return torch.optim.AdamW(groups, weight_decay=self.settings.weight_decay)
