@@ -1,4 +1,6 @@
-"""The three descriptions of the environment say the same: pyproject.toml, constraints.txt, environment.yml."""
+"""The three descriptions of the environment say the same: pyproject.toml,
+constraints.txt, environment.yml.
+"""
 
 import re
 import tomllib

@@ -57,7 +57,9 @@ def test_calls_and_shows_but_defines_nothing(path):
 @each
 def test_has_one_title_at_its_start(path):
     cells = read(path).cells
-    titles = [i for i, c in enumerate(cells) if c.cell_type == "markdown" and re.search(r"^# ", c.source, re.M)]
+    titles = [
+        i for i, c in enumerate(cells) if c.cell_type == "markdown" and re.search(r"^# ", c.source, re.M)
+    ]
     assert titles == [0]
 
 

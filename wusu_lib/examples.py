@@ -11,8 +11,8 @@ WORTH_SHOWING = 0.01  # a class counts as shown if it covers this share of a pat
 def validation(table: pd.DataFrame, n: int = 3) -> list[str]:
     """Keys of ``n`` labelled validation patches of the latest labelled date that together show most classes.
 
-    Greedy: the next patch is the one that adds most classes not yet shown, then the one with most labelled ground,
-    then the first of the table. No two come from the same site.
+    Greedy: the next patch is the one that adds most classes not yet shown, then the one with most labelled
+    ground, then the first of the table. No two come from the same site.
     """
     rows = table[(table["split"] == "val") & table["mask"].notna()]
     rows = rows[rows["date"] == rows["date"].max()]

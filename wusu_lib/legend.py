@@ -3,11 +3,13 @@
 Three numberings, and only these three, are used everywhere:
 
 - **code**: the value in a class mask on disk: 0 unlabelled, 1 to 4 and 6 to 12 the classes; 5 is not used.
-- **index**: 0 to 11, 0 = unlabelled, 1 to 11 = the classes in the order of ``CLASSES``. Confusion matrices use it.
+- **index**: 0 to 11, 0 = unlabelled, 1 to 11 = the classes in the order of ``CLASSES``. Confusion matrices
+  use it.
 - **train id**: what the loss sees. ``background="ignore"``: index - 1 (0 to 10), unlabelled = 255.
   ``background="class"`` (the study's protocol): index (0 to 11), nothing ignored.
 
-Codes and names: Shi et al. 2023, Int. J. Digital Earth 16(1), doi 10.1080/17538947.2023.2246445, class_mapping.json.
+Codes and names: Shi et al. 2023, Int. J. Digital Earth 16(1), doi 10.1080/17538947.2023.2246445,
+class_mapping.json.
 """
 
 from dataclasses import dataclass

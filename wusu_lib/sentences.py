@@ -1,8 +1,8 @@
 """Computed sentences: each reads one figure or table of a notebook from the numbers behind it.
 
-A run may come out differently from the one that the author of a notebook saw. So no prose of a notebook repeats a
-result; these functions do. Each returns an ``IPython.display.Markdown`` object, shown as the last expression of
-a cell.
+A run may come out differently from the one that the author of a notebook saw. So no prose of a notebook
+repeats a result; these functions do. Each returns an ``IPython.display.Markdown`` object, shown as the last
+expression of a cell.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,9 @@ def counted(n: int, noun: str) -> str:
 
 
 def pooled(runs: Sequence, split: str) -> np.ndarray:
-    """Sum of all confusion matrices of a split over the runs: int64 [12, 12], rows truth, columns prediction."""
+    """Sum of all confusion matrices of a split over the runs: int64 [12, 12], rows truth,
+    columns prediction.
+    """
     return sum(run.matrices[(run.confusion["split"] == split).to_numpy()].sum(axis=0) for run in runs)
 
 
@@ -67,8 +69,10 @@ def shared_ground(exp) -> Markdown:
     sites = len(set(pairs["site_a"]) | set(pairs["site_b"]))
     offsets = pairs[["dy", "dx"]].abs().max(axis=1)
     return Markdown(
-        f"{counted(len(pairs), 'pair')} of patches share ground, {sites} of {exp.dossier.table['site'].nunique()} sites "
-        f"among them. The most frequent offset is {int(offsets.mode()[0])} pixels. With `split={exp.parameters.split!r}`: "
+        f"{counted(len(pairs), 'pair')} of patches share ground, {sites} of "
+        f"{exp.dossier.table['site'].nunique()} sites "
+        f"among them. The most frequent offset is {int(offsets.mode()[0])} pixels. With "
+        f"`split={exp.parameters.split!r}`: "
         f"{shared(exp)}"
     )
 
@@ -77,7 +81,9 @@ def examples(table: pd.DataFrame, patches: Sequence[str]) -> Markdown:
     """The classes with most pixels in the labelled examples, and how much of them is unlabelled."""
     counts = sum(np.bincount(labels.index(table, p).ravel(), minlength=legend.N_INDEX) for p in patches)
     order = np.argsort(-counts[1:], kind="stable") + 1
-    largest = [f"{legend.NAMES[i].lower()} ({counts[i] / counts[1:].sum():.0%})" for i in order[:3] if counts[i]]
+    largest = [
+        f"{legend.NAMES[i].lower()} ({counts[i] / counts[1:].sum():.0%})" for i in order[:3] if counts[i]
+    ]
     return Markdown(
         f"Of the labelled ground in these {counted(len(patches), 'patch')}, most is {listed(largest)}. "
         f"{counts[0] / counts.sum():.0%} of the ground is unlabelled."
@@ -91,7 +97,8 @@ def dates(table: pd.DataFrame, site: str) -> Markdown:
     both = (first > 0) & (last > 0)
     share = (first[both] != last[both]).mean() if both.any() else 0.0
     return Markdown(
-        f"Between 20{rows['date'].iloc[0]:02d} and 20{rows['date'].iloc[-1]:02d}, {share:.0%} of the ground that is "
+        f"Between 20{rows['date'].iloc[0]:02d} and 20{rows['date'].iloc[-1]:02d}, {share:.0%} of "
+        "the ground that is "
         f"labelled at both dates changed its class."
     )
 
@@ -103,8 +110,10 @@ def bands(exp) -> Markdown:
     spread = 255 * frame["std"].mean()
     low, high = brightness.idxmin(), brightness.idxmax()
     return Markdown(
-        f"Averaged over the bands, 20{high:02d} is brightest with {brightness[high]:.0f} counts, 20{low:02d} darkest with "
-        f"{brightness[low]:.0f}. The difference is {(brightness[high] - brightness[low]) / spread:.1f} times the standard "
+        f"Averaged over the bands, 20{high:02d} is brightest with {brightness[high]:.0f} counts, "
+        f"20{low:02d} darkest with "
+        f"{brightness[low]:.0f}. The difference is "
+        f"{(brightness[high] - brightness[low]) / spread:.1f} times the standard "
         f"deviation within a band and date."
     )
 
@@ -116,8 +125,10 @@ def balance(shares: pd.DataFrame) -> Markdown:
     missing = [name.lower() for name in train.index[train == 0]]
     gap = f" No training pixel is labelled {listed(missing, 'or')}." if missing else ""
     return Markdown(
-        f"In training, {shares.loc['train'].iloc[0]:.0%} of the pixels are unlabelled. {seen.idxmax()} is the most frequent "
-        f"class and covers {seen.max() / seen.min():.0f} times as much as {seen.idxmin().lower()}, the rarest.{gap}"
+        f"In training, {shares.loc['train'].iloc[0]:.0%} of the pixels are unlabelled. "
+        f"{seen.idxmax()} is the most frequent "
+        f"class and covers {seen.max() / seen.min():.0f} times as much as {seen.idxmin().lower()}, "
+        f"the rarest.{gap}"
     )
 
 
@@ -136,7 +147,8 @@ def transitions(counts: pd.DataFrame) -> Markdown:
     ]
     tail = f" Of these, most went from {listed(top)}." if top else ""
     return Markdown(
-        f"{values.sum() / total:.1%} of the pixels labelled at both dates changed, in {int((values > 0).sum())} of the "
+        f"{values.sum() / total:.1%} of the pixels labelled at both dates changed, in "
+        f"{int((values > 0).sum())} of the "
         f"{values.size - len(values)} possible ways.{tail}"
     )
 
@@ -155,8 +167,10 @@ def _curve(run) -> str:
     side = "above" if gap >= 0 else "below"
     seed = f" (seed {run.seed})"
     return (
-        f"**{run.parameters['name']}**{seed} trained for {counted(len(history), 'epoch')}. The validation loss was lowest after "
-        f"epoch {int(best['epoch'])}, at {best['val/loss']:.3f}; that is {abs(gap):.3f} {side} the training loss of that "
+        f"**{run.parameters['name']}**{seed} trained for {counted(len(history), 'epoch')}. The "
+        "validation loss was lowest after "
+        f"epoch {int(best['epoch'])}, at {best['val/loss']:.3f}; that is {abs(gap):.3f} {side} the "
+        "training loss of that "
         f"epoch."
     )
 
@@ -173,8 +187,10 @@ def ten_columns(runs: Sequence, baseline: Sequence, background: Background = "ig
     moves = [f"higher in {listed(rose)}"] * bool(rose) + [f"lower in {listed(fell)}"] * bool(fell)
     train = metrics.scores(pooled(runs, "train"), background)["mIoU"]
     return Markdown(
-        f"On the validation patches **{name}** is {listed(moves or ['equal'])} than **{base}**. Its mIoU is {mine['mIoU']:.3f}, "
-        f"against {theirs['mIoU']:.3f}. On its training patches it is {train:.3f}, {_gap(train - mine['mIoU'])}. "
+        f"On the validation patches **{name}** is {listed(moves or ['equal'])} than **{base}**. Its "
+        f"mIoU is {mine['mIoU']:.3f}, "
+        f"against {theirs['mIoU']:.3f}. On its training patches it is {train:.3f}, "
+        f"{_gap(train - mine['mIoU'])}. "
         f"{absent(pooled(runs, 'val'), background)}"
     )
 
@@ -204,12 +220,16 @@ def class_iou(runs: Sequence, baseline: Sequence, background: Background = "igno
     seen = mine[mine["support"] > 0]
     best, worst = seen.loc[seen["IoU"].idxmax()], seen.loc[seen["IoU"].idxmin()]
     change = (mine["IoU"] - theirs["IoU"])[seen.index]
-    text = f"Best is {best['name'].lower()} with an IoU of {best['IoU']:.2f}, worst {worst['name'].lower()} with {worst['IoU']:.2f}. "
+    text = (
+        f"Best is {best['name'].lower()} with an IoU of {best['IoU']:.2f}, "
+        f"worst {worst['name'].lower()} with {worst['IoU']:.2f}. "
+    )
     base = baseline[0].parameters["name"]
     gains = f"{int((change > 0).sum())} of {len(seen)} classes gain against {base}"
     up, down = change.idxmax(), change.idxmin()
     return Markdown(
-        f"{text}{gains}. The largest change upward is {change[up]:+.2f} ({mine.loc[up, 'name'].lower()}), the largest downward "
+        f"{text}{gains}. The largest change upward is {change[up]:+.2f} "
+        f"({mine.loc[up, 'name'].lower()}), the largest downward "
         f"{change[down]:+.2f} ({mine.loc[down, 'name'].lower()})."
     )
 
@@ -239,7 +259,9 @@ def predictions(run, patches: Sequence[str]) -> Markdown:
         matrix = run.matrices[rows.index[rows["patch"] == patch][0]]
         shares.append(metrics.scores(matrix, run.parameters["background"])["pixel_acc"])
     words = [f"{share:.0%}" for share in shares]
-    return Markdown(f"From top to bottom, {run.parameters['name']} is right on {listed(words)} of the labelled pixels.")
+    return Markdown(
+        f"From top to bottom, {run.parameters['name']} is right on {listed(words)} of the labelled pixels."
+    )
 
 
 def verdict(verdict) -> Markdown:

@@ -1,7 +1,8 @@
-"""Every table of a notebook, as a pandas Styler: formatted, captionless, ready to be a cell's last expression."""
+"""Every table of a notebook, as a pandas Styler: formatted, captionless, ready to be a
+cell's last expression.
+"""
 
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,13 @@ from pandas.io.formats.style import Styler
 from wusu_lib import patches, reported
 from wusu_lib.legend import Background
 
-TEN = tuple(f"{split}/{c}" for split in ("train", "val") for c in ("loss", "acc", "pixel_acc", "mIoU", "F1"))
 MISSING = "–"
 
 
 def styled(frame: pd.DataFrame, name: str, *, index: bool = True, prose: Sequence[str] = ()) -> Styler:
-    """A frame as the book shows it: left-aligned text, wrapped ``prose`` columns, a stable id, sortable classes."""
+    """A frame as the book shows it: left-aligned text, wrapped ``prose`` columns, a stable
+    id, sortable classes.
+    """
     text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c]) and c not in prose]
     classes = pd.DataFrame("", index=frame.index, columns=frame.columns)
     classes[text], classes[list(prose)] = "text", "prose"
@@ -74,7 +76,9 @@ def shared_ground(exp) -> Styler:
     frame = pd.DataFrame(rows).T
     frame.index.name = "split"
     style = styled(frame, "shared")
-    return style.format("{:.0f}", subset=list(frame)[:3]).format("{:.1%}", subset=list(frame)[3:], na_rep=MISSING)
+    return style.format("{:.0f}", subset=list(frame)[:3]).format(
+        "{:.1%}", subset=list(frame)[3:], na_rep=MISSING
+    )
 
 
 def _share(share: pd.DataFrame, split: str, other: str) -> float:
@@ -82,27 +86,39 @@ def _share(share: pd.DataFrame, split: str, other: str) -> float:
 
 
 def bands(exp) -> Styler:
-    """Mean and standard deviation of each band on the training images, in counts 0 to 255, pooled and by date."""
-    frame = exp.statistics.by_date()
-    return styled(frame, "bands").format(precision=1)
-
-
-def parts(exp) -> Styler:
-    """Parts of the model: what they are, their size and the shape of what they pass on."""
-    return styled(exp.model_parts(), "parts", index=False).format({"parameters": "{:,.0f}"}, na_rep=MISSING)
+    """Mean and standard deviation of each band on the training images by date and together,
+    counts 0 to 255.
+    """
+    measured = exp.statistics
+    frame = measured.by_date()
+    rows = {
+        f"20{date:02d}": dict(zip(part["band"], zip(part["mean"], part["std"], strict=True), strict=True))
+        for date, part in frame.groupby("date")
+    }
+    rows["all dates"] = dict(
+        zip(rows[next(iter(rows))], zip(measured.mean(), measured.std(), strict=True), strict=True)
+    )
+    text = {
+        name: {band: f"{255 * m:.1f} ± {255 * s:.1f}" for band, (m, s) in row.items()}
+        for name, row in rows.items()
+    }
+    out = pd.DataFrame(text).T
+    out.index.name = "mean ± standard deviation"
+    return styled(out, "bands")
 
 
 def ten_columns(runs: Sequence, baseline: Sequence = (), background: Background = "ignore") -> Styler:
     """The study's ten columns: this experiment, its baseline, and what the study reported.
 
-    Mean over the seeds; with several seeds ± their standard deviation. Training and validation, metrics pooled
-    over the patches of the split, protocol ``background``. Reported figures that are not plausible carry a dagger.
+    Mean over the seeds; with several seeds ± their standard deviation. Training and validation, metrics
+    pooled over the patches of the split, protocol ``background``. Reported figures that are not plausible
+    carry a dagger.
     """
     rows = {group[0].experiment: _ten(group, background) for group in (runs, baseline) if len(group)}
     for name in list(rows):
-        if name in reported.figures().index:
+        if name in reported.table().index:
             rows[f"{name}, as the study reported"] = _reported(name)
-    frame = pd.DataFrame(rows).T[list(TEN)]
+    frame = pd.DataFrame(rows).T[list(reported.COLUMNS)]
     frame.index.name = f"background={background!r}"
     return styled(frame, "ten")
 
@@ -111,12 +127,16 @@ def _ten(runs: Sequence, background: Background) -> dict[str, str]:
     """One row: the ten figures of some runs that differ in their seed only."""
     scores = pd.DataFrame(
         [
-            {f"{split}/{c}": v for split in ("train", "val") for c, v in run.scores(split, background).items()}
+            {
+                f"{split}/{c}": v
+                for split in ("train", "val")
+                for c, v in run.scores(split, background).items()
+            }
             for run in runs
         ]
     )
     mean, spread = scores.mean(), scores.std()
-    return {c: _with_spread(mean[c], spread[c]) for c in TEN}
+    return {c: _with_spread(mean[c], spread[c]) for c in reported.COLUMNS}
 
 
 def _with_spread(mean: float, spread: float) -> str:
@@ -127,8 +147,9 @@ def _with_spread(mean: float, spread: float) -> str:
 
 def _reported(name: str) -> dict[str, str]:
     """One row of the study's figures as printed, daggers on the implausible ones."""
-    row, flags = reported.figures().loc[name], reported.flags(name)
-    return {c: f"{row[c]:g}" + (" †" if c in flags else "") for c in TEN}
+    row, flags = reported.table().loc[name], reported.flags()
+    doubtful = set(flags.loc[flags["experiment"] == name, "column"])
+    return {c: f"{row[c]:g}" + (" †" if c in doubtful else "") for c in reported.COLUMNS}
 
 
 def provenance(runs: Sequence, baseline: Sequence = ()) -> Styler:
@@ -145,7 +166,7 @@ def _origin(run) -> dict:
         "scale": run.parameters["scale"],
         "finished (UTC)": record["finished"],
         "minutes": round(record["seconds"] / 60, 1),
-        "peak memory, GB": round(record["peak_memory"] / 1e9, 1),
+        "peak memory, GB": round(record["peak_memory_bytes"] / 1e9, 1),
         "device": record["device"],
         "commit": _commit(record),
     }
@@ -156,8 +177,3 @@ def _commit(record: dict) -> str:
     if git["commit"] is None:
         return "no repository"
     return git["commit"][:8] + (" + changes" if git["dirty"] else "")
-
-
-def note(text: str) -> str:
-    """Text made safe for HTML."""
-    return escape(text)

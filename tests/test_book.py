@@ -1,0 +1,112 @@
+"""The built book: whole, without warnings, readable without a network, on a phone and in the dark."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+BROWSER = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
+    None,
+)
+PHONE, DESKTOP = {"width": 375, "height": 812}, {"width": 1280, "height": 900}
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+each_page = pytest.mark.parametrize("page", PAGES)
+needs_browser = pytest.mark.skipif(
+    BROWSER is None, reason="no Chromium on the PATH: install Debian's chromium"
+)
+
+
+def test_builds_without_a_warning(book):
+    _, printed = book
+    assert "WARNING" not in printed
+    assert "build succeeded" in printed
+
+
+@each_page
+def test_fetches_nothing_from_a_network(book, page):
+    html = (book[0] / f"{page}.html").read_text()
+    loaded = re.findall(r'<(?:script|img|iframe|source)[^>]*\ssrc="([^"]+)"', html)
+    loaded += re.findall(r'<link[^>]*rel="(?:stylesheet|preload)"[^>]*href="([^"]+)"', html)
+    assert loaded
+    assert [address for address in loaded if address.startswith(("http:", "https:", "//"))] == []
+
+
+@each_page
+def test_each_picture_has_a_text(book, page):
+    pictures = re.findall(r"<img[^>]*>", (book[0] / f"{page}.html").read_text())
+    assert [p for p in pictures if not re.search(r'alt="[^"]{5,}"', p) and "logo" not in p] == []
+
+
+@each_page
+def test_is_not_half_empty(book, page):
+    html = (book[0] / f"{page}.html").read_text()
+    article = re.search(r'<article class="bd-article".*?</article>', html, re.S).group()
+    assert len(re.sub(r"<[^>]+>|\s+", " ", article).split()) > 60
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@needs_browser
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@each_page
+def test_fits_the_screen_and_logs_no_error(book, browser, page, size):
+    tab = browser.new_page(viewport=size)
+    errors = []
+    tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("requestfailed", lambda request: errors.append(request.url))
+    tab.goto((book[0] / f"{page}.html").as_uri())
+    width = tab.evaluate("document.documentElement.scrollWidth")
+    broken = tab.evaluate("[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)")
+    tab.close()
+    assert errors == []
+    assert width <= size["width"]
+    assert broken == []
+
+
+@needs_browser
+def test_a_click_on_a_header_sorts_the_table(book, browser):
+    tab = browser.new_page(viewport=DESKTOP)
+    tab.goto((book[0] / "book/log/results.html").as_uri())
+    table = tab.locator("table.sortable").first
+    column = table.locator("thead tr").first.locator("th").all_inner_texts().index("val mIoU")
+    header = table.locator("thead tr").first.locator("th").nth(column)
+
+    def values():
+        cells = table.locator(f"tbody tr > :nth-child({column + 1})").all_inner_texts()
+        return [float(text) for text in cells if text.strip()]
+
+    header.locator("button").click()
+    assert header.get_attribute("aria-sort") == "ascending"
+    rising = values()
+    assert len(rising) >= 2
+    assert rising == sorted(rising)
+    header.locator("button").click()
+    assert values() == sorted(rising, reverse=True)
+    tab.close()
+
+
+@needs_browser
+def test_is_dark_where_the_reader_wants_it(book, browser):
+    seen = {}
+    for scheme in ("light", "dark"):
+        tab = browser.new_page(color_scheme=scheme)
+        tab.goto((book[0] / "book/intro.html").as_uri())
+        seen[scheme] = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        tab.close()
+    brightness = {k: sum(map(int, re.findall(r"\d+", v)[:3])) for k, v in seen.items()}
+    assert brightness["dark"] < 150 < 600 < brightness["light"]
