@@ -66,6 +66,13 @@ def test_a_baseline_without_epochs_has_no_curve(runs):
         figures.training_curves([floor])
 
 
+def test_a_training_that_failed_from_the_start_has_no_best_epoch(runs):
+    failed = SimpleNamespace(history=runs[0].history.assign(**{"val/loss": np.nan}), parameters={})
+    axes = figures.training_curves([failed]).axes[2]
+    assert [line for line in axes.lines if line.get_marker() == "o"] == []
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), runs[0].history["val/mIoU"])
+
+
 def test_no_runs_is_an_error():
     with pytest.raises(ValueError, match="runs: got none"):
         figures.training_curves([])

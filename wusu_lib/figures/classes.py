@@ -42,7 +42,7 @@ def class_iou(
         values = _iou(stack, background)[:, order]
         means.append(_iou_dots(axes, values, name, colour))
     if len(means) == 2:
-        axes.hlines(np.arange(len(order)), *means, color="#b8bcc2", linewidth=2.5, zorder=1)
+        axes.hlines(np.arange(len(order)), means[0], means[1], color="#b8bcc2", linewidth=2.5, zorder=1)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=2)
     return figure
@@ -94,7 +94,7 @@ def confusion_matrix(runs: Sequence[Any], split: str = "val", background: Backgr
     their column. With ``"class"`` unlabelled is a class like the others. A row without truth says so.
     Raises ValueError where a run has no matrix of ``split``.
     """
-    matrix = sum(pooled(run, split) for run in runs)
+    matrix = np.sum([pooled(run, split) for run in runs], axis=0)
     support, first = _support(matrix, background)
     rows = list(range(first, legend.N_INDEX))
     columns = rows if first == 0 or not matrix[1:, 0].any() else [0, *rows]

@@ -21,9 +21,10 @@ def training_curves(
     """Training loss, validation loss and validation mIoU by epoch; thin lines are seeds, thick ones means.
 
     ``runs``: objects with ``history`` (DataFrame: epoch, train/loss, val/loss, val/mIoU) and
-    ``parameters``. A dot marks each seed's epoch of least validation loss. The mean is drawn only over
-    epochs that every seed reached, since early stopping would otherwise bend it. Runs with an empty history
-    (no epochs) are left out. Raises ValueError where a history lacks a column, or where none has an epoch.
+    ``parameters``. A dot marks each seed's epoch of least validation loss, if it has one. The mean is drawn
+    only over epochs that every seed reached, since early stopping would otherwise bend it. Runs with an
+    empty history (no epochs) are left out. Raises ValueError where a history lacks a column, or where none
+    has an epoch.
     """
     trained = [
         ([_history(run) for run in group.runs if len(run.history)], group.name, group.colour)
@@ -73,8 +74,10 @@ def _draw(axes: "Axes", histories: "list[pd.DataFrame]", column: str, name: str,
     for history in histories:
         series = history[column].dropna()
         axes.plot(series.index, series, color=colour, linewidth=0.8, alpha=0.6)
-        best = history["val/loss"].idxmin()
-        axes.plot(best, history.loc[best, column], "o", color=colour, markersize=4.5, markeredgecolor="white")
+        if history["val/loss"].notna().any():
+            best = history["val/loss"].idxmin()
+            place = (best, history.loc[best, column])
+            axes.plot(*place, "o", color=colour, markersize=4.5, markeredgecolor="white")
     mean = pd.concat([history[column] for history in histories], axis=1, join="inner").mean(axis=1).dropna()
     seeds = f"{name} ({len(histories)} seed{'s' if len(histories) > 1 else ''})"
     axes.plot(mean.index, mean, color=colour, label=seeds)

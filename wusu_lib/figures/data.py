@@ -61,7 +61,7 @@ def _balance_marks(
     axes: "Axes", values: np.ndarray, shift: float, number: int, name: str, floor: float
 ) -> None:
     rows = np.arange(len(values)) + shift
-    kind = {
+    kind: dict[str, Any] = {
         "color": SPLITS.get(name, LINES[number]),
         "marker": _MARKERS[number],
         "linestyle": "",
@@ -89,7 +89,7 @@ def _balance_frame(axes: "Axes", names: list[str], floor: float) -> None:
     for row, name in enumerate(names):
         colour = legend.COLOURS[legend.NAMES.index(name)]
         corner = (-0.034, row - 0.32)
-        style = {"facecolor": colour, "edgecolor": QUIET, "linewidth": 0.5, "clip_on": False}
+        style: dict[str, Any] = {"facecolor": colour, "edgecolor": QUIET, "linewidth": 0.5, "clip_on": False}
         axes.add_patch(Rectangle(corner, 0.016, 0.64, transform=axes.get_yaxis_transform(), **style))
 
 
@@ -108,7 +108,7 @@ def band_histograms(statistics: Any) -> "Figure":
             share = 100 * histogram / max(histogram.sum(), 1)
             mean = float((histogram * counts).sum() / max(histogram.sum(), 1))
             axes.plot(counts, share, color=colour, linewidth=1.4, label=f"20{int(date):02d}")
-            marker = {"marker": "^", "markersize": 7, "clip_on": False, "zorder": 3}
+            marker: dict[str, Any] = {"marker": "^", "markersize": 7, "clip_on": False, "zorder": 3}
             axes.plot(mean, 0, color=colour, transform=axes.get_xaxis_transform(), **marker)
         axes.set_title(BANDS[band])
         axes.set(xlim=(0, 255), ylim=(0, None), xticks=range(0, 256, 50))

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("experiment", "value", "low", "high", "threshold", "outcome")
 _THRESHOLD = TEXT
-_BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  # keeps text clear of lines
+_BEHIND: dict[str, Any] = {
+    "facecolor": "white",
+    "edgecolor": "none",
+    "alpha": 0.8,
+    "pad": 1,
+}  # keeps text clear of lines
 
 
 @styled
@@ -31,7 +36,7 @@ def effect(difference: Any, prediction: Any) -> "Figure":
     text = f"{_signed(difference.value)}  [{_signed(difference.low)}, {_signed(difference.high)}]"
     if not math.isfinite(difference.low):
         text = f"{_signed(difference.value)}  (no interval: one block)"
-    place = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
+    place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
     axes.annotate(text, (difference.value, 0), (0, 9), **place).set_bbox(_BEHIND)
     _limits(axes, [difference.value, difference.low, difference.high, threshold])
     edge = axes.get_xlim()[1 if threshold >= 0 else 0]
@@ -105,7 +110,7 @@ def _limits(axes: "Axes", values: Any) -> None:
 def _name(axes: "Axes", x: float, text: str, side: str) -> None:
     """A vertical line's name, beside its lower end, on the side given."""
     shift = 4 if side == "left" else -4  # points; text aligned left stands right of the line
-    place = {"textcoords": "offset points", "ha": side, "fontsize": SMALL, "color": QUIET}
+    place: dict[str, Any] = {"textcoords": "offset points", "ha": side, "fontsize": SMALL, "color": QUIET}
     axes.annotate(text, (x, -0.55), (shift, 2), **place)
 
 

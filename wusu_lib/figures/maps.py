@@ -97,7 +97,7 @@ def predictions(
         for panel, index in zip(axes[2:-1], row, strict=True):
             panel.set_xlabel(_agreement(truth, index), fontsize=SMALL, color=QUIET, labelpad=2)
         axes[-1].imshow(_errors(truth, row[-1]), extent=_extent(truth))
-        axes[0].set_xlabel(name.split("/")[-1], fontsize=SMALL, labelpad=2)
+        axes[0].set_xlabel(name, fontsize=SMALL, labelpad=2)
     return figure
 
 

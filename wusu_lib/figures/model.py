@@ -59,8 +59,8 @@ def _box(axes: "Axes", top: float, row: pd.Series, tint: str, total: float) -> N
     middle = top + _BOX / 2
     axes.text(_LEFT + 0.1, middle, str(row["part"]), va="center", weight="bold", color=TEXT)
     axes.text(_LEFT + 1.0, middle, fill(str(row["module"]), 32), va="center", fontsize=SMALL, color=TEXT)
-    shape_lines = fill(str(row["output shape"]).replace(" x ", "\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}"), 26)
-    axes.text(_LEFT + _WIDE + 0.12, middle, shape_lines, va="center", fontsize=SMALL, color=TEXT)
+    maps = str(row["output shape"]).replace(" x ", " × ").replace(", ", "\n")  # a map a line
+    axes.text(_LEFT + _WIDE + 0.12, middle, maps, va="center", fontsize=SMALL, color=TEXT)
     if row["parameters"]:
         _size(axes, top, row, row["parameters"] / max(total, 1))
 

@@ -60,10 +60,11 @@ RC: dict[str, Any] = {
     "axes.axisbelow": True,
     "image.interpolation": "nearest",
     "axes.unicode_minus": True,
+    "figure.constrained_layout.w_pad": 0.06,
 }
 
 
-def _settings() -> dict[str, Any]:
+def _settings() -> Any:
     from cycler import cycler
 
     return RC | {"axes.prop_cycle": cycler(color=LINES)}
@@ -105,7 +106,6 @@ def open_figure(height: float, width: float = WIDTH) -> "Figure":
     from matplotlib import pyplot
 
     figure = pyplot.figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.06)
     pyplot.close(figure)
     return figure
 
