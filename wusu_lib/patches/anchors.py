@@ -24,7 +24,8 @@ def anchors(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     words = np.zeros(image.shape[1:], dtype=np.uint64)
     for band in image:
-        words = words * _BAND + band
+        words *= _BAND
+        words += band
     rolled = _roll(_roll(words, 1, _HORIZONTAL), 0, _VERTICAL)
     flat = _roll(_roll(np.ones((WINDOW, WINDOW), np.uint64), 1, _HORIZONTAL), 0, _VERTICAL)[0, 0]
     one_colour = rolled == words[: rolled.shape[0], : rolled.shape[1]] * flat
@@ -36,11 +37,13 @@ def anchors(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _roll(values: np.ndarray, axis: int, factor: np.uint64) -> np.ndarray:
     """Polynomial hash of ``WINDOW`` neighbours along an axis, which gets WINDOW - 1 shorter; modulo 2**64."""
-    length = max(values.shape[axis] - WINDOW + 1, 0)
-    total = np.zeros_like(values.take(range(length), axis))
-    for step in range(WINDOW):
-        total = total * factor + values.take(range(step, step + length), axis)
-    return total
+    along = np.moveaxis(values, axis, 0)
+    length = max(len(along) - WINDOW + 1, 0)
+    total = along[:length].copy(order="K")  # the memory layout stays that of the image
+    for step in range(1, WINDOW):
+        total *= factor
+        total += along[step : step + length]
+    return np.moveaxis(total, 0, axis)
 
 
 def votes(hashes: np.ndarray, owners: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> pd.DataFrame:
