@@ -1,0 +1,226 @@
+"""Which value of a change mask stands for which transition: learnt by counting, since it is not published.
+
+Evidence is a table of pixels by from-to label (rows) and mask value (columns). Both sides carry noise: a
+wrong class puts a pixel into a wrong row, a wrong mask value into a wrong column. Nearly all ground is
+unchanged, so even 1 % of noise can bury a rare transition under strays, and a plain majority vote fails:
+
+1. The value of "unchanged" u is the commonest value on unchanged ground.
+2. Another value v found n0 times on unchanged ground is a stray there, at a rate of (n0 + 1) / pixels of
+   unchanged ground. The same rate times the pixels of a label is what strays alone would give it.
+3. A label is a candidate of v if its count is significant against that (Poisson tail under ``CHANCE``) and
+   its excess at least ``TOLERANCE`` of the greatest. The one with the greatest excess gets v as its code.
+
+"Function both ways" is then: no value with two candidates, no label with two values. What breaks it is a
+conflict, is listed, and makes ``CodeBook.require`` raise.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from wusu_lib.change.evidence import N_ROWS, Kind, check_kind
+from wusu_lib.change.transitions import COLOURS, FIRST, N_LABELS, NAMES, SECOND, UNCHANGED, UNLABELLED
+from wusu_lib.legend import NAMES as CLASS_NAMES
+
+CHANCE = 1e-6  # that strays alone give a count; 255 values x 110 labels are tried
+TOLERANCE = 0.1  # share of the greatest count from which a second label or value is a rival
+CHANGED = 1  # label of the only change that a binary mask knows
+CHANGED_NAME = "Changed"
+CHANGED_COLOUR = "#b3261e"
+
+
+class Conflict(NamedTuple):
+    """What breaks the function: one ``value`` of several ``labels`` or one label of several ``values``."""
+
+    values: tuple[int, ...]
+    labels: tuple[int, ...]
+    pixels: tuple[int, ...]  # of each value with the label, or of each label with the value
+
+
+@dataclass(frozen=True)
+class CodeBook:
+    """What a tree's change masks mean. Made by ``learn``.
+
+    ``kind``: "scd" (labels 0 to 110) or "bcd" (0 unchanged, 1 changed). ``counts``: the evidence, int64
+    [112, 256]. ``codes``: {label: value}, one to one. ``conflicts``: see ``Conflict``; a value or label in
+    conflict keeps the code with the most evidence.
+    """
+
+    kind: Kind
+    counts: np.ndarray
+    codes: dict[int, int]
+    conflicts: tuple[Conflict, ...]
+
+    def require(self) -> "CodeBook":
+        """The book itself; raises ValueError naming the conflicts if it is no function both ways."""
+        if self.conflicts:
+            words = "; ".join(self._describe(conflict) for conflict in self.conflicts[:5])
+            more = f" and {len(self.conflicts) - 5} more" if len(self.conflicts) > 5 else ""
+            raise ValueError(
+                f"the {self.kind.upper()} masks have no one-to-one code: {words}{more}. Check the masks and "
+                "the class masks of the same dates (patches.check lists contradictory files)"
+            )
+        return self
+
+    def labels(self, values: np.ndarray) -> np.ndarray:
+        """Label (uint8) of each mask value (uint8); 255 for a value without a code.
+
+        A mask may use the value of "unchanged" for unlabelled ground too: set labels to 255 where a class
+        mask is unlabelled.
+        """
+        of_value = np.full(256, UNLABELLED, dtype=np.uint8)
+        for label, value in self.codes.items():
+            of_value[value] = label
+        return of_value[values]
+
+    def values(self, labels: np.ndarray) -> np.ndarray:
+        """Mask value (uint8) of each label (uint8); unlabelled (255) gets the commonest value found there.
+
+        Raises ValueError, naming the transitions, for labels without a code.
+        """
+        of_label = np.zeros(256, dtype=np.uint8)
+        of_label[list(self.codes)] = list(self.codes.values())
+        of_label[UNLABELLED] = self.unlabelled_value
+        missing = set(np.unique(labels).tolist()) - self.codes.keys() - {UNLABELLED}
+        if missing:
+            names = ", ".join(self._name(label) for label in sorted(missing))
+            raise ValueError(f"no code is known for: {names}; the masks that were counted never show it")
+        return of_label[labels]
+
+    @property
+    def unlabelled_value(self) -> int:
+        """Commonest value where either date is unlabelled, that of "unchanged" if there is no such pixel."""
+        row = self.counts[-1]
+        return int(row.argmax()) if row.any() else self.codes[UNCHANGED]
+
+    @cached_property
+    def evidence(self) -> np.ndarray:
+        """The counts over the labels that the kind has, without unlabelled pixels: [111, 256] or [2, 256]."""
+        return _fold(self.counts, self.kind)
+
+    @property
+    def never_seen(self) -> list[int]:
+        """Labels without a code: no pixel shows them, or too few to tell from strays."""
+        return [label for label in range(len(self.evidence)) if label not in self.codes]
+
+    @property
+    def agreement(self) -> float:
+        """Share of the pixels labelled at both dates whose value is the code of their label (0 to 1)."""
+        agreeing = sum(int(self.evidence[label, value]) for label, value in self.codes.items())
+        return agreeing / max(int(self.evidence.sum()), 1)
+
+    def table(self) -> pd.DataFrame:
+        """One row a code, by code: code, label, from, to, name, colour, pixels, agreement.
+
+        ``pixels``: labelled at both dates and carrying the code; ``agreement``: share of them whose classes
+        show this transition. from and to are empty where any class is meant.
+        """
+        pixels = self.evidence.sum(axis=0)
+        rows = []
+        for label, value in sorted(self.codes.items(), key=lambda item: item[1]):
+            words = (*self._classes(label), self._name(label), self._colour(label))
+            carrying = int(pixels[value])
+            rows.append((value, label, *words, carrying, int(self.evidence[label, value]) / max(carrying, 1)))
+        columns = ["code", "label", "from", "to", "name", "colour", "pixels", "agreement"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def report(self) -> dict[str, object]:
+        """The book in figures, for a page or a log.
+
+        codes, transitions (of how many that could be), agreement (0 to 1), conflicts (in words), never_seen
+        (names), strays: {value without a code: pixels labelled at both dates}, unlabelled: {value: pixels
+        unlabelled at either date}.
+        """
+        pixels, known = self.evidence.sum(axis=0), set(self.codes.values())
+        values = np.flatnonzero(pixels).tolist()
+        unlabelled = np.flatnonzero(self.counts[-1]).tolist()
+        return {
+            "codes": len(self.codes),
+            "transitions": f"{len(self.codes.keys() - {UNCHANGED})} of {len(self.evidence) - 1}",
+            "agreement": self.agreement,
+            "conflicts": [self._describe(conflict) for conflict in self.conflicts],
+            "never_seen": [self._name(label) for label in self.never_seen],
+            "strays": {value: int(pixels[value]) for value in values if value not in known},
+            "unlabelled": {value: int(self.counts[-1, value]) for value in unlabelled},
+        }
+
+    def _describe(self, conflict: Conflict) -> str:
+        values = ", ".join(map(str, conflict.values))
+        names = ", ".join(self._name(label) for label in conflict.labels)
+        pixels = ", ".join(map(str, conflict.pixels))
+        return f"value {values} stands for {names} ({pixels} pixels)"
+
+    def _name(self, label: int) -> str:
+        return CHANGED_NAME if self.kind == "bcd" and label == CHANGED else NAMES[label]
+
+    def _colour(self, label: int) -> str:
+        return CHANGED_COLOUR if self.kind == "bcd" and label == CHANGED else COLOURS[label]
+
+    def _classes(self, label: int) -> tuple[str, str]:
+        if self.kind == "bcd" or label == UNCHANGED:
+            return "", ""
+        return CLASS_NAMES[FIRST[label]], CLASS_NAMES[SECOND[label]]
+
+
+def learn(counts: np.ndarray, kind: Kind = "scd") -> CodeBook:
+    """The code book that the evidence speaks for; see the module's text for the rule.
+
+    ``counts``: int64 [112, 256] of ``evidence.cross_tabulate``. Conflicts are kept in the book, not raised:
+    call ``require``. Raises ValueError for another shape and where no pixel is unchanged.
+    """
+    check_kind(kind)
+    counts = np.asarray(counts)
+    if counts.shape != (N_ROWS, 256):
+        raise ValueError(f"counts have shape {counts.shape}; expected ({N_ROWS}, 256)")
+    evidence = _fold(counts, kind)
+    if not evidence[UNCHANGED].any():
+        raise ValueError(
+            "no pixel keeps its class between the dates: the value of 'unchanged' cannot be told"
+        )
+    unchanged = int(evidence[UNCHANGED].argmax())
+    candidates = {value: _candidates(evidence, value) for value in range(256) if value != unchanged}
+    codes, conflicts = _assign(evidence, unchanged, candidates)
+    return CodeBook(kind, counts.astype(np.int64), codes, tuple(conflicts))
+
+
+def _fold(counts: np.ndarray, kind: Kind) -> np.ndarray:
+    """Drop unlabelled pixels and, for a binary mask, sum all transitions."""
+    labelled = counts[:N_LABELS]
+    return labelled if kind == "scd" else np.stack([labelled[UNCHANGED], labelled[1:].sum(axis=0)])
+
+
+def _candidates(evidence: np.ndarray, value: int) -> list[int]:
+    """Labels of changes that a value may stand for, the one with the greatest excess first."""
+    from scipy.special import gammainc
+
+    found, ground = evidence[1:, value], evidence.sum(axis=1)
+    strays = (evidence[UNCHANGED, value] + 1) / ground[UNCHANGED] * ground[1:]
+    chance = gammainc(np.maximum(found, 1), strays)  # P(Poisson(strays) >= found)
+    excess = np.where((found > 0) & (chance < CHANCE), found - strays, 0.0)
+    order = np.argsort(-excess, kind="stable")
+    return [int(i) + 1 for i in order if excess[i] > 0 and excess[i] >= TOLERANCE * excess[order[0]]]
+
+
+def _assign(
+    evidence: np.ndarray, unchanged: int, candidates: dict[int, list[int]]
+) -> tuple[dict[int, int], list[Conflict]]:
+    """Codes and conflicts from each value's candidates."""
+    conflicts = []
+    claims: dict[int, list[int]] = {UNCHANGED: [unchanged]}
+    for value, labels in candidates.items():
+        if len(labels) > 1:
+            pixels = tuple(int(evidence[label, value]) for label in labels)
+            conflicts.append(Conflict((value,), tuple(labels), pixels))
+        claims.setdefault(labels[0] if labels else UNCHANGED, []).append(value)
+    codes = {}
+    for label, values in sorted(claims.items()):
+        values = sorted(values, key=lambda value: -evidence[label, value])
+        codes[label] = values[0]
+        rivals = [v for v in values if evidence[label, v] >= TOLERANCE * evidence[label, values[0]]]
+        if len(rivals) > 1:
+            pixels = tuple(int(evidence[label, value]) for value in rivals)
+            conflicts.append(Conflict(tuple(rivals), (label,), pixels))
+    return codes, conflicts
