@@ -1,8 +1,11 @@
 """Statistics: exact against numpy on all pixels, fast against reading, normalisations by name."""
 
+import json
 import sys
 import time
 import tracemalloc
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -73,8 +76,6 @@ def test_only_the_rows_given_count(table: pd.DataFrame) -> None:
 
 
 def test_to_dict_and_back_through_json(table: pd.DataFrame) -> None:
-    import json
-
     measured = statistics.measure(table)
     back = statistics.Statistics.from_dict(json.loads(json.dumps(measured.to_dict())))
     assert back.dates == measured.dates
@@ -103,19 +104,24 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 def test_it_takes_at_most_twice_as_long_as_reading(large: pd.DataFrame) -> None:
     def read_all() -> None:
-        for row in large.itertuples():
-            patches.read(row.image)
-            patches.read(row.mask)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(patches.read, [*large["image"], *large["mask"]]))
 
-    def shortest(run: object) -> float:
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - start)
-        return min(times)
+    def seconds(run: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
 
-    assert shortest(lambda: statistics.measure(large)) <= 2 * shortest(read_all)
+    # The shortest of five, taken in turn, so that another load on the machine does not fall on one of them only.
+    times = [(seconds(lambda: statistics.measure(large)), seconds(read_all)) for _ in range(5)]
+    measuring, reading = map(min, zip(*times, strict=True))
+    assert measuring <= 2 * reading
+
+
+def test_counting_by_pairs_is_the_same_count() -> None:
+    values = np.random.default_rng(0).integers(0, 256, (2, 300, 301)).astype(np.uint8)
+    for array in (values, values[0], values[0, :7]):  # by pairs, odd, small
+        np.testing.assert_array_equal(statistics._histogram(array), np.bincount(array.ravel(), minlength=256))
 
 
 def test_memory_does_not_grow_with_the_data(large: pd.DataFrame) -> None:

@@ -18,6 +18,7 @@ from wusu_lib.patches.contents import BAND_NAMES
 from wusu_lib.patches.raster import read
 
 Normalisation = Literal["wusu", "burnscars", "prithvi", "backbone"]
+PAIRWISE = 2**17  # pixels, from which on counting by pairs is faster
 SCALE = 255.0  # an 8-bit count of 255 is 1.0
 
 # HLS burn-scars fine-tuning set: blue, green, red, narrow NIR, reflectance 0 to 1 (terratorch,
@@ -110,14 +111,26 @@ def _count(job: tuple[str, str | None]) -> tuple[np.ndarray, np.ndarray]:
     """Histograms of one image [C, 256] and of its mask's class indices [12] (zeros without a mask)."""
     image_path, mask_path = job
     image = _read_uint8(image_path, len(BAND_NAMES))
-    bands = np.stack([np.bincount(band.ravel(), minlength=256) for band in image])
+    bands = np.stack([_histogram(band) for band in image])
     if mask_path is None or pd.isna(mask_path):
         return bands, np.zeros(legend.N_INDEX, dtype=np.int64)
-    codes = np.bincount(_read_uint8(mask_path, 1).ravel(), minlength=256)
+    codes = _histogram(_read_uint8(mask_path, 1))
     unknown = sorted(set(np.flatnonzero(codes).tolist()) - set(legend.CODES))
     if unknown:
         raise ValueError(f"{mask_path}: holds codes {unknown}; expected only {list(legend.CODES)}")
     return bands, codes[list(legend.CODES)]
+
+
+def _histogram(values: np.ndarray) -> np.ndarray:
+    """How often each of 0 to 255 occurs in a uint8 array, int64 [256].
+
+    Large arrays are counted two neighbours at a time, as one of 65,536 pairs: half the steps for the same counts.
+    """
+    flat = values.reshape(-1)
+    if flat.size < PAIRWISE or flat.size % 2:
+        return np.bincount(flat, minlength=256)
+    pairs = np.bincount(flat.view(np.uint16), minlength=65536).reshape(256, 256)
+    return pairs.sum(axis=0) + pairs.sum(axis=1)
 
 
 def _read_uint8(path: str, bands: int) -> np.ndarray:
