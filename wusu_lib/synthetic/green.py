@@ -81,7 +81,7 @@ def park(pen: Pen, box: Box, rng: np.random.Generator) -> None:
         return
     inside = window.within(box.width / 2 - 2, box.depth / 2 - 2)
     centred = Window(window.rows, window.columns, window.u - off[0], window.v - off[1])
-    radius = 0.36 * np.sqrt(box.width * box.depth)
+    radius = 0.36 * np.sqrt(box.width * box.depth) * pen.dry(*box.centre, 0.3 * min(box.width, box.depth))
     lake = ground.outline(centred, radius, shape, stretch) & inside
     shore = ground.outline(centred, radius + 5, shape, stretch)
     trees = inside & ~shore & (pen.texture("cloudy", window) + 0.3 * grove[0, 1] > 0.9)

@@ -7,16 +7,20 @@ from wusu_lib.synthetic.layout import Layout
 
 # Plausible next uses; a use that is not listed stays.
 NEXT: dict[str, tuple[str, ...]] = {
-    "farm": ("excavation", "bare", "excavation"),
-    "wood": ("excavation", "bare"),
-    "oldtown": ("excavation", "bare"),
-    "lowrise": ("excavation",),
-    "greenhouse": ("bare", "excavation"),
-    "lawn": ("plaza", "excavation"),
-    "bare": ("lawn", "plaza", "industry", "street"),
-    "excavation": ("towers", "slabs", "industry", "plaza", "street", "towers"),
+    "farm": ("excavation", "bare", "greenhouse", "lawn", "street"),
+    "wood": ("excavation", "bare", "street"),
+    "park": ("excavation", "bare"),  # a lake filled in
+    "oldtown": ("excavation", "bare", "plaza"),
+    "lowrise": ("excavation", "bare"),
+    "industry": ("excavation", "bare"),
+    "greenhouse": ("bare", "excavation", "farm"),
+    "plaza": ("excavation", "lawn"),
+    "lawn": ("plaza", "excavation", "wood"),
+    "bare": ("lawn", "plaza", "industry", "street", "excavation", "wood"),
+    "excavation": ("towers", "slabs", "towers", "lowrise", "commerce", "slabs", "street", "plaza"),
 }
-CHANGED_AREA = 0.070  # of a district's area, an interval
+CHANGED_AREA = 0.077  # of a district's area, an interval
+SITE_HASTE = 4.0  # how much sooner a building site or cleared ground comes up for change than other land
 
 
 def unfold(layout: Layout, rng: np.random.Generator) -> list[dict[int, str]]:
@@ -31,9 +35,10 @@ def unfold(layout: Layout, rng: np.random.Generator) -> list[dict[int, str]]:
         for district in range(layout.districts):
             lots = [lot for lot in layout.lots if lot.district == district and uses[-1][lot.number] in NEXT]
             changed = 0.0
-            for k in rng.permutation(len(lots)):
+            haste = [SITE_HASTE if uses[-1][lot.number] in ("excavation", "bare") else 1.0 for lot in lots]
+            for k in np.argsort(rng.random(len(lots)) / haste):
                 choice = rng.random()
-                if changed + 0.5 * lots[k].area > quota:
+                if changed + 0.75 * lots[k].area > quota:
                     continue
                 following = NEXT[uses[-1][lots[k].number]]
                 now[lots[k].number] = following[int(choice * len(following))]

@@ -69,9 +69,13 @@ class Layout:
         return (float(u.min()), float(v.min())), (float(u.max()), float(v.max()))
 
 
-# What every district needs for the 11 classes, the use that needs the most room first.
-MANDATORY = ("stadium", "farm", "park", "towers", "excavation", "wood", "lowrise", "bare", "oldtown", "lawn")
-_REST = {
+# What every district needs for the 11 classes: uses for its largest lot, for the next largest, for the next.
+MANDATORY = (
+    ("stadium",),
+    ("park", "farm", "excavation", "wood"),
+    ("towers", "lowrise", "bare", "oldtown", "lawn"),
+)
+REST = {
     **{"lowrise": 0.28, "oldtown": 0.16, "slabs": 0.15, "towers": 0.10, "commerce": 0.07, "industry": 0.08},
     **{"farm": 0.04, "wood": 0.05, "plaza": 0.03, "greenhouse": 0.04},
 }
@@ -83,8 +87,9 @@ def _corners(frame: Frame, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarr
 
 
 def _streets(across: str, low: float, high: float, rng: np.random.Generator) -> list[Street]:
-    at, streets, count = low - rng.uniform(0, 60), [], int(rng.integers(3))
-    while at < high:
+    streets: list[Street] = []
+    at, count = low - rng.uniform(0, 60), int(rng.integers(3))
+    while not streets or streets[-1].at < high:  # the last one lies out of view and closes the last blocks
         width = rng.uniform(14.5, 18) if count % 3 == 0 else rng.uniform(7, 9.5)
         streets.append(Street(across, at, width, count % 3 == 0 or rng.random() < 0.85))
         at += rng.uniform(*STREET_SPACING)
@@ -114,8 +119,8 @@ def _in_view(box: Box, frame: Frame, river: River, shape: tuple[int, int]) -> tu
 def _deal(areas: list[float], rng: np.random.Generator) -> list[str]:
     """Uses for the lots of one district: what every district needs goes to its largest lots."""
     largest = np.argsort([-area for area in areas], kind="stable")
-    uses = [str(use) for use in rng.choice(list(_REST), len(areas), p=list(_REST.values()))]
-    needed = [*MANDATORY[:2], *rng.permutation(MANDATORY[2:])]
+    uses = [str(use) for use in rng.choice(list(REST), len(areas), p=list(REST.values()))]
+    needed = [use for uses_alike in MANDATORY for use in rng.permutation(uses_alike)]
     for lot, use in zip(largest, needed, strict=False):
         uses[lot] = str(use)
     return uses

@@ -66,7 +66,7 @@ def _expose(
     shadow = shadows(canvas.height[rows], acquisition)
     ground *= np.where(shadow, SKYLIGHT[:, None, None], np.float32(1))
     stop = min(bottom + HALO, last)
-    sharp = pan_sharpen(_blur(ground[:, : stop - first], acquisition.shift))
+    sharp = pan_sharpen(blur(ground[:, : stop - first], acquisition.shift))
     return sharp[:, top - first : bottom - first]
 
 
@@ -90,7 +90,7 @@ def shadows(height: np.ndarray, acquisition: Acquisition) -> np.ndarray:
     return dark
 
 
-def _blur(ground: np.ndarray, shift: tuple[float, float]) -> np.ndarray:
+def blur(ground: np.ndarray, shift: tuple[float, float]) -> np.ndarray:
     """Point spread of the telescope, centred ``shift`` px (y, x) off: the misregistration of the date."""
     from scipy.ndimage import correlate1d
 
