@@ -124,7 +124,7 @@ def _count(job: tuple[str, str | None]) -> tuple[np.ndarray, np.ndarray]:
 def _histogram(values: np.ndarray) -> np.ndarray:
     """How often each of 0 to 255 occurs in a uint8 array, int64 [256].
 
-    Large arrays are counted two neighbours at a time, as one of 65,536 pairs: half the steps for the same counts.
+    Large arrays are counted two neighbours at a time, as one of 65,536 pairs: half the steps.
     """
     flat = values.reshape(-1)
     if flat.size < PAIRWISE or flat.size % 2:

@@ -79,11 +79,11 @@ def test_an_overlap_that_is_mostly_constant_is_found(tmp_path: Path) -> None:
     assert offsets(patches.shared_ground(table)) == {("train/HS_0", "train/HS_1", 0, 32, 2048)}
 
 
-def test_the_same_place_redone_is_not_shared_ground(tmp_path: Path) -> None:
+def test_pixels_that_agree_only_in_part_are_not_shared_ground(tmp_path: Path) -> None:
     image = scene()
     table = cut_tree(tmp_path, image, [("train", 0, 0), ("train", 0, 32)])
     changed = patches.read(table["image"][1])
-    changed[:, :, :32] = np.where(np.arange(32) % 4 == 0, 255 - changed[:, :, :32], changed[:, :, :32])
+    changed[:, :, 16:32] = 255 - changed[:, :, 16:32]  # half of the ground that both show
     write_raster(Path(table["image"][1]), changed)
     assert patches.shared_ground(table).pairs.empty
 
@@ -141,7 +141,7 @@ def test_anchors_move_with_the_content() -> None:
     part = anchors(image[:, 5:75, 9:81])
     assert inside == set(zip(*map(np.ndarray.tolist, part), strict=True))
     assert 40 < len(inside) < 150  # 4,623 positions, one in 64
-    assert len(anchors(np.full((4, 64, 64), 9, np.uint8))[0]) == 0
+    assert all(len(anchors(np.full((4, 6, 6), value, np.uint8))[0]) == 0 for value in range(256))
     assert POPULAR >= 4  # half-overlapping patches hold each place four times
 
 
