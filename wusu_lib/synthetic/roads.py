@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from wusu_lib.synthetic import green, ground, spectra
+from wusu_lib.synthetic import green, spectra
 from wusu_lib.synthetic.frame import Box
 from wusu_lib.synthetic.layout import Layout, Street
 from wusu_lib.synthetic.pen import Pen, Window
@@ -130,4 +130,4 @@ def lane(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     pen.fill(window, surface, spectrum, rough=0.06)
     if annotated:
         pen.annotate(window, surface, ROAD, rng)
-    ground.scatter(pen, box, 0.06, rng)
+    pen.trees(window, inside, 0.06, rng)
