@@ -55,7 +55,7 @@ def _pyramid(backbone: BackboneSpec, scale: Scale) -> Necks:
 
 def _unet_necks(backbone: BackboneSpec, scale: Scale) -> Necks:
     """The study's neck: the taps, shallow to deep, with 256, 128, 64 and 32 channels."""
-    channels = [256, 128, 64, 32] if scale == "full" else [48, 64, 64, 64]
+    channels = [256, 128, 64, 32] if scale == "full" else [32, 48, 64, 64]
     return [*_pyramid(backbone, scale), {"name": "ProjectChannels", "channels": channels}]
 
 
@@ -72,7 +72,7 @@ DECODERS: dict[str, DecoderSpec] = {
         necks=_unet_necks,
         grid_multiple=2,  # the pyramid halves the grid
         full={"channels": [256, 128, 64, 32]},
-        demo={"channels": [64, 64, 48, 32]},
+        demo={"channels": [64, 48, 48, 32]},
     ),
     "fpn": DecoderSpec(
         title="FPN",
@@ -80,7 +80,7 @@ DECODERS: dict[str, DecoderSpec] = {
         necks=_pyramid,
         grid_multiple=2,
         full={"decoder_pyramid_channels": 256, "decoder_segmentation_channels": 128, "decoder_dropout": 0.2},
-        demo={"decoder_pyramid_channels": 64, "decoder_segmentation_channels": 32, "decoder_dropout": 0.1},
+        demo={"decoder_pyramid_channels": 48, "decoder_segmentation_channels": 32, "decoder_dropout": 0.1},
     ),
     "deeplab": DecoderSpec(
         title="DeepLabV3+",

@@ -5,6 +5,7 @@ The checks on names and paths are cheap; torch and TerraTorch are imported where
 
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 from wusu_lib.models.backbones import Scale
@@ -88,7 +89,7 @@ def read_checkpoint(path: Path) -> dict[str, "Tensor"]:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise ValueError(f"weights: {path} cannot be read as a checkpoint of tensors: {error}") from error
     for key in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):

@@ -1,0 +1,143 @@
+"""Weights: names, local checkpoints of every kind, and what a checkpoint that does not match says."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from wusu_lib import models
+
+KEY = "patch_embed.proj.weight"
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A model whose weights differ from those that seed 0 gives."""
+    return models.build("prithvi_300m", "unet", seed=3)
+
+
+@pytest.fixture
+def encoder_state(trained):
+    return {key: value.clone() for key, value in trained.encoder.state_dict().items()}
+
+
+def mae(encoder_state):
+    """The same encoder as a Prithvi MAE checkpoint: six bands, prefixes, a decoder, other position tables."""
+    filters = encoder_state[KEY]
+    swir = torch.full((filters.shape[0], 2, *filters.shape[2:]), 9.0)
+    state = {**encoder_state, KEY: torch.cat([filters, swir], dim=1), "pos_embed": torch.zeros(1, 785, 96)}
+    state = {f"encoder.{key}": value for key, value in state.items()}
+    return {
+        **state,
+        "decoder.mask_token": torch.zeros(1, 1, 512),
+        "decoder.decoder_pred.bias": torch.zeros(7),
+    }
+
+
+def assert_loaded(path, encoder_state):
+    loaded = models.build("prithvi_300m", "unet", weights=str(path)).encoder.state_dict()
+    assert all(torch.equal(loaded[key], encoder_state[key]) for key in loaded)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt"])
+def test_mae_checkpoint_gives_the_four_bands_by_name(tmp_path, encoder_state, suffix):
+    path = tmp_path / f"prithvi{suffix}"
+    torch.save(mae(encoder_state), path)
+    assert_loaded(path, encoder_state)
+
+
+def test_folder_and_safetensors(tmp_path, encoder_state):
+    save_file(encoder_state, tmp_path / "prithvi_300m.safetensors")
+    assert_loaded(tmp_path, encoder_state)
+
+
+def test_stored_model_and_nested_state(tmp_path, trained, encoder_state):
+    torch.save({"epoch": 3, "state_dict": trained.state_dict()}, tmp_path / "run.ckpt")
+    assert_loaded(tmp_path / "run.ckpt", encoder_state)
+
+
+def test_decoder_starts_the_same_whatever_fills_the_encoder(tmp_path, encoder_state):
+    torch.save(encoder_state, tmp_path / "a.pt")
+    random = models.build("prithvi_300m", "unet").state_dict()
+    loaded = models.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt")).state_dict()
+    rest = [key for key in random if not key.startswith("encoder.")]
+    assert all(torch.equal(random[key], loaded[key]) for key in rest)
+
+
+def test_partial_checkpoint_is_refused_with_the_keys(tmp_path, encoder_state):
+    del encoder_state["norm.weight"]
+    encoder_state["blocks.0.attn.qkv.bias"] = torch.zeros(5)
+    encoder_state["temporal_embed_enc.scale"] = torch.zeros(1)
+    torch.save(encoder_state, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="does not match the encoder") as error:
+        models.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt"))
+    message = str(error.value)
+    assert "1 missing: norm.weight" in message
+    assert "1 unexpected: temporal_embed_enc.scale" in message
+    assert "1 wrong shape: blocks.0.attn.qkv.bias [5] instead of [288]" in message
+
+
+def test_long_lists_are_shortened(tmp_path, encoder_state):
+    torch.save({KEY: encoder_state[KEY]}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"missing: .* and \d+ more") as error:
+        models.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt"))
+    assert len(str(error.value)) < 500
+
+
+def test_another_backbones_checkpoint_is_refused(tmp_path, encoder_state):
+    torch.save(mae(encoder_state), tmp_path / "a.pt")
+    with pytest.raises(
+        ValueError, match=r"wrong shape: patch_embed.proj.weight .*8, 8\] instead of .*7, 7\]"
+    ):
+        models.build("prithvi_600m", "unet", weights=str(tmp_path / "a.pt"))
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_file_that_is_no_checkpoint(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="cannot be read"):
+        models.build("prithvi_300m", "unet", weights=str(path))
+
+
+class Payload:
+    """Would write a file when unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path):
+    torch.save({"encoder": Payload(tmp_path / "written")}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="cannot be read"):
+        models.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt"))
+    assert not (tmp_path / "written").exists()
+
+
+def test_checkpoint_without_tensors(tmp_path):
+    torch.save([1, 2], tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="no tensors"):
+        models.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt"))
+
+
+def test_unreachable_hub_fails_at_once_and_names_the_alternatives(tmp_path):
+    """In a process of its own: the hub's client reads its address once, when it is imported."""
+    code = (
+        "import time; from wusu_lib.models.weights import require_hub_file\n"
+        "start = time.monotonic()\n"
+        "try: require_hub_file('ibm-nasa-geospatial/Prithvi-EO-2.0-300M', 'Prithvi_EO_V2_300M.pt')\n"
+        "except FileNotFoundError as error: print(time.monotonic() - start, error)"
+    )
+    environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "PATH": ""}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    seconds, message = result.stdout.split(" ", 1)
+    assert float(seconds) < 20
+    assert "weights='random'" in message
+    assert "path of a checkpoint" in message
