@@ -155,7 +155,7 @@ def _reported(name: str) -> dict[str, str]:
 def provenance(runs: Sequence, baseline: Sequence = ()) -> Styler:
     """One row a run: key, seed, when, where, how long, how much memory, which code."""
     frame = pd.DataFrame([_origin(run) for run in [*runs, *baseline]]).set_index("run")
-    return styled(frame, "provenance")
+    return styled(frame, "provenance").format(precision=1)
 
 
 def _origin(run) -> dict:

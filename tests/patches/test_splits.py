@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from small_tree import write_tree
 
 from wusu_lib import patches
+from wusu_lib.patches import splits
 from wusu_lib.patches.overlaps import LAYOUT_COLUMNS, PAIR_COLUMNS, Overlaps
 
 
@@ -90,16 +91,30 @@ def test_blocks_never_mix_areas_splits_or_components_and_keep_dates_together(
     assert result["block"].notna().all()
 
 
-def test_blocks_are_about_two_footprints_wide_and_high(city: tuple) -> None:
+def test_blocks_are_one_footprint_wide_where_the_ground_is_small(city: tuple) -> None:
     table, overlaps = city
     result = (
         patches.assign(table, "folders", overlaps).drop_duplicates("site").merge(overlaps.layout, on="site")
     )
-    # a half-scene is 144 x 64 px of 32 px patches: two blocks one above the other
-    assert result.groupby(["split", "area"])["block"].nunique().tolist() == [2, 2, 2, 2]
+    # a half-scene is 144 x 64 px of 32 px patches: two tiles of two footprints are too few, so 4 x 2 of one
+    assert result.groupby(["split", "area"])["block"].nunique().tolist() == [8, 8, 8, 8]
     centre = result["y"] + 16
-    assert (centre[result["block"].str.endswith("/0_0")] < 72).all()
-    assert (centre[result["block"].str.endswith("/1_0")] >= 72).all()
+    first = result["block"].str.contains("/0_")
+    assert (centre[first] < 36).all()
+    assert (centre[~first] >= 36).all()
+
+
+def test_blocks_are_two_footprints_wide_where_there_is_room() -> None:
+    steps = np.arange(0, 240, 16)  # 32 px patches at half overlap: 256 x 256 px, 4 x 4 tiles of 64 px
+    y, x = (axis.ravel() for axis in np.meshgrid(steps, steps, indexing="ij"))
+    sites = pd.DataFrame(
+        {"y": y, "x": x, "height": 32, "width": 32, "split": "val", "area": "HS", "component": 0}
+    )
+    sites["site"] = [f"test/HS_{i}" for i in range(len(sites))]
+    blocks = splits._blocks(sites)
+    assert blocks.nunique() == 16
+    expected = [f"val/HS/0/{(a + 16) // 64}_{(b + 16) // 64}" for a, b in zip(y, x, strict=True)]
+    assert blocks.tolist() == expected
 
 
 @pytest.mark.parametrize("scheme", ["blocks", "study"])

@@ -9,7 +9,8 @@ import pandas as pd
 from wusu_lib.patches.overlaps import Overlaps, shared_ground
 
 Scheme = Literal["blocks", "study", "folders"]
-BLOCK_FOOTPRINTS = 2  # a bootstrap block is about this many patch sides high and wide
+BLOCK_FOOTPRINTS = (2, 1)  # patch sides along a bootstrap block: the first that makes enough blocks
+FEWEST_TILES = 6  # in one connected piece of a split
 _log = logging.getLogger(__name__)
 
 
@@ -26,7 +27,7 @@ def assign(
       training. Where patches are not connected by shared ground, contiguous by index.
 
     A val folder on disk is kept as it is under every scheme. ``block`` names contiguous groups of about
-    2 x 2 patch footprints in one area and split; a site that shares no ground is a block of its own.
+    2 x 2 patch footprints in one area and split (1 x 1 where the ground is small); a site that shares no ground is a block of its own.
     ``overlaps`` is computed if not given. Raises ValueError for an unknown scheme, or where a gap leaves
     nothing.
     """
@@ -130,20 +131,31 @@ def _report_gap(sites: pd.DataFrame, split: pd.Series) -> None:
 
 
 def _blocks(sites: pd.DataFrame) -> pd.Series:
-    """Block name of every site: tiles of about 2 x 2 footprints, equal in each component of a split."""
+    """Block name of every site: equal tiles of about 2 x 2 footprints in each component of a split.
+
+    Where that makes fewer than ``FEWEST_TILES`` tiles, of one footprint: a bootstrap of two or three blocks
+    says nothing, while somewhat dependent blocks still say more than single patches.
+    """
     named = []
     for (split, area, component), part in sites.groupby(["split", "area", "component"]):
-        row = _tile(part["y"] + part["height"] / 2, part["y"], part["height"])
-        column = _tile(part["x"] + part["width"] / 2, part["x"], part["width"])
-        prefix = f"{split}/{area}/{component}/"
-        named.append(
-            pd.Series((prefix + row.astype(str) + "_" + column.astype(str)).to_numpy(), index=part["site"])
+        tiles = next(
+            (found for f in BLOCK_FOOTPRINTS if len(set(found := _tiles(part, f))) >= FEWEST_TILES),
+            _tiles(part, BLOCK_FOOTPRINTS[-1]),
         )
+        names = [f"{split}/{area}/{component}/{row}_{column}" for row, column in tiles]
+        named.append(pd.Series(names, index=part["site"]))
     return pd.concat(named)
 
 
-def _tile(centre: pd.Series, start: pd.Series, size: pd.Series) -> pd.Series:
+def _tiles(part: pd.DataFrame, footprints: int) -> list[tuple[int, int]]:
+    """Tile (row, column) of every site of one component, tiles about ``footprints`` patch sides long."""
+    rows = _tile(part["y"] + part["height"] / 2, part["y"], part["height"], footprints)
+    columns = _tile(part["x"] + part["width"] / 2, part["x"], part["width"], footprints)
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def _tile(centre: pd.Series, start: pd.Series, size: pd.Series, footprints: int) -> pd.Series:
     """Number of the tile along one axis that a patch's centre lies in."""
     first, last = start.min(), (start + size).max()
-    n_tiles = max(1, round((last - first) / (BLOCK_FOOTPRINTS * size.max())))
+    n_tiles = max(1, round((last - first) / (footprints * size.max())))
     return np.floor((centre - first) / (last - first) * n_tiles).astype(int)

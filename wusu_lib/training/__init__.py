@@ -3,6 +3,6 @@
 Torch and Lightning are imported by this package; TerraTorch only by whoever builds the model.
 """
 
-from wusu_lib.training.fit import fit, train_segmentation
+from wusu_lib.training.fit import build_model, describe_model, fit, train_segmentation
 
-__all__ = ["fit", "train_segmentation"]
+__all__ = ["build_model", "describe_model", "fit", "train_segmentation"]

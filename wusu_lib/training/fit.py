@@ -15,6 +15,7 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from wusu_lib import legend, statistics
@@ -26,6 +27,7 @@ from wusu_lib.training.tally import Tally
 from wusu_lib.training.task import SegmentationTask
 
 if TYPE_CHECKING:
+    from wusu_lib.models.segmentation import SegmentationModel
     from wusu_lib.parameters import SegmentationParameters
 
 PRECISION = {"bf16": "bf16-mixed", "32": "32-true"}
@@ -50,10 +52,7 @@ def train_segmentation(
 
     ``table``: patches with their split and block assigned. ``measured``: statistics of its training rows.
     """
-    from wusu_lib import models
-
     mean, std = statistics.normalisation(parameters.normalisation, measured, parameters.backbone)
-    height, width, in_memory = _sizes(table)
     data = WusuDataModule(
         table,
         mean,
@@ -62,29 +61,55 @@ def train_segmentation(
         batch_size=parameters.batch_size,
         workers=parameters.workers,
         seed=seed,
-        in_memory=in_memory,
+        in_memory=_fits_in_memory(table),
     )
+    described: dict[str, Any] = {}
 
     def build() -> nn.Module:
-        return models.build(
-            parameters.backbone,
-            parameters.decoder,
-            scale=parameters.scale,
-            weights=parameters.weights,
-            outputs=legend.outputs(parameters.background),
-            image_size=max(height, width),
-            seed=seed,
-        )
+        model = build_model(parameters, table, seed)
+        described["parts"] = describe_model(model, table).to_dict("list")
+        return model
 
-    return fit(folder, build, data, parameters, seed)
+    return fit(folder, build, data, parameters, seed) | described
 
 
-def _sizes(table: pd.DataFrame) -> tuple[int, int, bool]:
-    """Height and width of the patches (px), and whether all of them fit the memory set aside for them."""
+def build_model(parameters: "SegmentationParameters", table: pd.DataFrame, seed: int) -> "SegmentationModel":
+    """The model that ``parameters`` describe for the patches of ``table``, its encoder frozen if so stated."""
+    from wusu_lib import models
+
+    model = models.build(
+        parameters.backbone,
+        parameters.decoder,
+        scale=parameters.scale,
+        weights=parameters.weights,
+        outputs=legend.outputs(parameters.background),
+        image_size=max(_shape(table)[1:]),
+        seed=seed,
+    )
+    if parameters.adaptation == "frozen":
+        model.freeze_encoder()
+    return model
+
+
+def describe_model(model: "SegmentationModel", table: pd.DataFrame) -> pd.DataFrame:
+    """Parts of a model with their sizes (``models.describe``) for the patches of ``table``."""
+    from wusu_lib import models
+
+    return models.describe(model, max(_shape(table)[1:]))
+
+
+def _shape(table: pd.DataFrame) -> tuple[int, int, int]:
+    """Bands, height and width (px) of the patches."""
     from wusu_lib.patches.raster import read
 
     bands, height, width = read(table["image"].iat[0]).shape
-    return height, width, len(table) * (bands + 1) * height * width <= IN_MEMORY
+    return bands, height, width
+
+
+def _fits_in_memory(table: pd.DataFrame) -> bool:
+    """Whether all images and masks fit the memory set aside for them."""
+    bands, height, width = _shape(table)
+    return len(table) * (bands + 1) * height * width <= IN_MEMORY
 
 
 def fit(
@@ -211,6 +236,8 @@ def subdued() -> Iterator[None]:
             for message in NOISE:
                 warnings.filterwarnings("ignore", message)
             yield
+    except SIGTERMException:  # a SystemExit too, but here the whole process is meant to end
+        raise
     except SystemExit as end:
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt("interrupted; the next start goes on from the last whole epoch") from end
