@@ -10,9 +10,9 @@ TP = the sum of Q[1:, 1:] (changed in both, whatever the classes):
 - SeK = kappa(Q with Q00 := 0) * exp(IoU - 1), Score = 0.3 mIoU + 0.7 SeK (Yang et al.,
   arXiv 2010.05687);
 - Fscd = 2 P R / (P + R), P = hits / predicted changed, R = hits / truly changed, hits = sum of Q_ii, i >= 1
-  (Ding et al., arXiv 2108.06103).
+  (Ding et al. 2022, Bi-SRNet, IEEE TGRS).
 
-SeK, Score and Fscd exist in two conventions that differ, "per date" and "from-to" (see ``confusion.reduce``);
+SeK, Score and Fscd exist in two conventions that differ, "per date" and "from-to" (see ``matrices.reduce``);
 a figure without its convention means nothing. Pool the matrices of all patches first; a mean of per-patch
 SeK is another, noisier measure.
 
@@ -32,7 +32,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 
-from wusu_lib.change.confusion import Convention, reduce
+from wusu_lib.change.matrices import Convention, reduce
 from wusu_lib.change.transitions import N_LABELS, table
 from wusu_lib.metrics import Counts
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from wusu_lib.change import confusion, maps, scores, transitions
+from wusu_lib.change import maps, matrices, measures, transitions
 
 # Row = truth. TN 50, false 5, missed 10, changed in both 35, of which 32 with the right class.
 TOY = np.array([[50, 2, 3], [4, 10, 1], [6, 2, 22]])
@@ -13,8 +13,8 @@ NAN = float("nan")
 
 
 def figures(matrix: np.ndarray) -> dict[str, float]:
-    pooled = scores.counts(matrix)
-    return {metric: float(scores.score(pooled, metric)) for metric in scores.METRICS}
+    pooled = measures.counts(matrix)
+    return {metric: float(measures.score(pooled, metric)) for metric in measures.METRICS}
 
 
 def test_toy_literal():
@@ -45,7 +45,7 @@ def test_fscd_is_the_harmonic_mean_of_its_precision_and_recall():
 
 
 def test_perfect_prediction_of_two_transitions_is_one_throughout():
-    assert figures(np.diag([50, 3, 9])) == pytest.approx(dict.fromkeys(scores.METRICS, 1.0))
+    assert figures(np.diag([50, 3, 9])) == pytest.approx(dict.fromkeys(measures.METRICS, 1.0))
 
 
 def test_all_classes_exchanged():
@@ -60,7 +60,7 @@ def test_both_conventions_of_one_matrix_literal():
     low, high = (transitions.label_of("Road", f"{name} building") for name in ("Low", "High"))
     matrix = np.zeros((111, 111), dtype=np.int64)
     matrix[0, 0], matrix[low, low], matrix[low, high], matrix[low, 0] = 100, 6, 2, 2
-    found = scores.scores(matrix)
+    found = measures.scores(matrix)
     assert found["BCD precision"] == 1.0
     assert found["BCD recall"] == found["BCD IoU"] == 0.8
     assert found["BCD F1"] == pytest.approx(16 / 18)
@@ -159,17 +159,17 @@ def random_pair(seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
 @pytest.mark.parametrize("seed", range(3))
 def test_agreement_with_an_independent_reference(seed, convention):
     truth, guess = random_pair(seed)
-    found = scores.scores(confusion.confusion(maps.from_to(*truth), maps.from_to(*guess)))
+    found = measures.scores(matrices.confusion(maps.from_to(*truth), maps.from_to(*guess)))
     for name, value in reference(truth, guess, convention).items():
         assert found[name] == pytest.approx(value, rel=1e-12), name
 
 
 def test_unlabelled_truth_never_counts():
     truth, guess = random_pair(9)
-    matrix = confusion.confusion(maps.from_to(*truth), maps.from_to(*guess))
+    matrix = matrices.confusion(maps.from_to(*truth), maps.from_to(*guess))
     unlabelled = (truth[0] == 0) | (truth[1] == 0)
     other = [np.where(unlabelled, np.random.default_rng(1).integers(0, 12, m.shape), m) for m in guess]
-    again = confusion.confusion(maps.from_to(*truth), maps.from_to(*(m.astype(np.uint8) for m in other)))
+    again = matrices.confusion(maps.from_to(*truth), maps.from_to(*(m.astype(np.uint8) for m in other)))
     np.testing.assert_array_equal(matrix, again)
     assert matrix.sum() == np.count_nonzero(~unlabelled)
 
@@ -177,33 +177,33 @@ def test_unlabelled_truth_never_counts():
 def test_a_stack_is_scored_matrix_by_matrix_and_weights_pool_it():
     # What a bootstrap does: counts of blocks, weighted and summed, then scored.
     pairs = [random_pair(seed) for seed in range(4)]
-    stack = np.stack([confusion.confusion(maps.from_to(*t), maps.from_to(*g)) for t, g in pairs])
-    together = scores.scores(stack)
+    stack = np.stack([matrices.confusion(maps.from_to(*t), maps.from_to(*g)) for t, g in pairs])
+    together = measures.scores(stack)
     assert together["SeK from-to"].shape == (4,)
-    assert together["SeK from-to"][2] == scores.scores(stack[2])["SeK from-to"]
+    assert together["SeK from-to"][2] == measures.scores(stack[2])["SeK from-to"]
     weights = np.array([[2, 0, 1, 1], [1, 1, 1, 1]])
-    pooled = type(scores.counts(stack))(*(weights @ each for each in scores.counts(stack)))
-    by_hand = [scores.scores(2 * stack[0] + stack[2] + stack[3]), scores.scores(stack.sum(axis=0))]
+    pooled = type(measures.counts(stack))(*(weights @ each for each in measures.counts(stack)))
+    by_hand = [measures.scores(2 * stack[0] + stack[2] + stack[3]), measures.scores(stack.sum(axis=0))]
     for metric in ("SeK", "Score", "Fscd"):
         expected = [figures[f"{metric} from-to"] for figures in by_hand]
-        assert scores.score(pooled, metric) == pytest.approx(expected, abs=1e-14)
+        assert measures.score(pooled, metric) == pytest.approx(expected, abs=1e-14)
 
 
 def test_transitions_literal():
     low, high, lake = (transitions.label_of("Road", n) for n in ("Low building", "High building", "Lake"))
     matrix = np.zeros((111, 111), dtype=np.int64)
     matrix[0, 0], matrix[low, low], matrix[low, high], matrix[low, 0], matrix[0, low] = 50, 6, 2, 2, 4
-    table = scores.transitions(matrix).set_index("label")
+    table = measures.transitions(matrix).set_index("label")
     columns = ["IoU", "precision", "recall", "support", "predicted"]
     assert table.loc[low, columns].tolist() == [6 / 14, 6 / 10, 6 / 10, 10, 10]
     assert table.loc[high, columns].tolist() == [0, 0, 0, 0, 2]
     assert table.loc[0, columns].tolist() == [50 / 56, 50 / 52, 50 / 54, 54, 52]
     assert table.loc[lake, ["IoU", "precision", "recall"]].isna().all()
-    assert scores.transitions(np.stack([matrix, matrix])).loc[low, "support"] == 20
+    assert measures.transitions(np.stack([matrix, matrix])).loc[low, "support"] == 20
 
 
 def test_refuses():
     with pytest.raises(ValueError, match="got 'kappa'; allowed: F1, IoU, precision, recall, mIoU, SeK"):
-        scores.score(scores.counts(TOY), "kappa")
+        measures.score(measures.counts(TOY), "kappa")
     with pytest.raises(ValueError, match="SeK needs classes; binary counts give F1"):
-        scores.score(scores.counts(np.eye(2)), "SeK")
+        measures.score(measures.counts(np.eye(2)), "SeK")

@@ -1,8 +1,9 @@
-"""Confusion matrices of change: counts first, pure reductions (``scores``) afterwards.
+"""Confusion matrices of change: counts first, pure reductions (``measures``) afterwards.
 
 One int64 matrix [111, 111] a patch and interval, by from-to label: **rows are truth, columns are
-prediction**, label 0 is unchanged. It holds all that the measures need: the binary matrix and both conventions of semantic
-change are sums over it, so one matrix a patch is kept and pooled before any figure is computed.
+prediction**, label 0 is unchanged. It holds all that the measures need: the binary matrix and both
+conventions of semantic change are sums over it, so one matrix a patch is kept and pooled before any figure is
+computed.
 
 Rules decided here:
 
@@ -73,7 +74,8 @@ def reduce(matrix: np.ndarray, convention: Convention) -> np.ndarray:
 
     - "binary", K = 2: unchanged, changed.
     - "per date", K = 12: the class maps of the two dates, each set to 0 where the map says unchanged,
-      stacked, so that a pixel counts twice, once a date (the SECOND benchmark; Yang et al., arXiv 2010.05687).
+      stacked, so that a pixel counts twice, once a date (the SECOND benchmark; Yang et al.,
+      arXiv 2010.05687).
     - "from-to", K = 111: one label a transition, the matrix as it is.
 
     Raises ValueError for another convention or shape.
