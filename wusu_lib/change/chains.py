@@ -6,9 +6,8 @@ train decides: a returning chain is implausible if its pixels on the annotated t
 ``RARITY`` of all pixels that changed there.
 
 Other chains are not judged. That train never shows one proves little, since change comes in few large
-objects: on the mini city most of the truly changed ground of the test half follows a chain that the train half
-lacks.
-``summary`` counts such unseen chains apart, to be held against the same count of the annotation.
+objects: on the mini city most of the truly changed ground of the test half follows a chain that the train
+half lacks. ``summary`` counts such unseen chains apart, to be held against the same count of the annotation.
 """
 
 import numpy as np
