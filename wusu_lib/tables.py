@@ -114,16 +114,16 @@ def ten_columns(runs: Sequence, baseline: Sequence = (), background: Background 
     pooled over the patches of the split, protocol ``background``. Reported figures that are not plausible
     carry a dagger.
     """
-    rows = {group[0].experiment: _ten(group, background) for group in (runs, baseline) if len(group)}
+    rows = {group[0].experiment: ten_row(group, background) for group in (runs, baseline) if len(group)}
     for name in list(rows):
         if name in reported.table().index:
-            rows[f"{name}, as the study reported"] = _reported(name)
+            rows[f"{name}, as the study reported"] = reported_row(name)
     frame = pd.DataFrame(rows).T[list(reported.COLUMNS)]
     frame.index.name = f"background={background!r}"
     return styled(frame, "ten")
 
 
-def _ten(runs: Sequence, background: Background) -> dict[str, str]:
+def ten_row(runs: Sequence, background: Background = "ignore") -> dict[str, str]:
     """One row: the ten figures of some runs that differ in their seed only."""
     scores = pd.DataFrame(
         [
@@ -145,7 +145,7 @@ def _with_spread(mean: float, spread: float) -> str:
     return f"{mean:.3f}" if np.isnan(spread) else f"{mean:.3f} ± {spread:.3f}"
 
 
-def _reported(name: str) -> dict[str, str]:
+def reported_row(name: str) -> dict[str, str]:
     """One row of the study's figures as printed, daggers on the implausible ones."""
     row, flags = reported.table().loc[name], reported.flags()
     doubtful = set(flags.loc[flags["experiment"] == name, "column"])

@@ -7,6 +7,16 @@ verdict(prediction, change).sentence
 
 from wusu_lib.compare.bootstrap import Difference, Interval, difference, interval
 from wusu_lib.compare.pairing import Run
-from wusu_lib.compare.prediction import Prediction, Verdict, verdict
+from wusu_lib.compare.prediction import DEMO, Prediction, Verdict, verdict
 
-__all__ = ["Difference", "Interval", "Prediction", "Run", "Verdict", "difference", "interval", "verdict"]
+__all__ = [
+    "DEMO",
+    "Difference",
+    "Interval",
+    "Prediction",
+    "Run",
+    "Verdict",
+    "difference",
+    "interval",
+    "verdict",
+]

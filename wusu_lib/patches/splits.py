@@ -27,7 +27,8 @@ def assign(
       training. Where patches are not connected by shared ground, contiguous by index.
 
     A val folder on disk is kept as it is under every scheme. ``block`` names contiguous groups of about
-    2 x 2 patch footprints in one area and split (1 x 1 where the ground is small); a site that shares no ground is a block of its own.
+    2 x 2 patch footprints in one area and split (1 x 1 where the ground is small); a site that shares no
+    ground is a block of its own.
     ``overlaps`` is computed if not given. Raises ValueError for an unknown scheme, or where a gap leaves
     nothing.
     """
