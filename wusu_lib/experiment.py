@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from wusu_lib.patches import Dossier
 
 NOTEBOOKS = provenance.REPOSITORY / "notebooks"
-CODE = {"segmentation": ("wusu_lib.training", "wusu_lib.models"), "pixel": ("wusu_lib.floor_run",)}
+READER = ("wusu_lib.patches.table", "wusu_lib.patches.splits")
+CODE = {
+    "segmentation": ("wusu_lib.training", "wusu_lib.models", *READER),
+    "pixel": ("wusu_lib.floor_run", *READER),
+}
 # What a baseline takes over from the experiment that asks for it: the same data, the same budget.
 SHARED = (
     "scale",
@@ -50,8 +54,8 @@ def prepare(namespace: Mapping[str, Any]) -> "Experiment":
     """The experiment that a notebook's ``globals()`` (or a plain dictionary of parameters) describe.
 
     Checks every parameter, finds the data, checks and divides it. Neither torch nor TerraTorch is imported
-    and nothing is stored. Raises ValueError listing every fault of the parameters, FileNotFoundError for data or
-    weights that are not there, and ValueError naming the files that would spoil training.
+    and nothing is stored. Raises ValueError listing every fault of the parameters, FileNotFoundError for data
+    or weights that are not there, and ValueError naming the files that would spoil training.
     """
     return open_experiment(parameters.from_namespace(namespace))
 
@@ -66,6 +70,7 @@ def open_notebook(name: str, **changed: Any) -> "Experiment":
 def open_experiment(stated: Parameters) -> "Experiment":
     """Find, check and divide the data of checked parameters; errors as ``prepare``."""
     if isinstance(stated, SegmentationParameters) and stated.weights_path:
+        stated = stated.model_copy(update={"weights": _located(stated.weights_path)})
         _weights_hash(stated)  # a missing file is said before the data is read
     dossier = patches.inspect(_data_root(stated))
     patches.refuse(dossier.problems)
@@ -96,6 +101,12 @@ def _data_root(stated: Parameters) -> Path:
         "expected a folder in WUSU's layout (train/ and test/ with areas in them), or an empty text for the "
         "mini city"
     )
+
+
+def _located(weights: str) -> str:
+    """The path from here, else from the repository: a notebook's folder need not be its caller's."""
+    here, there = Path(weights).expanduser(), provenance.REPOSITORY / weights
+    return str(there if there.exists() and not here.exists() else here)
 
 
 def _weights_hash(stated: SegmentationParameters) -> str:

@@ -145,7 +145,8 @@ class SegmentationParameters(DataParameters):
     def _model_exists(self) -> Self:
         from wusu_lib import models
 
-        models.check(self.backbone, self.decoder, self.scale)
+        named = self.weights if self.weights in NAMED_WEIGHTS else "random"  # a path is looked for later
+        models.check(self.backbone, self.decoder, self.scale, named)
         return self
 
     @property

@@ -19,4 +19,14 @@ from wusu_lib.runs.keys import key
 from wusu_lib.runs.results import write_results
 from wusu_lib.runs.stored import Run, complete_record
 
-__all__ = ["Run", "Unfinished", "complete_record", "find", "incomplete", "key", "open_run", "root", "write_results"]
+__all__ = [
+    "Run",
+    "Unfinished",
+    "complete_record",
+    "find",
+    "incomplete",
+    "key",
+    "open_run",
+    "root",
+    "write_results",
+]

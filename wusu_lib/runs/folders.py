@@ -69,7 +69,7 @@ def incomplete(experiment: str | None = None) -> list[Unfinished]:
     found = []
     for folder in sorted(root().glob(f"{experiment or '*'}/*.partial")):
         record = read_record(folder) or {}
-        status = record.get("status", "interrupted")
+        status = record.get("status", "running")  # no record: just begun, or killed before it was written
         if status == "running":
             status = "running" if _locked(folder.with_suffix("")) else "interrupted"
         found.append(Unfinished(folder.parent.name, folder.stem, folder, status, record))

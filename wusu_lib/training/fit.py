@@ -55,8 +55,8 @@ def train_segmentation(
     mean, std = statistics.normalisation(parameters.normalisation, measured, parameters.backbone)
     data = WusuDataModule(
         table,
-        mean,
-        std,
+        mean.tolist(),
+        std.tolist(),
         background=parameters.background,
         batch_size=parameters.batch_size,
         workers=parameters.workers,
@@ -74,7 +74,7 @@ def train_segmentation(
 
 
 def build_model(parameters: "SegmentationParameters", table: pd.DataFrame, seed: int) -> "SegmentationModel":
-    """The model that ``parameters`` describe for the patches of ``table``, its encoder frozen if so stated."""
+    """The model of ``parameters`` for the patches of ``table``, its encoder frozen if so stated."""
     from wusu_lib import models
 
     model = models.build(
@@ -169,7 +169,7 @@ def _train(task: SegmentationTask, session: Session, data: WusuDataModule) -> No
         task, max_epochs=left, accumulate_grad_batches=task.settings.accumulate, callbacks=[session]
     )
     loader = data.train_dataloader()
-    loader.sampler.set_epoch(session.progress.epochs)  # type: ignore[union-attr]  # workers fetch at once
+    loader.sampler.set_epoch(session.progress.epochs)  # type: ignore[attr-defined]  # workers fetch at once
     trainer.fit(task, loader, data.loader("val"))
 
 

@@ -90,7 +90,7 @@ class Session(lightning.Callback):
         Lightning does not know of a resumed training's earlier epochs and counts from 0.
         """
         epoch = self.progress.epochs
-        trainer.train_dataloader.sampler.set_epoch(epoch)
+        trainer.train_dataloader.sampler.set_epoch(epoch)  # type: ignore[union-attr]
         state = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
         lightning.seed_everything(int(state[0]), verbose=False)
         self._clock = time.monotonic()
