@@ -7,9 +7,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXPERIMENTS := $(notdir $(basename $(sort $(wildcard notebooks/exp*.ipynb))))
+# Two notebooks at a time, unless another number was asked for: much of a notebook's time uses one core.
+MAKEFLAGS += -j2
 EXECUTED := $(EXPERIMENTS:%=book/log/%.ipynb) book/log/results.ipynb
 LIBRARY := $(shell find wusu_lib -name '*.py')
-PAGES := _config.yml _toc.yml $(shell find book -path book/log -prune -o -type f -print)
+PAGES := _config.yml _toc.yml $(shell find book -path book/log -prune -o -type f -print) $(wildcard params/*.yaml)
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-7s %s\n", $$1, $$2}'
@@ -53,11 +55,14 @@ $(READY): pyproject.toml constraints.txt
 # One notebook: executed into a temporary file, so that a failed run never stands in the book.
 book/log/%.ipynb: notebooks/%.ipynb $(LIBRARY) | $(READY)
 	@mkdir -p book/log
-	@echo "Running $<"
-	@$(BIN)/papermill $< book/log/.$*.part.ipynb --cwd notebooks --kernel python3 \
-	  || { mv book/log/.$*.part.ipynb book/log/$*.failed.ipynb; \
-	       echo "$< failed; what it printed is in book/log/$*.failed.ipynb" >&2; exit 1; }
-	@mv book/log/.$*.part.ipynb $@
+	@echo "$*: running"
+	@begun=$$(date +%s); \
+	$(BIN)/papermill $< book/log/.$*.part.ipynb --cwd notebooks --kernel python3 --no-progress-bar \
+	  > book/log/.$*.txt 2>&1 \
+	  || { cat book/log/.$*.txt >&2; mv book/log/.$*.part.ipynb book/log/$*.failed.ipynb; \
+	       echo "$< failed; as far as it came it is in book/log/$*.failed.ipynb" >&2; exit 1; }; \
+	mv book/log/.$*.part.ipynb $@; \
+	echo "$*: done in $$(( $$(date +%s) - begun )) s, $$(ls book/log/*.ipynb | wc -l) of $(words $(EXECUTED)) notebooks"
 
 # The overview reads the records that the experiments left behind.
 book/log/results.ipynb: $(EXPERIMENTS:%=book/log/%.ipynb)

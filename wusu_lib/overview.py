@@ -57,7 +57,8 @@ def _title(name: str) -> str:
     """The question in a notebook's first heading, without its number."""
     cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]
     heading = "".join(cells[0]["source"]).splitlines()[0]
-    return heading.lstrip("# ").split(": ", 1)[-1]
+    question = heading.lstrip("# ").split(": ", 1)[-1]
+    return question[0].upper() + question[1:]
 
 
 def status_board(log: Sequence[Entry]) -> Styler:
@@ -153,7 +154,8 @@ def reported_notes() -> Markdown:
         f"- † {sentences.listed(list(part['column']))} of {part['experiment'].iloc[0]}: {reason}."
         for reason, part in flags
     ]
-    notes = [f"- {name}: {text}" for name, text in reported.comparability().items()]
+    alike = reported.comparability().groupby(reported.comparability(), sort=False).groups
+    notes = [f"- {sentences.listed(list(names))}: {text}" for text, names in alike.items()]
     return Markdown("\n".join([*doubts, *notes]))
 
 
@@ -161,8 +163,11 @@ def every_run() -> Styler:
     """All complete runs as a sortable table; the interval is the run's own over spatial blocks."""
     rows = [_row(run) for run in runs.find()]
     frame = pd.DataFrame(rows) if rows else pd.DataFrame({"experiment": ["no run is stored"]})
-    style = tables.styled(frame, "every", index=False)
-    return style.format(precision=3, na_rep=tables.MISSING).set_table_attributes('class="dataframe sortable"')
+    style = tables.styled(frame, "every", index=False).format(precision=3, na_rep=tables.MISSING)
+    whole = [column for column in ("epochs", "minutes") if column in frame]
+    return style.format("{:g}", subset=whole, na_rep=tables.MISSING).set_table_attributes(
+        'class="dataframe sortable"'
+    )
 
 
 def _row(run: Run) -> dict:
