@@ -52,7 +52,7 @@ def assert_same(one, other):
 
 
 def test_a_training_learns_and_leaves_its_files(tmp_path, tree):
-    figures = train(tmp_path, tree, epochs=15, patience=15)
+    figures = train(tmp_path, tree, epochs=15, patience=15, learning_rate=0.05, encoder_learning_rate=0.05)
     assert figures["losses"]["val"] < 1.0 < np.log(11)
     assert figures["metrics"]["ignore"]["val"]["pixel_acc"] > 0.8
     history = pd.read_csv(tmp_path / "history.csv")
