@@ -17,6 +17,7 @@ from wusu_lib.patches.contents import BAND_NAMES
 from wusu_lib.patches.raster import read
 
 SPLITS = ("train", "val", "test")
+EVALUATION_PIXELS = 2**19  # in one batch: 32 patches of 128 px, 2 of 512 px
 Key = int | tuple[int, int]
 
 
@@ -171,13 +172,19 @@ class WusuDataModule(lightning.LightningDataModule):
         return self._datasets[split, augment]
 
     def loader(self, split: str) -> DataLoader:
-        """All samples of a split in the table's order, unchanged."""
-        return self._loader(self.dataset(split), None)
+        """All samples of a split in the table's order, unchanged.
+
+        Small patches come in batches of ``EVALUATION_PIXELS``: without gradients there is room for more, and the
+        figures, counted a patch, do not depend on it.
+        """
+        dataset = self.dataset(split)
+        pixels = dataset[0]["mask"].numel()
+        return self._loader(dataset, None, max(self.batch_size, EVALUATION_PIXELS // pixels))
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled and flipped training samples."""
         dataset = self.dataset("train", augment=True)
-        return self._loader(dataset, EpochSampler(len(dataset), self.seed))
+        return self._loader(dataset, EpochSampler(len(dataset), self.seed), self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
         """``loader("val")``."""
@@ -187,12 +194,12 @@ class WusuDataModule(lightning.LightningDataModule):
         """``loader("test")``."""
         return self.loader("test")
 
-    def _loader(self, dataset: PatchDataset, sampler: EpochSampler | None) -> DataLoader:
+    def _loader(self, dataset: PatchDataset, sampler: EpochSampler | None, batch_size: int) -> DataLoader:
         # A generator of its own: without one the loader draws from torch's global generator at every epoch.
         generator = torch.Generator().manual_seed(self.seed)
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             sampler=sampler,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,

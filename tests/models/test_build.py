@@ -126,8 +126,8 @@ def test_describe_lists_parts_and_leaves_the_modes():
     model.freeze_encoder()
     model.train()
     table = models.describe(model, 128).set_index("part")
-    assert table.loc["input", "output shape"] == "4 x 133 x 133"
-    assert table.loc["encoder", "output shape"] == "4 of 362 x 96"  # CLS and 19 x 19 patches
+    assert table.loc["input", "output shape"] == "4 x 140 x 140"
+    assert table.loc["encoder", "output shape"] == "4 of 101 x 96"  # CLS and 10 x 10 patches
     assert table.loc["encoder", "trainable"] == 0
     assert table.loc["total", "output shape"] == "11 x 128 x 128"
     total = sum(p.numel() for p in model.parameters())

@@ -89,7 +89,7 @@ def test_long_lists_are_shortened(tmp_path, encoder_state):
 def test_another_backbones_checkpoint_is_refused(tmp_path, encoder_state):
     torch.save(mae(encoder_state), tmp_path / "a.pt")
     with pytest.raises(
-        ValueError, match=r"wrong shape: patch_embed.proj.weight .*8, 8\] instead of .*7, 7\]"
+        ValueError, match=r"wrong shape: patch_embed.proj.weight .*16, 16\] instead of .*14, 14\]"
     ):
         models.build("prithvi_600m", "unet", weights=str(tmp_path / "a.pt"))
 

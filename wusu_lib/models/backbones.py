@@ -91,14 +91,14 @@ BACKBONES: dict[str, BackboneSpec] = {
         full=Encoder(
             "prithvi_eo_v2_300", patch=16, dim=1024, taps=(5, 11, 17, 23), arguments={"num_frames": 1}
         ),
-        demo=Encoder("prithvi_300m_miniature", patch=8, dim=96, taps=(0, 1, 2, 3)),
+        demo=Encoder("prithvi_300m_miniature", patch=16, dim=96, taps=(0, 1, 2, 3)),
     ),
     "prithvi_600m": _prithvi(
         "Prithvi-EO-2.0 600M",
         full=Encoder(
             "prithvi_eo_v2_600", patch=14, dim=1280, taps=(7, 15, 23, 31), arguments={"num_frames": 1}
         ),
-        demo=Encoder("prithvi_600m_miniature", patch=7, dim=96, taps=(0, 1, 2, 3)),
+        demo=Encoder("prithvi_600m_miniature", patch=14, dim=96, taps=(0, 1, 2, 3)),
     ),
 }
 

@@ -93,10 +93,10 @@ DECODERS: dict[str, DecoderSpec] = {
             "decoder_aspp_dropout": 0.5,
             "encoder_output_stride": 16,  # the context map is enlarged four times to meet the skip
         },
-        # A demo map is 16 to 19 patches wide, where rates of 12 to 36 would read only padding.
+        # A demo map is 8 to 10 patches wide, where rates of 12 to 36 would read only padding.
         demo={
             "decoder_channels": 64,
-            "decoder_atrous_rates": (3, 6, 9),
+            "decoder_atrous_rates": (2, 4, 6),
             "decoder_aspp_dropout": 0.1,
             "encoder_output_stride": 16,
         },

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 PRECISION = {"bf16": "bf16-mixed", "32": "32-true"}
 IN_MEMORY = 512 * 2**20  # bytes of images and masks that are kept in memory rather than read every epoch
+# A miniature's operations are too small to share: a second core gains a fifth, and two notebooks at a time that
+# both want two cores are five times slower. One thread also makes the figures the same on any number of cores.
+DEMO_THREADS = 1
 # Lightning's remarks that are no news here, each with the reason; everything else is shown and recorded.
 NOISE = (
     ".*does not have many workers.*",  # the number of workers is a parameter; 0 is right for small patches
@@ -63,6 +66,8 @@ def train_segmentation(
         seed=seed,
         in_memory=_fits_in_memory(table),
     )
+    if parameters.scale == "demo":
+        torch.set_num_threads(DEMO_THREADS)
     described: dict[str, Any] = {}
 
     def build() -> nn.Module:

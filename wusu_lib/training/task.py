@@ -93,4 +93,4 @@ class SegmentationTask(lightning.LightningModule):
         for group in groups:
             group["params"] = [p for p in group["params"] if p.requires_grad]
         groups = [group for group in groups if group["params"]]
-        return torch.optim.AdamW(groups, weight_decay=self.settings.weight_decay)
+        return torch.optim.AdamW(groups, weight_decay=self.settings.weight_decay, fused=True)
