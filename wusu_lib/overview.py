@@ -142,7 +142,7 @@ def reported_table(log: Sequence[Entry]) -> Styler:
         rows[name, "study"] = tables.reported_row(name)
         if name in names and names[name].runs:
             rows[name, "this log"] = tables.ten_row(names[name].runs)
-    frame = pd.DataFrame.from_dict(rows, orient="index")[list(reported.COLUMNS)]
+    frame = tables.by_split(pd.DataFrame.from_dict(rows, orient="index"))
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=["experiment", "source"])
     return tables.styled(frame, "reported")
 

@@ -117,10 +117,17 @@ def ten_columns(runs: Sequence, baseline: Sequence = (), background: Background 
     rows = {group[0].experiment: ten_row(group, background) for group in (runs, baseline) if len(group)}
     for name in list(rows):
         if name in reported.table().index:
-            rows[f"{name}, as the study reported"] = reported_row(name)
-    frame = pd.DataFrame(rows).T[list(reported.COLUMNS)]
-    frame.index.name = f"background={background!r}"
+            rows[f"{name}, reported"] = reported_row(name)
+    frame = by_split(pd.DataFrame(rows).T)
+    frame.index.name = f"background: {background}"
     return styled(frame, "ten")
+
+
+def by_split(frame: pd.DataFrame) -> pd.DataFrame:
+    """The ten columns under two headings, train and val, so that they fit a page."""
+    ordered = frame[list(reported.COLUMNS)]
+    ordered.columns = pd.MultiIndex.from_tuples([tuple(c.split("/")) for c in reported.COLUMNS])
+    return ordered
 
 
 def ten_row(runs: Sequence, background: Background = "ignore") -> dict[str, str]:

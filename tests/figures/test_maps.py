@@ -134,7 +134,8 @@ def test_predictions_columns_scores_and_errors(table, runs, baseline_runs):
 
 def test_predictions_without_baseline_have_four_columns(table, runs):
     figure = figures.predictions(runs[0], table, [table["patch"][3]])
-    assert [axes.get_title("left") for axes in figure.axes] == ["Image", "Truth", "Prediction", "Errors"]
+    name = runs[0].parameters["name"]
+    assert [axes.get_title("left") for axes in figure.axes] == ["Image", "Truth", name, "Errors"]
 
 
 def test_a_patch_without_mask_is_unlabelled(table, runs):

@@ -70,6 +70,11 @@ def dates(table: "pd.DataFrame", site: str) -> "Figure":
     return figure
 
 
+def _named(run: Any, fallback: str) -> str:
+    """The experiment's name that a run's parameters give."""
+    return str(getattr(run, "parameters", {}).get("name", fallback))
+
+
 @styled
 def predictions(
     run: Any, table: "pd.DataFrame", patches: Sequence[str], baseline: Any = None, names: Sequence[str] = ()
@@ -77,13 +82,14 @@ def predictions(
     """One row a patch: image, truth, prediction (of the baseline too, if given), errors.
 
     ``run`` and ``baseline``: anything with ``prediction(patch)`` -> class index uint8 [H,W]. ``names``:
-    titles for run and baseline. Under each prediction stands its share of correct pixels among the labelled
-    ones. The legend lists only the classes that occur.
+    titles for run and baseline; without them the experiments' names, where the runs know them. Under each
+    prediction stands its share of correct pixels among the labelled ones. The legend lists only the classes
+    that occur.
     """
     rows = rows_of(table, patches)
     images, truths = _read(rows)
     low, high = stretch(images)
-    names = (*names, "Prediction", "Baseline")[:2] if not names else tuple(names)
+    names = tuple(names) or (_named(run, "Prediction"), _named(baseline, "Baseline"))
     sources = [(run, names[0])] if baseline is None else [(baseline, names[1]), (run, names[0])]
     maps = [[source.prediction(patch) for source, _ in sources] for patch in rows["patch"]]
     present = np.unique(np.concatenate([x.ravel() for row in [truths, *maps] for x in row]))
