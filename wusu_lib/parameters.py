@@ -259,9 +259,8 @@ def _explain(schema: Schema, owner: str, fault: Any) -> str:
     kind = fault["type"]
     if kind == "extra_forbidden":
         known = list(schema.model_fields)
-        return (
-            f"{name}: not a parameter of {owner}{_suggest(name, known)}. Parameters are: {', '.join(known)}"
-        )
+        hint = _suggest(name, known) or "."
+        return f"{name}: not a parameter of {owner}{hint} Parameters are: {', '.join(known)}"
     if kind == "missing":
         return (
             f"{name}: missing; set it in the parameters cell, for instance {name} = {_example(schema, name)}"

@@ -25,7 +25,8 @@ def listed(words: Sequence[str], last: str = "and") -> str:
 
 def counted(n: int, noun: str) -> str:
     """A number with its noun, plural where it is not one."""
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + ("es" if noun.endswith(("ch", "s")) else "s")
+    ending = "es" if noun.endswith(("tch", "s")) else "s"
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + ending
     return f"{n:,} {noun if n == 1 else plural}"
 
 
@@ -39,9 +40,9 @@ def pooled(runs: Sequence, split: str) -> np.ndarray:
 def data(exp) -> Markdown:
     """How many patches were read, what the checks found, how they are divided."""
     table, problems = exp.table, exp.dossier.problems
-    sizes = table.groupby("split")["patch"].size()
     words = {"train": "training", "val": "validation", "test": "testing"}
-    parts = [f"{counted(int(sizes[s]), 'patch')} for {word}" for s, word in words.items() if s in sizes]
+    masks = {s: table.loc[table["split"] == s, "mask"].notna() for s in words}
+    parts = [f"{_patches(masks[s])} for {word}" for s, word in words.items() if len(masks[s])]
     years = listed([f"20{year:02d}" for year in sorted(table["date"].unique())])
     severe = problems["severity"].value_counts()
     found = [counted(int(severe[s]), s) for s in ("error", "warning", "note") if severe.get(s, 0)]
@@ -49,6 +50,12 @@ def data(exp) -> Markdown:
         f"The data has {listed(parts)}, from {listed(sorted(table['area'].unique()))}, of {years}. "
         f"The check of the files reports {listed(found) or 'nothing'}. {shared(exp)}"
     )
+
+
+def _patches(labelled: pd.Series) -> str:
+    """Number of patches, and of those with labels where that is another number: only they are used."""
+    of_them = "" if labelled.all() else f" ({int(labelled.sum()):,} of them labelled)"
+    return counted(len(labelled), "patch") + of_them
 
 
 def shared(exp) -> str:
@@ -70,16 +77,15 @@ def shared_ground(exp) -> Markdown:
     offsets = pairs[["dy", "dx"]].abs().max(axis=1)
     return Markdown(
         f"{counted(len(pairs), 'pair')} of patches share ground, {sites} of "
-        f"{exp.dossier.table['site'].nunique()} sites "
-        f"among them. The most frequent offset is {int(offsets.mode()[0])} pixels. With "
-        f"`split={exp.parameters.split!r}`: "
-        f"{shared(exp)}"
+        f"{exp.dossier.table['site'].nunique()} sites among them. The most frequent offset is "
+        f"{int(offsets.mode()[0])} pixels. With `split={exp.parameters.split!r}`: {shared(exp)}"
     )
 
 
 def examples(table: pd.DataFrame, patches: Sequence[str]) -> Markdown:
     """The classes with most pixels in the labelled examples, and how much of them is unlabelled."""
-    counts = sum(np.bincount(labels.index(table, p).ravel(), minlength=legend.N_INDEX) for p in patches)
+    counted_each = [np.bincount(labels.index(table, p).ravel(), minlength=legend.N_INDEX) for p in patches]
+    counts = np.sum(counted_each, axis=0)
     order = np.argsort(-counts[1:], kind="stable") + 1
     largest = [
         f"{legend.NAMES[i].lower()} ({counts[i] / counts[1:].sum():.0%})" for i in order[:3] if counts[i]
@@ -93,28 +99,37 @@ def examples(table: pd.DataFrame, patches: Sequence[str]) -> Markdown:
 def dates(table: pd.DataFrame, site: str) -> Markdown:
     """How much of a site's labelled ground changed between its first and its last date."""
     rows = table[(table["site"] == site) & table["mask"].notna()].sort_values("date")
+    if len(rows) < 2:
+        years = [f"20{year:02d}" for year in rows["date"]]
+        return Markdown(f"Labels are there for {listed(years) or 'no date'} only, so no change can be told.")
     first, last = labels.index(rows, rows["patch"].iloc[0]), labels.index(rows, rows["patch"].iloc[-1])
     both = (first > 0) & (last > 0)
-    share = (first[both] != last[both]).mean() if both.any() else 0.0
+    years = f"20{rows['date'].iloc[0]:02d} and 20{rows['date'].iloc[-1]:02d}"
+    if not both.any():
+        return Markdown(f"No ground of this place is labelled both in {years}, so no change can be told.")
+    share = (first[both] != last[both]).mean()
     return Markdown(
-        f"Between 20{rows['date'].iloc[0]:02d} and 20{rows['date'].iloc[-1]:02d}, {share:.0%} of "
-        "the ground that is "
-        f"labelled at both dates changed its class."
+        f"Between {years}, {share:.0%} of the ground that is labelled at both dates changed its class."
     )
 
 
 def bands(exp) -> Markdown:
-    """How far the dates lie apart in brightness, against the spread within a date."""
+    """Which dates are brightest and darkest, and the band that moves most between two dates."""
     frame = exp.statistics.by_date()
     brightness = 255 * frame.groupby("date")["mean"].mean()
-    spread = 255 * frame["std"].mean()
     low, high = brightness.idxmin(), brightness.idxmax()
+    if len(brightness) < 2:
+        return Markdown(f"All images are of 20{low:02d}, so there is no difference of light between dates.")
+    means = 255 * frame.pivot(index="date", columns="band", values="mean")
+    band = (means.max() - means.min()).idxmax()
+    least, most = means[band].idxmin(), means[band].idxmax()
+    shift = means.loc[most, band] - means.loc[least, band]
+    spread = 255 * frame.loc[frame["band"] == band, "std"].mean()
     return Markdown(
         f"Averaged over the bands, 20{high:02d} is brightest with {brightness[high]:.0f} counts, "
-        f"20{low:02d} darkest with "
-        f"{brightness[low]:.0f}. The difference is "
-        f"{(brightness[high] - brightness[low]) / spread:.1f} times the standard "
-        f"deviation within a band and date."
+        f"20{low:02d} darkest with {brightness[low]:.0f}. The band that differs most is {band}, with "
+        f"{shift:.0f} counts more in 20{most:02d} than in 20{least:02d}: {shift / spread:.1f} times its "
+        "standard deviation within a date."
     )
 
 
@@ -125,10 +140,9 @@ def balance(shares: pd.DataFrame) -> Markdown:
     missing = [name.lower() for name in train.index[train == 0]]
     gap = f" No training pixel is labelled {listed(missing, 'or')}." if missing else ""
     return Markdown(
-        f"In training, {shares.loc['train'].iloc[0]:.0%} of the pixels are unlabelled. "
-        f"{seen.idxmax()} is the most frequent "
-        f"class and covers {seen.max() / seen.min():.0f} times as much as {seen.idxmin().lower()}, "
-        f"the rarest.{gap}"
+        f"In training, {shares.loc['train'].iloc[0]:.0%} of the pixels are unlabelled. {seen.idxmax()} is "
+        f"the most frequent class and covers {seen.max() / seen.min():.0f} times as much as "
+        f"{seen.idxmin().lower()}, the rarest.{gap}"
     )
 
 
@@ -137,7 +151,7 @@ def transitions(counts: pd.DataFrame) -> Markdown:
     values = counts.to_numpy().copy()
     total = values.sum()
     if not total:
-        return Markdown("No place is labelled at two dates, so no transition can be counted.")
+        return Markdown("No ground is labelled at two dates, so no transition can be counted.")
     np.fill_diagonal(values, 0)
     order = [divmod(int(k), len(counts)) for k in np.argsort(-values, axis=None, kind="stable")[:3]]
     top = [
@@ -148,8 +162,7 @@ def transitions(counts: pd.DataFrame) -> Markdown:
     tail = f" Of these, most went from {listed(top)}." if top else ""
     return Markdown(
         f"{values.sum() / total:.1%} of the pixels labelled at both dates changed, in "
-        f"{int((values > 0).sum())} of the "
-        f"{values.size - len(values)} possible ways.{tail}"
+        f"{int((values > 0).sum())} of the {values.size - len(values)} possible ways.{tail}"
     )
 
 
@@ -168,10 +181,8 @@ def _curve(run) -> str:
     seed = f" (seed {run.seed})"
     return (
         f"**{run.parameters['name']}**{seed} trained for {counted(len(history), 'epoch')}. The "
-        "validation loss was lowest after "
-        f"epoch {int(best['epoch'])}, at {best['val/loss']:.3f}; that is {abs(gap):.3f} {side} the "
-        "training loss of that "
-        f"epoch."
+        f"validation loss was lowest after epoch {int(best['epoch'])}, at {best['val/loss']:.3f}; that is "
+        f"{abs(gap):.3f} {side} the training loss of that epoch."
     )
 
 
@@ -179,19 +190,19 @@ def ten_columns(runs: Sequence, baseline: Sequence, background: Background = "ig
     """Which of the validation figures rose and which fell, and the gap to training."""
     mine = metrics.scores(pooled(runs, "val"), background)
     theirs = metrics.scores(pooled(baseline, "val"), background)
-    names = {"acc": "acc", "pixel_acc": "pixel_acc", "mIoU": "mIoU", "F1": "F1"}
+    names = ("acc", "pixel_acc", "mIoU", "F1")
     rose = [n for n in names if mine[n] > theirs[n]]
     fell = [n for n in names if mine[n] < theirs[n]]
     name = runs[0].parameters["name"]
     base = baseline[0].parameters["name"]
-    moves = [f"higher in {listed(rose)}"] * bool(rose) + [f"lower in {listed(fell)}"] * bool(fell)
+    moves = [f"{side} in {listed(n)}" for side, n in (("higher", rose), ("lower", fell)) if n]
+    how = f"{listed(moves)} than" if moves else "no better and no worse than"
     train = metrics.scores(pooled(runs, "train"), background)["mIoU"]
     return Markdown(
-        f"On the validation patches **{name}** is {listed(moves or ['equal'])} than **{base}**. Its "
-        f"mIoU is {mine['mIoU']:.3f}, "
+        f"On the validation patches **{name}** is {how} **{base}**. Its mIoU is {mine['mIoU']:.3f}, "
         f"against {theirs['mIoU']:.3f}. On its training patches it is {train:.3f}, "
-        f"{_gap(train - mine['mIoU'])}. "
-        f"{absent(pooled(runs, 'val'), background)}"
+        f"{_gap(float(train - mine['mIoU']))}. "
+        f"{absent(pooled(runs, 'val'), background)}{unseen(runs)}"
     )
 
 
@@ -203,10 +214,25 @@ def _gap(gap: float) -> str:
 def absent(matrix: np.ndarray, background: Background = "ignore") -> str:
     """Names the classes without annotated pixels, which the figures say nothing about."""
     classes = metrics.classes(matrix, background)
-    names = classes.loc[classes["support"] == 0, "name"].str.lower().tolist()
+    missing = classes.loc[classes["support"] == 0]
+    names = missing["name"].str.lower().tolist()
     if not names:
         return "All classes occur among the annotated pixels."
-    return f"No pixel is annotated as {listed(names, 'or')}, so the figures say nothing about {_them(names)}."
+    # a class that nobody annotated has an IoU only if it was predicted, and that IoU is 0
+    claimed = missing.loc[missing["IoU"].notna(), "name"].str.lower().tolist()
+    counts = f" Predicted all the same, and counted with an IoU of 0: {listed(claimed)}." if claimed else ""
+    return (
+        f"No pixel is annotated as {listed(names, 'or')}, so the figures say nothing about {_them(names)}."
+        f"{counts}"
+    )
+
+
+def unseen(runs: Sequence) -> str:
+    """Names the classes that validation asks for and training never showed; empty where there are none."""
+    train, val = (pooled(runs, split).sum(axis=1) for split in ("train", "val"))
+    names = [c.name.lower() for c in legend.CLASSES if val[c.index] and not train[c.index]]
+    words = f" No training pixel is annotated as {listed(names, 'or')}, so no run could learn {_them(names)}."
+    return words if names else ""
 
 
 def _them(names: Sequence[str]) -> str:
@@ -225,13 +251,11 @@ def class_iou(runs: Sequence, baseline: Sequence, background: Background = "igno
         f"worst {worst['name'].lower()} with {worst['IoU']:.2f}. "
     )
     base = baseline[0].parameters["name"]
-    gains = f"{int((change > 0).sum())} of {len(seen)} classes gain against {base}"
-    up, down = change.idxmax(), change.idxmin()
-    return Markdown(
-        f"{text}{gains}. The largest change upward is {change[up]:+.2f} "
-        f"({mine.loc[up, 'name'].lower()}), the largest downward "
-        f"{change[down]:+.2f} ({mine.loc[down, 'name'].lower()})."
-    )
+    gaining = int((change > 0).sum())
+    gains = f"{gaining} of {counted(len(seen), 'class')} {'gains' if gaining == 1 else 'gain'} against {base}"
+    ends = [("gain", change.idxmax())] * (change.max() > 0) + [("loss", change.idxmin())] * (change.min() < 0)
+    largest = [f"the largest {word} is {change[i]:+.2f} ({mine.loc[i, 'name'].lower()})" for word, i in ends]
+    return Markdown(f"{text}{'; '.join([gains, *largest])}.")
 
 
 def confusion(runs: Sequence, background: Background = "ignore", pairs: int = 3) -> Markdown:
