@@ -100,8 +100,8 @@ def dates(table: pd.DataFrame, site: str) -> Markdown:
     """How much of a site's labelled ground changed between its first and its last date."""
     rows = table[(table["site"] == site) & table["mask"].notna()].sort_values("date")
     if len(rows) < 2:
-        years = [f"20{year:02d}" for year in rows["date"]]
-        return Markdown(f"Labels are there for {listed(years) or 'no date'} only, so no change can be told.")
+        labelled = [f"20{year:02d}" for year in rows["date"]]
+        return Markdown(f"Labels are there for {listed(labelled) or 'no date'} only, so no change can be told.")
     first, last = labels.index(rows, rows["patch"].iloc[0]), labels.index(rows, rows["patch"].iloc[-1])
     both = (first > 0) & (last > 0)
     years = f"20{rows['date'].iloc[0]:02d} and 20{rows['date'].iloc[-1]:02d}"
@@ -220,7 +220,7 @@ def absent(matrix: np.ndarray, background: Background = "ignore") -> str:
         return "All classes occur among the annotated pixels."
     # a class that nobody annotated has an IoU only if it was predicted, and that IoU is 0
     claimed = missing.loc[missing["IoU"].notna(), "name"].str.lower().tolist()
-    counts = f" Predicted all the same, and counted with an IoU of 0: {listed(claimed)}." if claimed else ""
+    counts = f" Predicted all the same, and counted as 0 in the means: {listed(claimed)}." if claimed else ""
     return (
         f"No pixel is annotated as {listed(names, 'or')}, so the figures say nothing about {_them(names)}."
         f"{counts}"
