@@ -42,14 +42,20 @@ def test_taps_read_by_the_decoder(model, pair):
     backbone, decoder = pair
     taps = models.BACKBONES[backbone].demo.taps
     expected = [taps[0], taps[-1]] if decoder == "deeplab" else list(taps)
-    blocks = model.eval().encoder(torch.randn(1, 4, 112, 112))
+    size = (4 * model.size_multiple, 4 * model.size_multiple)
+    blocks = model.eval().encoder(torch.randn(1, 4, *size))
     for block in blocks:
         block.retain_grad()
-    size = (112, 112)
     model.head(model.decoder(model.neck(blocks, image_size=size))).square().sum().backward()
     # A later tap's gradient does not reach an earlier output, which is a clone of the running tokens.
     assert [i for i, block in enumerate(blocks) if block.grad is not None] == expected
     model.zero_grad()
+
+
+def test_a_miniature_has_its_familys_patch_size(model, pair):
+    spec = models.BACKBONES[pair[0]]
+    assert model.encoder.patch_embed.proj.kernel_size[-2:] == (spec.full.patch, spec.full.patch)
+    assert spec.demo.patch == spec.full.patch
 
 
 @pytest.mark.parametrize("size", [(128, 128), (100, 77), (32, 128), (61, 29)])

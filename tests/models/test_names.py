@@ -38,7 +38,7 @@ def test_too_few_outputs_are_refused():
 
 
 def test_too_small_an_image_is_refused():
-    with pytest.raises(ValueError, match="at least 16 px"):
+    with pytest.raises(ValueError, match="at least 32 px"):  # two patches of 16 px
         models.build("prithvi_300m", "unet", image_size=3)
 
 
