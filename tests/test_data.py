@@ -145,6 +145,13 @@ def test_evaluation_is_in_table_order_and_unchanged(table: pd.DataFrame, split: 
     assert torch.equal(batches[0]["image"][2], plain[2]["image"])
 
 
+def test_small_patches_are_evaluated_in_batches_of_so_many_pixels(table: pd.DataFrame) -> None:
+    few = module(table, batch_size=1)
+    assert next(iter(few.loader("train")))["image"].shape[0] == 36  # all: 512 patches of 32 px fit
+    assert next(iter(few.train_dataloader()))["image"].shape[0] == 1
+    assert module(table, batch_size=600).loader("val").batch_size == 600
+
+
 def test_named_loaders_are_the_loaders_of_their_split(table: pd.DataFrame) -> None:
     data = module(table)
     assert next(iter(data.val_dataloader()))["patch"] == next(iter(data.loader("val")))["patch"]

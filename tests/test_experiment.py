@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import torch
 
 from wusu_lib import experiment, models, runs
 
@@ -102,6 +103,21 @@ def test_another_parameter_is_another_run(root, places, change):
     assert len(places) == 2
 
 
+def test_a_demo_trains_on_one_thread_and_gives_back_the_others(root, monkeypatch):
+    during, build = [], models.build
+    monkeypatch.setattr(
+        models, "build", lambda *a, **k: during.append(torch.get_num_threads()) or build(*a, **k)
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        prepare(root, epochs=1).runs()
+        assert during == [1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_other_data_is_another_run(root, tmp_path, places):
     prepare(root).runs()
     prepare(tiny.write_tree(tmp_path / "tree", train=11)).runs()
@@ -162,6 +178,8 @@ def test_the_pixel_floor_is_a_run_like_any_other(root):
     assert run.prediction(patch).shape == (tiny.SIDE, tiny.SIDE)
     with pytest.raises(ValueError, match="states no prediction"):
         exp.baseline()
+    with pytest.raises(ValueError, match="exp00 is the per-pixel floor; it has no model"):
+        exp.parts()
 
 
 def test_data_may_be_named_from_the_repository_or_from_here(root, tmp_path, monkeypatch):

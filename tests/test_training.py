@@ -115,6 +115,18 @@ def test_the_number_of_workers_changes_nothing(tmp_path, tree):
     assert_same(content(tmp_path / "0"), content(tmp_path / "2"))
 
 
+def test_the_figures_do_not_depend_on_the_size_of_an_evaluations_batches(tmp_path, tree, monkeypatch):
+    losses = []
+    for patches, batches in ((4, 3), (32, 1)):
+        monkeypatch.setattr("wusu_lib.data.EVALUATION_PIXELS", patches * tiny.SIDE**2)
+        assert len(tiny.data(tree, tiny.settings()).loader("train")) == batches
+        losses.append(train(tmp_path / str(patches), tree, epochs=2)["losses"])
+    small, large = content(tmp_path / "4"), content(tmp_path / "32")
+    for name in ("c/patch", "c/matrix", "p/patch", "p/index"):
+        np.testing.assert_array_equal(small[name], large[name], err_msg=name)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)  # a sum of float32 sums
+
+
 class Cut(BaseException):
     pass
 

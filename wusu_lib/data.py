@@ -174,8 +174,8 @@ class WusuDataModule(lightning.LightningDataModule):
     def loader(self, split: str) -> DataLoader:
         """All samples of a split in the table's order, unchanged.
 
-        Small patches come in batches of ``EVALUATION_PIXELS``: without gradients there is room for more, and the
-        figures, counted a patch, do not depend on it.
+        Small patches come in batches of ``EVALUATION_PIXELS``: without gradients there is room for more, and
+        the figures, counted a patch, do not depend on it.
         """
         dataset = self.dataset(split)
         pixels = dataset[0]["mask"].numel()

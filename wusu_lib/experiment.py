@@ -200,7 +200,12 @@ class Experiment:
         return difference, compare.verdict(stated, difference, demo=self.parameters.scale == "demo")
 
     def parts(self) -> pd.DataFrame:
-        """Parts of the model with their sizes: from the stored run, else from a model built for it."""
+        """Parts of the model with their sizes: from the stored run, else from a model built for it.
+
+        Raises ValueError for the per-pixel floor, which has no parts.
+        """
+        if not isinstance(self.parameters, SegmentationParameters):
+            raise ValueError(f"{self.name} is the per-pixel floor; it has no model with parts to list")
         stored = self.stored()
         if stored:
             return pd.DataFrame(stored[0].record["parts"])
@@ -209,9 +214,10 @@ class Experiment:
         return describe_model(build_model(self.parameters, self.table, self.seeds[0]), self.table)
 
     def _key(self, seed: int) -> str:
-        kind = "segmentation" if isinstance(self.parameters, SegmentationParameters) else "pixel"
-        weights = _weights_hash(self.parameters) if kind == "segmentation" else ""
-        return key(self.parameters, self.dossier.fingerprint, seed, CODE[kind], weights)
+        stated = self.parameters
+        kind = "segmentation" if isinstance(stated, SegmentationParameters) else "pixel"
+        weights = _weights_hash(stated) if isinstance(stated, SegmentationParameters) else ""
+        return key(stated, self.dossier.fingerprint, seed, CODE[kind], weights)
 
     def _maker(self, seed: int) -> Callable[[Path], dict[str, Any]]:
         """What fills a run's folder; the modules that compute are imported only when it is called."""

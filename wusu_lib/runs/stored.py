@@ -102,7 +102,7 @@ class Run:
         loss = self.record["losses"].get(split)
         return {
             "loss": float("nan") if loss is None else loss,
-            **metrics.scores(matrices.sum(axis=0), background),
+            **{k: float(v) for k, v in metrics.scores(matrices.sum(axis=0), background).items()},
         }
 
 

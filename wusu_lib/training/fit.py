@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 PRECISION = {"bf16": "bf16-mixed", "32": "32-true"}
 IN_MEMORY = 512 * 2**20  # bytes of images and masks that are kept in memory rather than read every epoch
-# A miniature's operations are too small to share: a second core gains a fifth, and two notebooks at a time that
-# both want two cores are five times slower. One thread also makes the figures the same on any number of cores.
+# A miniature's operations are too small to share: a second core gains a fifth, and two notebooks at a time
+# that both want two cores are five times slower. One thread also makes the figures the same on any number of
+# cores.
 DEMO_THREADS = 1
 # Lightning's remarks that are no news here, each with the reason; everything else is shown and recorded.
 NOISE = (
@@ -66,8 +67,6 @@ def train_segmentation(
         seed=seed,
         in_memory=_fits_in_memory(table),
     )
-    if parameters.scale == "demo":
-        torch.set_num_threads(DEMO_THREADS)
     described: dict[str, Any] = {}
 
     def build() -> nn.Module:
@@ -75,7 +74,19 @@ def train_segmentation(
         described["parts"] = describe_model(model, table).to_dict("list")
         return model
 
-    return fit(folder, build, data, parameters, seed) | described
+    with _threads(DEMO_THREADS if parameters.scale == "demo" else torch.get_num_threads()):
+        return fit(folder, build, data, parameters, seed) | described
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """So many threads for torch's operations in the block, then as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def build_model(parameters: "SegmentationParameters", table: pd.DataFrame, seed: int) -> "SegmentationModel":

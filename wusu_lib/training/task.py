@@ -86,7 +86,7 @@ class SegmentationTask(lightning.LightningModule):
         rest = [p for p in self.model.parameters() if id(p) not in inside]
         full = self.settings.adaptation == "full"
         encoder_rate = self.settings.learning_rate if full else self.settings.encoder_learning_rate
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"name": "decoder", "params": rest, "lr": self.settings.learning_rate},
             {"name": "encoder", "params": encoder, "lr": encoder_rate},
         ]
