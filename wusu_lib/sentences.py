@@ -101,7 +101,9 @@ def dates(table: pd.DataFrame, site: str) -> Markdown:
     rows = table[(table["site"] == site) & table["mask"].notna()].sort_values("date")
     if len(rows) < 2:
         labelled = [f"20{year:02d}" for year in rows["date"]]
-        return Markdown(f"Labels are there for {listed(labelled) or 'no date'} only, so no change can be told.")
+        return Markdown(
+            f"Labels are there for {listed(labelled) or 'no date'} only, so no change can be told."
+        )
     first, last = labels.index(rows, rows["patch"].iloc[0]), labels.index(rows, rows["patch"].iloc[-1])
     both = (first > 0) & (last > 0)
     years = f"20{rows['date'].iloc[0]:02d} and 20{rows['date'].iloc[-1]:02d}"
@@ -253,7 +255,9 @@ def class_iou(runs: Sequence, baseline: Sequence, background: Background = "igno
     base = baseline[0].parameters["name"]
     gaining = int((change > 0).sum())
     gains = f"{gaining} of {counted(len(seen), 'class')} {'gains' if gaining == 1 else 'gain'} against {base}"
-    ends = [("gain", change.idxmax())] * bool(change.max() > 0) + [("loss", change.idxmin())] * bool(change.min() < 0)
+    ends = [("gain", change.idxmax())] * bool(change.max() > 0) + [("loss", change.idxmin())] * bool(
+        change.min() < 0
+    )
     largest = [f"the largest {word} is {change[i]:+.2f} ({mine.loc[i, 'name'].lower()})" for word, i in ends]
     return Markdown(f"{text}{'; '.join([gains, *largest])}.")
 
