@@ -55,14 +55,14 @@ $(READY): pyproject.toml constraints.txt
 # One notebook: executed into a temporary file, so that a failed run never stands in the book.
 book/log/%.ipynb: notebooks/%.ipynb $(LIBRARY) | $(READY)
 	@mkdir -p book/log
-	@echo "$*: running"
+	@echo "$*: running ($(words $(EXECUTED)) notebooks in all, two at a time)"
 	@begun=$$(date +%s); \
 	$(BIN)/papermill $< book/log/.$*.part.ipynb --cwd notebooks --kernel python3 --no-progress-bar \
 	  > book/log/.$*.txt 2>&1 \
 	  || { cat book/log/.$*.txt >&2; mv book/log/.$*.part.ipynb book/log/$*.failed.ipynb; \
 	       echo "$< failed; as far as it came it is in book/log/$*.failed.ipynb" >&2; exit 1; }; \
-	mv book/log/.$*.part.ipynb $@; \
-	echo "$*: done in $$(( $$(date +%s) - begun )) s, $$(ls book/log/*.ipynb | wc -l) of $(words $(EXECUTED)) notebooks"
+	mv book/log/.$*.part.ipynb $@; rm -f book/log/$*.failed.ipynb; \
+	echo "$*: done in $$(( $$(date +%s) - begun )) s"
 
 # The overview reads the records that the experiments left behind.
 book/log/results.ipynb: $(EXPERIMENTS:%=book/log/%.ipynb)
