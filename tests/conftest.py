@@ -15,10 +15,13 @@ SMALL = "epochs: 1\n"  # enough to run every cell; what a real demo reaches is t
 
 
 def papermill(notebook, output, cwd, runs, **parameters):
-    """Run papermill's own command; the finished process, its two streams captured."""
+    """Run papermill's own command; the finished process, its two streams captured.
+
+    With no ``output`` the executed notebook goes to standard output, as in a pipe.
+    """
     given = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
     return subprocess.run(
-        [BIN / "papermill", notebook, output, "--no-progress-bar", *given],
+        [BIN / "papermill", notebook, *([output] if output else []), "--no-progress-bar", *given],
         cwd=cwd,
         env={**os.environ, "WUSU_RUNS": str(runs)},
         capture_output=True,

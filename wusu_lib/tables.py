@@ -35,7 +35,7 @@ def parameters(exp) -> Styler:
         other = theirs.model_dump()
         frame[f"in {theirs.name}"] = [_beside(v, other, k) for k, v in mine.items()]
     frame.index.name = "parameter"
-    return styled(frame, "parameters")
+    return styled(frame, "parameters", prose=list(frame))
 
 
 def _plain(value) -> str:
