@@ -255,10 +255,12 @@ def class_iou(runs: Sequence, baseline: Sequence, background: Background = "igno
     base = baseline[0].parameters["name"]
     gaining = int((change > 0).sum())
     gains = f"{gaining} of {counted(len(seen), 'class')} {'gains' if gaining == 1 else 'gain'} against {base}"
-    ends = [("gain", change.idxmax())] * bool(change.max() > 0) + [("loss", change.idxmin())] * bool(
-        change.min() < 0
-    )
-    largest = [f"the largest {word} is {change[i]:+.2f} ({mine.loc[i, 'name'].lower()})" for word, i in ends]
+    ends = [("gain", change.idxmax(), 1), ("loss", change.idxmin(), -1)]
+    largest = [
+        f"the largest {word} is {change[i]:+.2f} ({mine.loc[i, 'name'].lower()})"
+        for word, i, sign in ends
+        if sign * change[i] > 0
+    ]
     return Markdown(f"{text}{'; '.join([gains, *largest])}.")
 
 
