@@ -13,6 +13,7 @@ from pandas.io.formats.style import Styler
 
 from wusu_lib import compare, experiment, figures, reported, runs, sentences, tables
 from wusu_lib.experiment import NOTEBOOKS, Experiment
+from wusu_lib.legend import Background
 from wusu_lib.provenance import REPOSITORY
 from wusu_lib.runs import Run
 
@@ -88,7 +89,7 @@ def _state(entry: Entry) -> str:
 
 def _mean(group: Sequence[Run], split: str, metric: str) -> float:
     """Mean over the seeds of one figure, NaN where nothing is stored."""
-    background = group[0].parameters["background"] if group else "ignore"
+    background: Background = group[0].parameters["background"] if group else "ignore"
     return pd.Series([run.scores(split, background)[metric] for run in group], dtype=float).mean()
 
 
