@@ -9,11 +9,11 @@ import time
 import nbformat
 import numpy as np
 import pytest
-import rasterio
 from conftest import BIN, ROOT, papermill
 from small_tree import real_imagery, write_raster
 
 from wusu_lib import parameters, synthetic
+from wusu_lib.patches import read
 
 EXP05 = ROOT / "notebooks" / "exp05.ipynb"
 PATIENCE = 30  # seconds; a mistake is told in about 4 on an idle machine
@@ -162,8 +162,7 @@ def truncate(root):
 
 def spoil_code(root):
     file = root / "test" / "JA" / "class" / "JA16_2.tif"
-    with rasterio.open(file) as source:
-        codes = source.read()
+    codes = read(str(file)).copy()
     codes[0, :2, :3] = 5
     file.unlink()
     write_raster(file, codes.astype(np.uint8))
