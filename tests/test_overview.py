@@ -1,0 +1,142 @@
+"""The log at a glance, with nothing stored, with some of it, and with made verdicts."""
+
+from types import SimpleNamespace
+
+import pytest
+from small_tree import write_tree
+from stored_runs import store
+
+from wusu_lib import compare, overview, runs
+from wusu_lib.overview import Entry
+
+NAMES = ["exp00", "exp01", "exp02", "exp03", "exp04", "exp05"]
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    monkeypatch.setenv("WUSU_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A small tree, its dossier kept beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WUSU_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield str(write_tree(tmp_path_factory.mktemp("tree") / "tree"))
+
+
+def test_with_nothing_stored_every_part_says_so(root):
+    log = overview.collect("demo", root)
+    board = overview.status_board(log).data.set_index("experiment")
+    assert board.index.tolist()[:6] == NAMES
+    assert set(board["state"]) == {"not run"}
+    assert board["val mIoU"].isna().all()
+    assert set(board["verdict"]) == {"–"}
+    assert board.loc["exp00", "against"] == "–"
+    assert board.loc["exp05", "against"] == "exp04"
+    assert overview.effects(log).empty
+    assert overview.effects_figure(log).data == "There is nothing to draw yet."
+    assert overview.effects_sentence(log).data == (
+        "No experiment has been run with its present parameters, so there is no verdict yet."
+    )
+    reported = overview.reported_table(log).data
+    assert set(reported.index.get_level_values("source")) == {"study"}
+    assert reported.loc[("exp05", "study"), ("val", "mIoU")] == "0.38"
+    assert overview.every_run().data.to_dict("list") == {"experiment": ["no run is stored"]}
+    assert overview.interrupted().data.to_dict("list") == {"experiment": ["none"]}
+    assert runs.find() == []
+
+
+def test_a_stored_run_is_found_by_its_notebooks_parameters(root):
+    log = overview.collect("demo", root)
+    (run,) = log[0].exp.runs()
+    entry = overview.collect("demo", root)[0]
+    assert [found.key for found in entry.runs] == [run.key]
+    board = overview.status_board([entry]).data
+    assert board["state"].tolist() == ["run (demo)"]
+    assert board["val mIoU"].tolist() == pytest.approx([run.scores("val")["mIoU"]])
+    assert board["verdict"].tolist() == ["–"]  # the floor predicts nothing
+    assert board["question"].tolist() == ["What is in the data, and how far does colour alone get?"]
+
+
+def made_entry(
+    name="exp05", mine=(), baseline=(), seeds=(1,), sentence="val mIoU rises by at least 0.01 over exp04"
+):
+    stated = compare.Prediction.parse(sentence)
+    parameters = SimpleNamespace(scale="demo")
+    exp = SimpleNamespace(name=name, seeds=list(seeds), prediction=stated, parameters=parameters)
+    if not baseline:
+        return Entry(exp, "A question?", mine)
+    difference = compare.difference(mine, baseline, stated.metric, stated.split)
+    return Entry(exp, "A question?", mine, difference, compare.verdict(stated, difference, demo=True))
+
+
+def test_effects_have_the_threshold_with_its_sign():
+    better, worse = store("exp05", 1, (9, 10, 9, 10)), store("exp04", 1, (5, 10, 5, 10))
+    falls = "val mIoU falls by at least 0.2 over exp04"
+    log = [
+        made_entry(mine=[better], baseline=[worse]),
+        made_entry("exp06", [better], [worse], sentence=falls),
+        made_entry("exp07"),
+    ]
+    effects = overview.effects(log)
+    assert effects["experiment"].tolist() == ["exp05 − exp04", "exp06 − exp04"]
+    assert effects["threshold"].tolist() == [0.01, -0.2]
+    assert effects["value"].round(3).tolist() == [0.485, 0.485]  # 9/11 - 5/15
+    assert effects["outcome"].tolist() == ["supported", "refuted"]
+    assert overview.effects_sentence(log).data == (
+        f"Of 2 predictions, 1 supported and 1 refuted. {compare.DEMO}"
+    )
+
+
+def test_some_of_the_seeds_are_no_verdict():
+    entry = made_entry(mine=[store("exp05", 1, (8, 10, 5, 10))], seeds=(1, 2, 3))
+    board = overview.status_board([entry]).data
+    assert board["state"].tolist() == ["1 of 3 seeds run"]
+    assert board["val mIoU"].round(3).tolist() == [0.475]
+    assert board["verdict"].tolist() == ["–"]
+
+
+def test_reproduced_figures_stand_below_the_reported_ones():
+    entry = made_entry(mine=[store("exp05", 1, (8, 10, 5, 10))])
+    shown = overview.reported_table([entry]).data
+    assert [source for name, source in shown.index if name == "exp05"] == ["study", "this log"]
+    assert shown.loc[("exp05", "this log"), ("val", "mIoU")] == "0.475"
+    assert "this log" not in shown.loc["exp04"].index
+
+
+def test_reported_notes_explain_each_dagger_once():
+    notes = overview.reported_notes().data.splitlines()
+    assert notes[0].startswith("- † val/loss and val/acc of exp02: an accuracy cannot be 1.109")
+    assert notes[1].startswith("- † train/F1 of exp07: repeats val/F1")
+    assert not any("†" in note for note in notes[2:])
+    assert any(note.startswith("- exp07 and exp08: Merged classes") for note in notes)
+
+
+def test_every_run_is_a_row():
+    store("exp05", 1, (8, 10, 5, 10), backbone="prithvi_600m", decoder="fpn")
+    store("exp00", 2, (8, 10, 5, 10))
+    shown = overview.every_run()
+    rows = shown.data.set_index("experiment")
+    assert rows["val mIoU"].round(3).tolist() == [0.475, 0.475]
+    assert rows.loc["exp05", "decoder"] == "fpn"
+    assert rows.loc["exp00", "decoder"] == "–"
+    assert rows.loc["exp05", "95 % interval"] == "0.475 to 0.475"  # every patch is alike
+    assert rows["test mIoU"].isna().all()
+    assert "sortable" in shown.to_html()
+
+
+def test_interrupted_runs_are_listed():
+    def stop(folder):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.open_run("exp05", "0123456789abcdef", {"parameters": {}, "seed": 1}, stop)
+    shown = overview.interrupted().data
+    assert shown[["experiment", "key", "status"]].values.tolist() == [["exp05", "01234567", "interrupted"]]
+    assert shown["begun"].str.startswith("20").all()
+
+
+def test_an_unknown_overlay_names_the_known_ones():
+    with pytest.raises(FileNotFoundError, match="known: demo, full, or the path of a YAML file"):
+        overview.collect("demp")
