@@ -21,7 +21,7 @@ with torch.autocast("cpu", torch.bfloat16):
     logits = model(torch.randn(1, 4, size, size))
 torch.nn.functional.cross_entropy(logits.float(), torch.randint(0, 11, (1, size, size))).backward()
 if update:
-    torch.optim.AdamW(model.parameters(), lr=1e-4).step()
+    torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True).step()
 vit, built = model.encoder, model.decoder
 report = {
     "encoder": sum(p.numel() for p in vit.parameters()),
