@@ -1,32 +1,14 @@
 """What several tests share: the executed notebooks and the built book, each made once a session."""
 
-import os
 import shutil
 import subprocess
-import sys
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from command import BIN, ROOT, papermill
 
-ROOT = Path(__file__).parents[1]
-BIN = Path(sys.executable).parent
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "notebooks").glob("exp*.ipynb"))
 SMALL = "epochs: 1\n"  # enough to run every cell; what a real demo reaches is tested elsewhere
-
-
-def papermill(notebook, output, cwd, runs, **parameters):
-    """Run papermill's own command; the finished process, its two streams captured.
-
-    With no ``output`` the executed notebook goes to standard output, as in a pipe.
-    """
-    given = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
-    return subprocess.run(
-        [BIN / "papermill", notebook, *([output] if output else []), "--no-progress-bar", *given],
-        cwd=cwd,
-        env={**os.environ, "WUSU_RUNS": str(runs)},
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.fixture(scope="session")
@@ -39,12 +21,20 @@ def log(tmp_path_factory):
     shutil.rmtree(source / "book" / "log", ignore_errors=True)
     (source / "book" / "log").mkdir()
     (source / "small.yaml").write_text(SMALL)
-    for name in [*EXPERIMENTS, "results"]:
+
+    def execute(name, **changed):
         output = source / "book" / "log" / f"{name}.ipynb"
-        changed = {"exp00": {}, "results": {"overlay": source / "small.yaml"}}.get(name, {"epochs": 1})
         notebook = ROOT / "notebooks" / f"{name}.ipynb"
         done = papermill(notebook, output, ROOT / "notebooks", source / "runs", **changed)
         assert done.returncode == 0, done.stderr[-3000:]
+
+    with ThreadPoolExecutor(2) as pool:  # as `make book` does
+        jobs = [
+            pool.submit(execute, name, **({} if name == "exp00" else {"epochs": 1})) for name in EXPERIMENTS
+        ]
+    for job in jobs:
+        job.result()
+    execute("results", overlay=source / "small.yaml")
     return source
 
 

@@ -9,7 +9,7 @@ import time
 import nbformat
 import numpy as np
 import pytest
-from conftest import BIN, ROOT, papermill
+from command import BIN, ROOT, papermill
 from small_tree import real_imagery, write_raster
 
 from wusu_lib import parameters, synthetic

@@ -1,0 +1,24 @@
+"""The commands that a reader types, run as they are, for the tests of notebooks and book."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+
+
+def papermill(notebook, output, cwd, runs, **parameters):
+    """Run papermill's own command; the finished process, its two streams captured.
+
+    With no ``output`` the executed notebook goes to standard output, as in a pipe.
+    """
+    given = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
+    return subprocess.run(
+        [BIN / "papermill", notebook, *([output] if output else []), "--no-progress-bar", *given],
+        cwd=cwd,
+        env={**os.environ, "WUSU_RUNS": str(runs)},
+        capture_output=True,
+        text=True,
+    )
