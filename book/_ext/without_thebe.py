@@ -1,4 +1,4 @@
-"""Leaves thebe out of the pages: Jupyter Book loads it always, it needs a network, and it is declared twice."""
+"""Leaves thebe out of the pages: it needs a network, and Jupyter Book declares it twice."""
 
 from typing import Any
 
