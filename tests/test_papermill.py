@@ -124,7 +124,7 @@ def test_real_imagery_is_trained_on_and_absent_classes_are_said_to_be(runs, tmp_
     done = papermill(notebook, out, ROOT / "notebooks", runs, epochs=1, data_root=relative)
     assert done.returncode == 0, done.stderr[-3000:]
     (record,) = [r for r in complete(runs) if r["experiment"] == "exp01"]
-    assert record["data"]["root"] == str(data)
+    assert record["data"]["root"] == str(data.resolve())
     assert record["data"]["patches"] == {"train": 16, "val": 8, "test": 8}
     nowhere = {"Low building", "High building", "Arable land", "River", "Lake", "Excavation", "Bare surface"}
     assert set(record["absent"]["val"]) == nowhere
@@ -145,7 +145,9 @@ def test_the_page_on_the_data_reads_one_labelled_date(runs, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     text = said(nbformat.read(out, as_version=4))
     floors = [
-        r for r in complete(runs) if r["data"]["root"] == str(real_imagery()) and r["experiment"] == "exp00"
+        r
+        for r in complete(runs)
+        if r["data"]["root"] == str(real_imagery().resolve()) and r["experiment"] == "exp00"
     ]
     assert len(floors) == 1
     assert "Labels are there for 2014 only, so no change can be told." in text
