@@ -128,6 +128,7 @@ class Experiment:
 
     @property
     def name(self) -> str:
+        """The experiment's name, under which its runs are filed."""
         return self.parameters.name
 
     @property
@@ -152,6 +153,7 @@ class Experiment:
 
     @property
     def seeds(self) -> list[int]:
+        """One run for each."""
         return list(self.parameters.seeds)
 
     def baseline_parameters(self) -> Parameters | None:

@@ -45,10 +45,12 @@ class BlockCounts:
 
     @property
     def n_seeds(self) -> int:
+        """Number of seeds."""
         return self.values.shape[1]
 
     @property
     def n_blocks(self) -> int:
+        """Number of spatial blocks."""
         return self.values.shape[2]
 
 

@@ -31,14 +31,17 @@ class Run:
 
     @property
     def experiment(self) -> str:
+        """Name under which the run is filed, as "exp05"."""
         return self.record["experiment"]
 
     @property
     def key(self) -> str:
+        """16 hex digits of all that the figures depend on; the folder's name."""
         return self.record["key"]
 
     @property
     def seed(self) -> int:
+        """The seed of this run."""
         return self.record["seed"]
 
     @property
@@ -119,6 +122,7 @@ def complete_record(folder: Path) -> dict[str, Any] | None:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record in a folder, complete or not; None where there is none that can be read."""
     try:
         return json.loads((folder / RECORD).read_text())
     except (OSError, ValueError):  # not there, or not JSON: no record either way
