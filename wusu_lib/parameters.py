@@ -102,7 +102,14 @@ class SegmentationParameters(DataParameters):
     weights: str = Field(
         "random", examples=["pretrained"], description='"pretrained", "random", a file or a folder'
     )
-    adaptation: Literal["frozen", "full", "differential"] = Field(
+    bands: Literal["all", "rgb"] = Field("all", description="what the model sees: four bands, or no infrared")
+    skip_block: Annotated[int, Field(ge=0)] = Field(
+        0, examples=[10], description="transformer block (from 1) behind DeepLabV3+'s skip; 0: the usual one"
+    )
+    classes: Literal["all", "merged"] = Field(
+        "all", description="the legend's classes, or buildings and waters merged"
+    )
+    adaptation: Literal["frozen", "full", "differential", "lora"] = Field(
         "differential", description="how the encoder learns"
     )
     normalisation: Literal["wusu", "burnscars", "prithvi", "backbone"] = Field(
