@@ -52,7 +52,7 @@ def test_an_unknown_name_is_told_its_neighbour_and_all_names():
 
 
 def test_an_unknown_choice_is_told_what_is_allowed():
-    assert "adaptation: got 'frozn'; allowed: frozen, full, differential; did you mean frozen?" in fault(
+    assert "adaptation: got 'frozn'; allowed: frozen, full, differential, lora; did you mean frozen?" in fault(
         adaptation="frozn"
     )
     assert all(name in fault(decoder="deeplap") for name in ("deeplap", "unet", "fpn", "deeplab"))

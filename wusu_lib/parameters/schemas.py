@@ -1,0 +1,203 @@
+"""The schemas: what each kind of experiment can be told, with types, ranges and defaults."""
+
+import ast
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from wusu_lib.legend import Background
+
+NAMED_WEIGHTS = ("pretrained", "random")
+
+
+def _list_from_text(value: Any) -> Any:
+    """Turn "[1, 2]" into [1, 2]: papermill's -p hands every list over as text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+    return list(parsed) if isinstance(parsed, list | tuple) else value
+
+
+Text = BeforeValidator(_list_from_text)
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Text, Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Tolerances = Annotated[list[Annotated[int, Field(ge=0, le=32)]], Text, Field(min_length=1)]
+Shares = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Text, Field(min_length=1)]
+Pixels = Annotated[list[Positive], Text, Field(min_length=1)]
+
+
+class DataParameters(BaseModel):
+    """What every experiment states: its name, its scale, its data and its seeds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$", examples=["exp05"], description="experiment, as the notebook's file"
+    )
+    scale: Literal["demo", "full"] = Field(
+        "demo", description="miniature models and city, or the study's own"
+    )
+    data_root: str = Field(
+        "", examples=["/data/OpenWUSU512"], description="WUSU tree; empty: the mini city (demo)"
+    )
+    split: Literal["blocks", "study", "folders"] = Field(
+        "blocks", description="how validation and test are separated"
+    )
+    background: Background = Field(
+        "ignore", description="unlabelled pixels: ignored, or a class of their own"
+    )
+    seeds: Seeds = Field([42], examples=[[42, 43, 44]], description="one run a seed")
+
+    @field_validator("seeds")
+    @classmethod
+    def _unique(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(
+                f"got {seeds}, a seed twice; expected different seeds, for instance [42, 43, 44]"
+            )
+        return seeds
+
+    @model_validator(mode="after")
+    def _data_at_full_scale(self) -> Self:
+        if self.scale == "full" and not self.data_root:
+            raise ValueError('data_root: must be given with scale="full", for instance "/data/OpenWUSU512"')
+        return self
+
+
+class PixelParameters(DataParameters):
+    """The per-pixel floor: no model to choose, only data and seeds."""
+
+
+class BudgetParameters(DataParameters):
+    """A prediction, and what a training may cost: an experiment hands the budget on to its baseline."""
+
+    prediction: str = Field(
+        examples=["val mIoU rises by at least 0.01 over exp04"], description="stated before the run"
+    )
+    weights: str = Field(
+        "random", examples=["pretrained"], description='"pretrained", "random", a file or a folder'
+    )
+    encoder_learning_rate: Positive = Field(
+        1e-5, examples=[0.00001], description="of the encoder with differential"
+    )
+    epochs: Count = Field(500, examples=[500], description="at most so many")
+    patience: Count = Field(
+        10, examples=[10], description="epochs without a lower val/loss before training stops"
+    )
+    batch_size: Count = Field(4, examples=[4], description="patches a batch")
+    accumulate: Count = Field(8, examples=[8], description="batches a step of the optimiser")
+    precision: Literal["bf16", "32"] = Field(
+        "bf16", description="autocast to bfloat16, or float32 throughout"
+    )
+    workers: Annotated[int, Field(ge=0)] = Field(0, examples=[8], description="processes that load data")
+
+    @field_validator("prediction")
+    @classmethod
+    def _stated(cls, prediction: str) -> str:
+        from wusu_lib.compare import Prediction
+
+        Prediction.parse(prediction)
+        return prediction
+
+    @property
+    def weights_path(self) -> str | None:
+        """The path given as ``weights``, None where a name was given."""
+        return None if self.weights in NAMED_WEIGHTS else self.weights
+
+
+class ModelParameters(BudgetParameters):
+    """A model that is trained. Defaults are the study's recipe (AdamW, 1e-5 / 1e-3, weight decay 1e-3)."""
+
+    backbone: str = Field(examples=["prithvi_600m"], description="encoder")
+    decoder: str = Field(examples=["fpn"], description="what turns the encoder's maps into classes")
+    bands: Literal["all", "rgb"] = Field("all", description="what the model sees: four bands, or no infrared")
+    skip_block: Annotated[int, Field(ge=0)] = Field(
+        0, examples=[10], description="transformer block (from 1) behind DeepLabV3+'s skip; 0: the usual one"
+    )
+    adaptation: Literal["frozen", "full", "differential", "lora"] = Field(
+        "differential", description="how the encoder learns"
+    )
+    normalisation: Literal["wusu", "burnscars", "prithvi", "backbone"] = Field(
+        "wusu", description="band statistics"
+    )
+    learning_rate: Positive = Field(
+        1e-3, examples=[0.001], description="of the decoder (and of all with full)"
+    )
+    weight_decay: NotNegative = Field(1e-3, examples=[0.001], description="AdamW's")
+
+    @field_validator("decoder")
+    @classmethod
+    def _canonical(cls, decoder: str) -> str:
+        from wusu_lib import models
+
+        return models.canonical(decoder)
+
+    @model_validator(mode="after")
+    def _model_exists(self) -> Self:
+        from wusu_lib import models
+
+        named = self.weights if self.weights in NAMED_WEIGHTS else "random"  # a path is looked for later
+        models.check(self.backbone, self.decoder, self.scale, named)
+        return self
+
+
+class SegmentationParameters(ModelParameters):
+    """A segmentation experiment: classes from one image."""
+
+    classes: Literal["all", "merged"] = Field(
+        "all", description="the legend's classes, or buildings and waters merged"
+    )
+
+
+class TwoStageParameters(BudgetParameters):
+    """Change from the class maps of two dates. The budget is that of the segmentation run it asks for.
+
+    A list of several values is tried on validation, and the best one is used.
+    """
+
+    run: str = Field(
+        examples=["exp06"],
+        pattern=r"^(best|[a-z][a-z0-9_]*)$",
+        description='segmentation experiment, or "best": of the stored runs that with the best val mIoU',
+    )
+    variant: Literal["argmax", "slivers", "units", "map", "joint"] = Field(
+        "argmax", description="which of the variants is judged as the run's own"
+    )
+    tolerances: Tolerances = Field([1], examples=[[1, 2, 3]], description="width of a sliver, px")
+    unit_shares: Shares = Field(
+        [0.01], examples=[[0.001, 0.01]], description="share of true change that smaller objects may hold"
+    )
+    smoothings: Pixels = Field([1000.0], examples=[[100.0, 1000.0]], description="of the prior, px")
+
+
+class DirectParameters(ModelParameters):
+    """Change from two images at once: one encoder for both dates, trained on the change itself."""
+
+    method: Literal["bcd", "scd"] = Field(
+        "bcd", description="changed or not, or the classes of both dates as well"
+    )
+    fusion: Literal["difference", "concatenation"] = Field(
+        "difference", description="how the maps of the two dates meet"
+    )
+
+
+Parameters = PixelParameters | SegmentationParameters | TwoStageParameters | DirectParameters
+Schema = type[Parameters]
+# Names that tell a kind of experiment, the most special kind first; the floor has none.
+_TOLD_BY: tuple[tuple[Schema, frozenset[str]], ...] = (
+    (TwoStageParameters, frozenset({"run", "variant"})),
+    (DirectParameters, frozenset({"method", "fusion"})),
+    (SegmentationParameters, frozenset({"backbone", "decoder", "prediction"})),
+)
+
+
+def schema_for(names: Iterable[str]) -> Schema:
+    """Schema of an experiment that declares these names; the floor's where none of them tells a kind."""
+    declared = set(names)
+    return next((schema for schema, telling in _TOLD_BY if telling & declared), PixelParameters)
