@@ -13,12 +13,14 @@ from wusu_lib.legend import IGNORE, Background
 def pixel_loss(logits: Tensor, mask: Tensor) -> tuple[Tensor, int]:
     """Cross-entropy summed over the pixels that count, and how many those are.
 
-    logits: [B, K, H, W]; mask: int64 train ids [B, H, W], 255 does not count. Computed in float32, on a list
-    of pixels: the two-dimensional form has no deterministic kernel on CUDA.
+    logits: [B, K, H, W]; mask: int64 train ids [B, H, W], 255 does not count. In float32. The classes'
+    own scores are picked by ``gather``: torch's two-dimensional cross-entropy has no deterministic kernel on
+    CUDA, and the form on a list of pixels takes six times as long on a CPU.
     """
-    pixels = logits.float().movedim(1, -1).flatten(0, 2)  # [B, K, H, W] -> [B * H * W, K]
-    loss = F.cross_entropy(pixels, mask.flatten(), ignore_index=IGNORE, reduction="sum")
-    return loss, int((mask != IGNORE).sum())
+    counted = mask != IGNORE
+    scores = F.log_softmax(logits.float(), dim=1)
+    own = scores.gather(1, mask.where(counted, 0).unsqueeze(1)).squeeze(1)  # [B, H, W]
+    return -own.where(counted, 0).sum(), int(counted.sum())
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Tally:
         loss, pixels = pixel_loss(logits, mask)
         self.loss_sum += loss.item()
         self.pixels += pixels
-        predicted = logits.float().argmax(dim=1).cpu().numpy()  # [B, K, H, W] -> [B, H, W]
+        predicted = logits.max(dim=1).indices.cpu().numpy()  # [B, K, H, W] -> [B, H, W]; faster than argmax
         predicted = legend.index_from_train_id(predicted, self.background)
         truth = legend.index_from_train_id(mask.cpu().numpy(), self.background)
         self.patches += patches
