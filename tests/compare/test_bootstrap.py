@@ -10,7 +10,7 @@ from made_runs import MadeRun, noisy_runs, patch_table, patchy_truth, random_run
 from scipy import stats
 
 from wusu_lib import metrics
-from wusu_lib.compare import bootstrap, difference, interval
+from wusu_lib.compare import bootstrap, difference, interval, measure
 
 
 def runs_of(table, matrices_by_seed) -> list[MadeRun]:
@@ -68,9 +68,10 @@ def slow_draws(a, b, metric, background, resamples, seed):
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_draws_equal_a_slow_reference(metric, background, seeds):
     a, b = random_runs(4, n_blocks=4, seeds=seeds)
-    counted = bootstrap.block_counts([a, b], "val", background)
-    spread = bootstrap._Spread.of(counted, metric, resamples=100, seed=9)
-    np.testing.assert_allclose(spread.draws, slow_draws(a, b, metric, background, 100, 9), atol=1e-12)
+    of = measure(metric, background)
+    counted = bootstrap.block_counts([a, b], "val", of)
+    resampled = bootstrap.Resampled.of(counted, of, resamples=100, seed=9)
+    np.testing.assert_allclose(resampled.draws, slow_draws(a, b, metric, background, 100, 9), atol=1e-12)
 
 
 def test_interval_is_the_percentile_interval_stretched_for_few_blocks():
@@ -126,7 +127,8 @@ def test_class_missing_from_a_resample_is_left_out():
     # Road only in the first block, where it is always missed; a resample without that block has mIoU 1.
     table = patch_table(2, sites_per_block=1).query("date == 15")
     a = runs_of(table, {0: [two_class_matrix(0, 10, 0, 0), two_class_matrix(0, 0, 90, 90)]})
-    draws = bootstrap._Spread.of(bootstrap.block_counts([a], "val", "ignore"), "mIoU", 200, 0).draws
+    of = measure("mIoU")
+    draws = bootstrap.Resampled.of(bootstrap.block_counts([a], "val", of), of, 200, 0).draws
     assert sorted(set(draws.round(6))) == [0.0, 0.45, 1.0]
 
 
@@ -134,9 +136,10 @@ def test_resamples_without_a_counted_pixel_are_dropped():
     table = patch_table(2, sites_per_block=1).query("date == 15")
     empty = np.zeros((12, 12), dtype=np.int64)
     a = runs_of(table, {0: [empty, two_class_matrix(5, 10, 5, 10)]})
-    spread = bootstrap._Spread.of(bootstrap.block_counts([a], "val", "ignore"), "acc", 400, 0)
-    assert 250 < spread.draws.size < 350  # a quarter of the resamples draw the empty block twice
-    assert set(spread.draws) == {0.5}
+    of = measure("acc")
+    draws = bootstrap.Resampled.of(bootstrap.block_counts([a], "val", of), of, 400, 0).draws
+    assert 250 < draws.size < 350  # a quarter of the resamples draw the empty block twice
+    assert set(draws) == {0.5}
 
 
 def test_one_block_gives_no_interval():

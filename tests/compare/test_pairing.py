@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made_runs import MadeRun, patch_table, random_runs
 
-from wusu_lib.compare import difference, interval
+from wusu_lib.compare import difference, interval, measure
 from wusu_lib.compare.pairing import block_counts
 
 
@@ -17,7 +17,7 @@ def test_block_counts_literal():
     matrices = np.zeros((6, 12, 12), dtype=np.int64)
     matrices[:, 1, 1], matrices[:, 1, 2], matrices[:, 0, 2] = np.arange(6), 10, 7
     run = MadeRun(0, table, matrices)
-    counted = block_counts([[run]], "val", "ignore")
+    counted = block_counts([[run]], "val", measure("mIoU"))
     assert (counted.n_patches, counted.n_blocks, counted.n_seeds) == (6, 2, 1)
     hits, truth, predicted = np.moveaxis(counted.values[0, 0], 1, 0)  # each [blocks, K]
     assert hits[:, 0].tolist() == [0 + 1 + 2, 3 + 4 + 5]

@@ -6,17 +6,23 @@ verdict(prediction, change).sentence
 """
 
 from wusu_lib.compare.bootstrap import Difference, Interval, difference, interval
+from wusu_lib.compare.holm import holm
+from wusu_lib.compare.measures import NAMES, Measure, measure
 from wusu_lib.compare.pairing import Run
 from wusu_lib.compare.prediction import DEMO, Prediction, Verdict, verdict
 
 __all__ = [
     "DEMO",
+    "NAMES",
     "Difference",
     "Interval",
+    "Measure",
     "Prediction",
     "Run",
     "Verdict",
     "difference",
+    "holm",
     "interval",
+    "measure",
     "verdict",
 ]

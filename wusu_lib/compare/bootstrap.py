@@ -21,12 +21,13 @@ kind. It says nothing of another training with another seed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from wusu_lib import metrics
+from wusu_lib.compare.measures import Measure, measure
 from wusu_lib.compare.pairing import BlockCounts, Run, block_counts
-from wusu_lib.legend import Background
+from wusu_lib.legend import Background, Scheme
 
 LEVEL = 0.95
 CHUNK = 1000  # resamples at a time: bounds the memory
@@ -35,7 +36,11 @@ MIN_RESAMPLES = 100
 
 @dataclass(frozen=True)
 class Interval:
-    """A pooled metric (mean over seeds) with its 95 % interval, which is NaN if there is only one block."""
+    """A pooled metric (mean over seeds) with its 95 % interval, which is NaN if there is only one block.
+
+    spread: standard deviation over the seeds (n - 1 in the denominator), None with one seed. background and
+    classes as ``measure``'s.
+    """
 
     value: float
     low: float
@@ -46,14 +51,17 @@ class Interval:
     metric: str
     split: str
     background: str = "ignore"
+    classes: str = "all"
+    spread: float | None = None
 
 
 @dataclass(frozen=True)
 class Difference(Interval):
-    """Side a minus side b, -1 to 1, with its 95 % interval.
+    """Side a minus side b with its 95 % interval; all fields are of the paired difference.
 
     p_value: two-sided bootstrap p-value of "no difference": 1 - the level of the widest interval, made in
-    the same way, that leaves out 0. At least 2 / (resamples + 1). Not adjusted for several hypotheses.
+    the same way, that leaves out 0. At least 2 / (resamples + 1). Not adjusted for several hypotheses (see
+    ``holm``).
     """
 
     p_value: float = float("nan")
@@ -65,6 +73,7 @@ def difference(
     metric: str = "mIoU",
     split: str = "val",
     background: Background = "ignore",
+    classes: Scheme = "all",
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Difference:
@@ -72,14 +81,13 @@ def difference(
     baseline).
 
     One run a seed on each side, with the same seeds, patches, blocks and labels; else ValueError, naming what
-    differs. The metric of each seed's pooled matrix, a minus b, is averaged over seeds. ``seed`` is that of
-    the resampling: same runs and seed, same result, whatever the order of runs and rows.
+    differs. The metric of each seed's pooled counts, a minus b, is averaged over seeds. ``metric``,
+    ``background``, ``classes``: as ``measure`` takes them; with ``classes="merged"`` the matrices of both
+    sides are merged first. ``seed`` is that of the resampling: same runs and seed, same result, whatever the
+    order of runs and rows.
     """
-    counted = block_counts([runs_a, runs_b], split, background)
-    spread = _Spread.of(counted, metric, resamples, seed)
-    low, high = np.clip(spread.interval(1 - LEVEL), -1.0, 1.0).tolist()
-    sizes = (counted.n_patches, counted.n_blocks, counted.n_seeds)
-    return Difference(spread.value, low, high, *sizes, metric, split, background, spread.p_value())
+    of = measure(metric, background, classes)
+    return paired(block_counts([runs_a, runs_b], split, of), of, split, resamples, seed)
 
 
 def interval(
@@ -87,6 +95,7 @@ def interval(
     metric: str = "mIoU",
     split: str = "val",
     background: Background = "ignore",
+    classes: Scheme = "all",
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
@@ -96,37 +105,72 @@ def interval(
     Two such intervals that overlap do not show that two experiments are alike: ask ``difference``, which is
     paired.
     """
-    counted = block_counts([runs], split, background)
-    spread = _Spread.of(counted, metric, resamples, seed)
-    low, high = np.clip(spread.interval(1 - LEVEL), 0.0, 1.0).tolist()
-    sizes = (counted.n_patches, counted.n_blocks, counted.n_seeds)
-    return Interval(spread.value, low, high, *sizes, metric, split, background)
+    of = measure(metric, background, classes)
+    counted = block_counts([runs], split, of)
+    resampled = Resampled.of(counted, of, resamples, seed)
+    return Interval(**_fields(resampled, counted, of, split, (of.lowest, 1.0)))
+
+
+def paired(
+    counted: BlockCounts, of: Measure, split: str = "val", resamples: int = 10_000, seed: int = 0
+) -> Difference:
+    """``difference`` of two sides that are counted by block already."""
+    resampled = Resampled.of(counted, of, resamples, seed)
+    farthest = 1.0 - of.lowest
+    fields = _fields(resampled, counted, of, split, (-farthest, farthest))
+    return Difference(**fields, p_value=resampled.p_value())
+
+
+def _fields(
+    resampled: "Resampled", counted: BlockCounts, of: Measure, split: str, bounds: tuple[float, float]
+) -> dict[str, Any]:
+    """Fields of an Interval, its ends within what the metric can be."""
+    low, high = np.clip(resampled.interval(1 - LEVEL), *bounds).tolist()
+    return {
+        "value": resampled.value,
+        "low": low,
+        "high": high,
+        "n_patches": counted.n_patches,
+        "n_blocks": counted.n_blocks,
+        "n_seeds": counted.n_seeds,
+        "metric": of.name,
+        "split": split,
+        "background": of.background,
+        "classes": of.classes,
+        "spread": resampled.spread,
+    }
 
 
 @dataclass(frozen=True)
-class _Spread:
+class Resampled:
     """The resampled figure: its draws, how far to stretch them, and with how many degrees of freedom."""
 
     value: float
+    spread: float | None  # standard deviation over the seeds, None with one
     draws: np.ndarray  # [resamples], sorted; empty if there is one block only
     stretch: float  # sqrt(V'/V)
     freedom: float
 
     @classmethod
-    def of(cls, counted: BlockCounts, metric: str, resamples: int, seed: int) -> "_Spread":
+    def of(cls, counted: BlockCounts, of: Measure, resamples: int, seed: int) -> "Resampled":
+        """Draw blocks and seeds. Raises ValueError where the figure is undefined or the draws are too few."""
         if resamples < MIN_RESAMPLES:
             raise ValueError(f"resamples: got {resamples}; expected at least {MIN_RESAMPLES}")
         every_block = np.ones((1, counted.n_blocks))
-        by_seed = _figures(every_block, counted, metric)[0]  # [S]
+        by_seed = _figures(every_block, counted, of)[0]  # [S]
         if not np.isfinite(by_seed).all():
-            raise ValueError(f"{metric} is undefined: the split has no labelled pixel that counts")
-        value = float(by_seed.mean())
+            raise ValueError(
+                f"{of.name} is undefined: the split has no labelled pixel that counts "
+                "(for change: none that changed, in truth or prediction)"
+            )
+        value, several = float(by_seed.mean()), counted.n_seeds > 1
+        spread = float(by_seed.std(ddof=1)) if several else None
         if counted.n_blocks == 1:
-            return cls(value, np.empty(0), 1.0, np.inf)
-        by_block, draws = _resample(counted, metric, resamples, np.random.default_rng(seed))
+            return cls(value, spread, np.empty(0), 1.0, np.inf)
+        by_block, draws = _resample(counted, of, resamples, np.random.default_rng(seed))
         variances = np.array([by_block.var(), by_seed.var() / counted.n_seeds])
         stretch, freedom = _small_sample(variances, np.array([counted.n_blocks, counted.n_seeds]))
-        return cls(value, np.sort(draws), stretch, freedom)
+        return cls(value, spread, np.sort(draws), stretch, freedom)
 
     def interval(self, alpha: float) -> np.ndarray:
         """Low and high of the interval of level 1 - alpha; NaN without draws."""
@@ -157,23 +201,22 @@ class _Spread:
         return bool(low <= 0 <= high)
 
 
-def _figures(weights: np.ndarray, counted: BlockCounts, metric: str) -> np.ndarray:
+def _figures(weights: np.ndarray, counted: BlockCounts, of: Measure) -> np.ndarray:
     """The metric (a minus b, if there are two sides) of weighted sums of blocks: [n, B] -> [n, S]."""
     sides, seeds, blocks, kinds, classes = counted.values.shape
     flat = np.moveaxis(counted.values, 2, 0).reshape(blocks, -1)
-    pooled = (weights @ flat).reshape(-1, sides, seeds, kinds, classes)
-    figures = metrics.score(metrics.Counts(*np.moveaxis(pooled, 3, 0)), metric)  # [n, sides, S]
+    figures = of.score((weights @ flat).reshape(-1, sides, seeds, kinds, classes))  # [n, sides, S]
     return figures[:, 0] - figures[:, 1] if sides == 2 else figures[:, 0]
 
 
 def _resample(
-    counted: BlockCounts, metric: str, resamples: int, rng: np.random.Generator
+    counted: BlockCounts, of: Measure, resamples: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """The figure with drawn blocks and all seeds, and with both drawn: two arrays [resamples]."""
     by_block, draws = [], []
     for start in range(0, resamples, CHUNK):
         n = min(CHUNK, resamples - start)
-        figures = _figures(_draw(rng, n, counted.n_blocks), counted, metric)  # [n, S]
+        figures = _figures(_draw(rng, n, counted.n_blocks), counted, of)  # [n, S]
         seeds = _draw(rng, n, counted.n_seeds) / counted.n_seeds
         by_block.append(figures.mean(axis=1))
         draws.append((figures * seeds).sum(axis=1))

@@ -11,8 +11,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from wusu_lib import legend, metrics
-from wusu_lib.legend import Background
+from wusu_lib.compare.measures import Measure
 
 SHOWN = 3  # names listed in an error before "and N more"
 
@@ -30,7 +29,9 @@ class Run(Protocol):
 
     @property
     def matrices(self) -> np.ndarray:
-        """int64 [N, 12, 12] by class index, rows truth, columns prediction, in the order of ``confusion``."""
+        """int64 [N, M, M], rows truth, columns prediction, in the order of ``confusion``: M = 12 by class
+        index, 111 by from-to label or 2 by changed.
+        """
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class BlockCounts:
     """Pixels per side, seed and block, ready to be weighted and summed.
 
     values: float64 [sides, seeds, blocks, 3, K]; the 3 are hits, truth and predicted of ``metrics.Counts``.
+    n_patches: images, each date of a site; for change, intervals of two dates.
     """
 
     values: np.ndarray
@@ -60,41 +62,45 @@ class _Rows:
 
     label: str
     keys: pd.DataFrame  # patch, site, block
-    matrices: np.ndarray  # [N, 12, 12]
+    counts: np.ndarray  # [N, 3, K]
 
 
-def block_counts(sides: Sequence[Sequence[Run]], split: str, background: Background) -> BlockCounts:
-    """Sum the matrices of each run of each side by spatial block, over all dates.
+def block_counts(sides: Sequence[Sequence[Run]], split: str, measure: Measure) -> BlockCounts:
+    """Sum the counts of each run of each side by spatial block, over all dates.
 
     Raises ValueError where runs cannot be paired: other seeds, patches, blocks or labels on the two sides,
-    a patch or a seed twice, a split without patches, one site in two blocks.
+    a patch or a seed twice, a split without patches, one site in two blocks, matrices that the measure cannot
+    read.
     """
-    legend.check_background(background)
     _check_seeds(sides)
     rows = [
-        [_rows(run, split, f"side {side}, seed {run.seed}") for run in sorted(runs, key=lambda run: run.seed)]
+        [
+            _rows(run, split, measure, f"side {side}, seed {run.seed}")
+            for run in sorted(runs, key=lambda run: run.seed)
+        ]
         for side, runs in zip("ab", sides, strict=False)
     ]
     first = rows[0][0]
     _check_sites(first)
     for other in [run for side in rows for run in side][1:]:
-        _check_same(first, other, background)
-    blocks, block = np.unique(first.keys["block"].to_numpy(str), return_inverse=True)
-    member = (block == np.arange(len(blocks))[:, None]).astype(np.float64)  # [blocks, N]
-    values = np.stack([[_sum(member, run, background) for run in side] for side in rows])
+        _check_same(first, other)
+    blocks = first.keys["block"].to_numpy(str)
+    values = np.stack([[by_block(run.counts, blocks) for run in side] for side in rows])
     return BlockCounts(values, n_patches=len(first.keys))
 
 
-def _sum(member: np.ndarray, run: _Rows, background: Background) -> np.ndarray:
-    """Counts by block: member [B, N], matrices [N, 12, 12] -> [B, 3, K]."""
-    counted = np.stack(metrics.counts(run.matrices, background), axis=1)  # [N, 3, K]
-    return np.tensordot(member, counted, axes=1)
+def by_block(counts: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+    """Sums of rows by block, blocks in sorted order: counts [..., N, 3, K], blocks [N] -> [..., B, 3, K]."""
+    names, block = np.unique(blocks, return_inverse=True)
+    member = (block == np.arange(len(names))[:, None]).astype(np.float64)  # [B, N]
+    flat = counts.reshape(*counts.shape[:-2], -1)  # [..., N, 3 * K]
+    return (member @ flat).reshape(*counts.shape[:-3], len(names), *counts.shape[-2:])
 
 
-def _rows(run: Run, split: str, label: str) -> _Rows:
-    table = run.confusion.reset_index(drop=True)
-    if len(table) != len(run.matrices):
-        raise ValueError(f"{label}: {len(table)} rows of confusion but {len(run.matrices)} matrices")
+def _rows(run: Run, split: str, measure: Measure, label: str) -> _Rows:
+    table, matrices = run.confusion.reset_index(drop=True), np.asarray(run.matrices)
+    if len(table) != len(matrices):
+        raise ValueError(f"{label}: {len(table)} rows of confusion but {len(matrices)} matrices")
     keys = table.loc[table["split"] == split, ["patch", "site", "block"]].sort_values("patch")
     if keys.empty:
         known = ", ".join(sorted(table["split"].unique())) or "none"
@@ -102,7 +108,11 @@ def _rows(run: Run, split: str, label: str) -> _Rows:
     twice = keys.loc[keys["patch"].duplicated(), "patch"].unique()
     if len(twice):
         raise ValueError(f"{label}: patches more than once: {_listed(twice)}")
-    return _Rows(label, keys.reset_index(drop=True), np.asarray(run.matrices)[keys.index])
+    try:
+        counts = measure.counts(matrices[keys.index])
+    except ValueError as error:
+        raise ValueError(f"{label}: {error}") from None
+    return _Rows(label, keys.reset_index(drop=True), counts)
 
 
 def _check_seeds(sides: Sequence[Sequence[Run]]) -> None:
@@ -129,7 +139,7 @@ def _check_sites(run: _Rows) -> None:
         )
 
 
-def _check_same(first: _Rows, other: _Rows, background: Background) -> None:
+def _check_same(first: _Rows, other: _Rows) -> None:
     """Raise ValueError unless both rows hold the same patches, blocks and labels."""
     missing = sorted(set(first.keys["patch"]) - set(other.keys["patch"]))
     extra = sorted(set(other.keys["patch"]) - set(first.keys["patch"]))
@@ -146,8 +156,7 @@ def _check_same(first: _Rows, other: _Rows, background: Background) -> None:
                 f"{first.label} and {other.label} put {differs.sum()} patches into different {column}s: "
                 f"{names}; both must use the same split of the same data"
             )
-    truth = [np.asarray(metrics.counts(run.matrices, background).truth) for run in (first, other)]
-    differs = (truth[0] != truth[1]).any(axis=1)
+    differs = (first.counts[:, 1] != other.counts[:, 1]).any(axis=1)  # true pixels by class
     if differs.any():
         names = _listed(first.keys["patch"][differs])
         raise ValueError(

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wusu_lib.compare.bootstrap import Difference
-from wusu_lib.metrics import METRICS
+from wusu_lib.compare.measures import NAMES
 
 Outcome = Literal["supported", "refuted", "inconclusive"]
 SPLITS = ("train", "val", "test")
 GRAMMAR = "<split> <metric> rises|falls by at least <x> over <experiment>"
 EXAMPLE = "val mIoU rises by at least 0.01 over exp04"
 DEMO = "Demo scale: this shows that the machinery works and is no evidence about the hypothesis."
-_SENTENCE = re.compile(r"(\S+) (\S+) (rises|falls) by at least (\d+(?:\.\d+)?|\.\d+) over (\w+)")
+_SENTENCE = re.compile(r"(\S+) (\S.*?) (rises|falls) by at least (\d+(?:\.\d+)?|\.\d+) over (\w+)")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Prediction:
         if match is None:
             raise ValueError(f"prediction: got {sentence!r}; expected {GRAMMAR!r}, for instance {EXAMPLE!r}")
         split, metric, direction, threshold, baseline = match.groups()
-        for what, word, known in (("split", split, SPLITS), ("metric", metric, METRICS)):
+        for what, word, known in (("split", split, SPLITS), ("metric", metric, NAMES)):
             if word not in known:
                 raise ValueError(f"prediction: {what} is {word!r}; allowed: {', '.join(known)}")
         if float(threshold) > 1:
@@ -105,9 +105,15 @@ def _sentence(prediction: Prediction, difference: Difference, outcome: Outcome, 
     if difference.value == 0:
         moved = "did not change"
     return (
-        f"{outcome.capitalize()}: {difference.split} {difference.metric} {moved} over {prediction.baseline} "
-        f"({_interval(difference, digits)}; {_sizes(difference)}), {_judged(prediction, outcome, digits)}."
+        f"{outcome.capitalize()}: {difference.split} {difference.metric}{_space(difference)} {moved} over "
+        f"{prediction.baseline} ({_interval(difference, digits)}; {_sizes(difference, digits)}), "
+        f"{_judged(prediction, outcome, digits)}."
     )
+
+
+def _space(difference: Difference) -> str:
+    """The label space, where it is not the legend's own."""
+    return " with merged classes" if difference.classes == "merged" else ""
 
 
 def _interval(difference: Difference, digits: int) -> str:
@@ -129,8 +135,9 @@ def _noun(prediction: Prediction) -> str:
     return "rise" if prediction.direction == "rises" else "fall"
 
 
-def _sizes(difference: Difference) -> str:
+def _sizes(difference: Difference, digits: int) -> str:
     counted = {"patch": difference.n_patches, "block": difference.n_blocks, "seed": difference.n_seeds}
     words = {name: name + ("" if n == 1 else "es" if name == "patch" else "s") for name, n in counted.items()}
     patch, block, seed = (f"{n} {words[name]}" for name, n in counted.items())
-    return f"{patch} in {block}, {seed}"
+    spread = "" if difference.spread is None else f", standard deviation {difference.spread:.{digits}f}"
+    return f"{patch} in {block}, {seed}{spread}"
