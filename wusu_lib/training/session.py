@@ -17,11 +17,10 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from wusu_lib import metrics
 from wusu_lib.atomic import replacing
 from wusu_lib.training.curves import Events
 from wusu_lib.training.progress import Line
-from wusu_lib.training.task import SegmentationTask
+from wusu_lib.training.task import Task
 
 CHECKPOINT = ".checkpoint.pt"
 
@@ -103,7 +102,7 @@ class Session(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Close the epoch. Nothing of it counts until its checkpoint is in place."""
-        assert isinstance(pl_module, SegmentationTask)
+        assert isinstance(pl_module, Task)
         row = self._row(pl_module)
         self.scheduler.step(row["val/loss"])
         self._note(row, pl_module.step_rows())
@@ -121,17 +120,14 @@ class Session(lightning.Callback):
         if stage == "fit":
             self.events.close()
 
-    def _row(self, task: SegmentationTask) -> dict[str, float]:
+    def _row(self, task: Task) -> dict[str, float]:
         """The epoch in figures; the learning rates are those it was trained with."""
-        tally = task.tally
-        pooled = metrics.scores(np.sum(tally.matrices, axis=0), task.settings.background)
         rates = {f"lr/{group['name']}": group["lr"] for group in self.optimizer.param_groups}
         return {
             "epoch": self.progress.epochs + 1,
             "train/loss": task.epoch_loss(),
-            "val/loss": tally.loss,
-            "val/mIoU": float(pooled["mIoU"]),
-            "val/pixel_acc": float(pooled["pixel_acc"]),
+            "val/loss": task.tally.loss,
+            **{f"val/{name}": value for name, value in task.tally.figures().items()},
             **rates,
             "seconds": round(time.monotonic() - self._clock, 3),
         }
@@ -166,4 +162,6 @@ class Session(lightning.Callback):
         if not self.progress.history:
             return ""
         row = self.progress.history[-1]
-        return f" · val loss {row['val/loss']:.3f}, mIoU {row['val/mIoU']:.3f} after epoch {row['epoch']}"
+        name = next(name for name in row if name.startswith("val/") and name != "val/loss")
+        reached = f"{name.removeprefix('val/')} {row[name]:.3f}"
+        return f" · val loss {row['val/loss']:.3f}, {reached} after epoch {row['epoch']}"

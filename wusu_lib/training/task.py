@@ -1,6 +1,6 @@
 """The Lightning module: loss, parameter groups, and what one step and one epoch leave behind."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import lightning
 import torch
@@ -9,26 +9,53 @@ from torch import Tensor, nn
 from wusu_lib.training.tally import Tally, pixel_loss
 
 if TYPE_CHECKING:
-    from wusu_lib.parameters import SegmentationParameters
+    from wusu_lib.parameters import ModelParameters, SegmentationParameters
 
 
-class SegmentationTask(lightning.LightningModule):
-    """Cross-entropy and AdamW around a model with an ``encoder``: images [B, C, H, W] -> logits [B, K, H, W].
+class Counted(Protocol):
+    """What an evaluation leaves: the loss, the number of pixels behind it, figures to follow an epoch by."""
+
+    pixels: int
+
+    @property
+    def loss(self) -> float:
+        """Mean over the pixels that count."""
+
+    def figures(self) -> dict[str, float]:
+        """Figures by name, the most telling one first."""
+
+
+class Task(lightning.LightningModule):
+    """AdamW around a model with an ``encoder``; what is learnt and what is counted is the subclass's.
 
     ``adaptation``: "frozen" trains all but the encoder, "full" all at ``learning_rate``, "differential" the
     encoder at ``encoder_learning_rate``. After a training epoch ``epoch_loss`` and ``step_rows`` describe it,
     after a validation ``tally`` has its counts (and the predicted maps with ``keep_maps``).
     """
 
-    def __init__(self, model: nn.Module, parameters: "SegmentationParameters") -> None:
+    tally: Any  # a ``Counted``
+
+    def __init__(self, model: nn.Module, parameters: "ModelParameters") -> None:
         super().__init__()
         self.model = model
         self.settings = parameters
         if parameters.adaptation == "frozen":
             model.freeze_encoder()  # type: ignore[operator]
-        self.tally = Tally(parameters.background)
         self.keep_maps = False
+        self.tally = self.empty_tally()
         self._begin_epoch()
+
+    def batch_loss(self, batch: dict[str, Any]) -> tuple[Tensor, int]:
+        """The loss of a batch, summed over the pixels that count, and how many those are."""
+        raise NotImplementedError
+
+    def empty_tally(self) -> Any:
+        """What an evaluation starts to count with."""
+        raise NotImplementedError
+
+    def count(self, batch: dict[str, Any]) -> None:
+        """Add a batch's predictions to ``tally``."""
+        raise NotImplementedError
 
     def _begin_epoch(self) -> None:
         self.batches: list[tuple[Tensor, int]] = []  # (loss sum, pixels) of every batch of the epoch
@@ -39,7 +66,7 @@ class SegmentationTask(lightning.LightningModule):
         self._begin_epoch()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss, pixels = pixel_loss(self.model(batch["image"]), batch["mask"])
+        loss, pixels = self.batch_loss(batch)
         self.batches.append((loss.detach(), pixels))
         return loss / max(pixels, 1)  # a batch without labels has loss 0 and no gradient, not 0/0
 
@@ -54,10 +81,10 @@ class SegmentationTask(lightning.LightningModule):
         self._stepped = len(self.batches)
 
     def on_validation_epoch_start(self) -> None:
-        self.tally = Tally(self.settings.background, self.keep_maps)
+        self.tally = self.empty_tally()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        self.tally.add(list(batch["patch"]), self.model(batch["image"]), batch["mask"])
+        self.count(batch)
 
     def epoch_loss(self) -> float:
         """Mean training loss of the epoch over its pixels, with augmentation and while weights change.
@@ -94,3 +121,21 @@ class SegmentationTask(lightning.LightningModule):
             group["params"] = [p for p in group["params"] if p.requires_grad]
         groups = [group for group in groups if group["params"]]
         return torch.optim.AdamW(groups, weight_decay=self.settings.weight_decay, fused=True)
+
+
+class SegmentationTask(Task):
+    """Cross-entropy of classes: images [B, C, H, W] -> logits [B, K, H, W]."""
+
+    settings: "SegmentationParameters"
+
+    def batch_loss(self, batch: dict[str, Any]) -> tuple[Tensor, int]:
+        """Cross-entropy over the labelled pixels, or the loss of a decoder that has one of its own."""
+        return pixel_loss(self.model(batch["image"]), batch["mask"])
+
+    def empty_tally(self) -> Tally:
+        """Counts of classes."""
+        return Tally(self.settings.background, self.settings.classes, self.keep_maps)
+
+    def count(self, batch: dict[str, Any]) -> None:
+        """Count the classes predicted."""
+        self.tally.add(list(batch["patch"]), self.model(batch["image"]), batch["mask"])
