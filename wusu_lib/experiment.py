@@ -10,44 +10,34 @@ experiment's scale, data and budget, so it is read or trained like any other run
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from wusu_lib import compare, parameters, patches, provenance
-from wusu_lib.parameters import Parameters, SegmentationParameters
-from wusu_lib.runs import Run, complete_record, key, open_run, root
+from wusu_lib.kinds import kind_of, weights_hash
+from wusu_lib.parameters import (
+    BudgetParameters,
+    ModelParameters,
+    Parameters,
+    SegmentationParameters,
+    TwoStageParameters,
+)
+from wusu_lib.places import data_root, located
+from wusu_lib.runs import Run, complete_record, find, open_run, root
+from wusu_lib.runs import key as run_key
 from wusu_lib.statistics import Statistics, measure
 
 if TYPE_CHECKING:
     from wusu_lib.patches import Dossier
 
 NOTEBOOKS = provenance.REPOSITORY / "notebooks"
-READER = ("wusu_lib.patches.table", "wusu_lib.patches.splits")
-CODE = {
-    "segmentation": ("wusu_lib.training", "wusu_lib.models", *READER),
-    "pixel": ("wusu_lib.floor_run", *READER),
-}
-# What a baseline takes over from the experiment that asks for it: the same data, the same budget.
-SHARED = (
-    "scale",
-    "data_root",
-    "split",
-    "background",
-    "seeds",
-    "weights",
-    "encoder_learning_rate",
-    "epochs",
-    "patience",
-    "batch_size",
-    "accumulate",
-    "precision",
-    "workers",
-)
+# What an experiment hands on to those that it asks for: the same data, the same budget.
+SHARED = tuple(name for name in BudgetParameters.model_fields if name not in ("name", "prediction"))
 
 
 def prepare(namespace: Mapping[str, Any]) -> "Experiment":
@@ -69,10 +59,11 @@ def open_notebook(name: str, **changed: Any) -> "Experiment":
 
 def open_experiment(stated: Parameters) -> "Experiment":
     """Find, check and divide the data of checked parameters; errors as ``prepare``."""
-    if isinstance(stated, SegmentationParameters) and stated.weights_path:
-        stated = stated.model_copy(update={"weights": _located(stated.weights_path)})
-        _weights_hash(stated)  # a missing file is said before the data is read
-    dossier = patches.inspect(_data_root(stated))
+    if isinstance(stated, BudgetParameters) and stated.weights_path:
+        stated = stated.model_copy(update={"weights": located(stated.weights_path)})
+        if isinstance(stated, ModelParameters):
+            weights_hash(stated)  # a missing file is said before the data is read
+    dossier = patches.inspect(data_root(stated.data_root))
     patches.refuse(dossier.problems)
     table = patches.assign(dossier.table, stated.split, dossier.overlaps)
     for split in ("train", "val"):
@@ -82,40 +73,6 @@ def open_experiment(stated: Parameters) -> "Experiment":
                 "expected class masks beside the images of the train and test folders"
             )
     return Experiment(stated, dossier, table)
-
-
-def _data_root(stated: Parameters) -> Path:
-    """The data's folder: the mini city, or ``data_root`` from here, else from the repository."""
-    if not stated.data_root:
-        from wusu_lib import synthetic
-
-        return synthetic.demo_city()
-    given = Path(stated.data_root).expanduser()
-    tried = [given.resolve(), (provenance.REPOSITORY / given).resolve()]
-    for folder in tried:
-        if folder.is_dir():
-            return folder
-    where = " nor ".join(dict.fromkeys(map(str, tried)))
-    raise FileNotFoundError(
-        f"data_root: got {stated.data_root!r}, but there is no folder {where}; "
-        "expected a folder in WUSU's layout (train/ and test/ with areas in them), or an empty text for the "
-        "mini city"
-    )
-
-
-def _located(weights: str) -> str:
-    """The path from here, else from the repository: a notebook's folder need not be its caller's."""
-    here, there = Path(weights).expanduser(), provenance.REPOSITORY / weights
-    return str(there if there.exists() and not here.exists() else here)
-
-
-def _weights_hash(stated: SegmentationParameters) -> str:
-    """Hash of the weight file behind a path, so that other weights make another run; empty for a name."""
-    if stated.weights_path is None:
-        return ""
-    from wusu_lib.models.weights import checkpoint_path
-
-    return provenance.content_hash(checkpoint_path(stated.weights_path, stated.backbone))
 
 
 @dataclass(frozen=True)
@@ -144,11 +101,11 @@ class Experiment:
 
     def runs(self) -> list[Run]:
         """One run a seed, in the order of ``seeds``: read where it is stored, made where it is not."""
-        return [open_run(self.name, self._key(s), self._facts(s), self._maker(s)) for s in self.seeds]
+        return [open_run(self.name, self.key(s), self._facts(s), partial(self._make, s)) for s in self.seeds]
 
     def stored(self) -> list[Run]:
         """The runs that are stored already, fewer than ``seeds`` where some are missing; nothing is made."""
-        folders = [root() / self.name / self._key(seed) for seed in self.seeds]
+        folders = [root() / self.name / self.key(seed) for seed in self.seeds]
         return [Run(folder) for folder in folders if complete_record(folder) is not None]
 
     @property
@@ -156,20 +113,86 @@ class Experiment:
         """One run for each."""
         return list(self.parameters.seeds)
 
-    def baseline_parameters(self) -> Parameters | None:
-        """Parameters of the experiment that the prediction names, at this one's scale, data and budget."""
-        if self.prediction is None:
-            return None
-        stated = parameters.from_notebook(NOTEBOOKS / f"{self.prediction.baseline}.ipynb")
+    def variant(self, **changed: Any) -> "Experiment":
+        """This experiment with some parameters changed, on the same data and under the same name.
+
+        Raises ValueError listing every fault, as ``prepare`` does.
+        """
+        values = {**self.parameters.model_dump(), **changed}
+        return self._beside(parameters.parse(type(self.parameters), values))
+
+    def _beside(self, stated: Parameters) -> "Experiment":
+        """Another experiment on the same data."""
+        return Experiment(stated, self.dossier, self.table)
+
+    def _at_this_budget(self, name: str) -> Parameters:
+        """A notebook's own parameters at this one's scale, data and budget."""
+        stated = parameters.from_notebook(NOTEBOOKS / f"{name}.ipynb")
         mine = self.parameters.model_dump()
         shared = {k: mine[k] for k in SHARED if k in mine and k in type(stated).model_fields}
         self._refuse_foreign_weights(stated)
         return parameters.parse(type(stated), {**stated.model_dump(), **shared})
 
+    def baseline_parameters(self) -> Parameters | None:
+        """Parameters of the experiment that the prediction names, at this one's scale, data and budget.
+
+        Where this experiment is judged on change and that one makes class maps, its maps are compared as they
+        are: a two-stage experiment named after it. Raises ValueError where only that one is about change.
+        """
+        if self.prediction is None:
+            return None
+        stated = self._at_this_budget(self.prediction.baseline)
+        mine, theirs = kind_of(self.parameters).change, kind_of(stated).change
+        if theirs and not mine:
+            raise ValueError(
+                f"prediction: {stated.name} is about change between dates and {self.name} about one date; "
+                "name a segmentation experiment as the baseline"
+            )
+        return self._compared(stated.name) if mine and not theirs else stated
+
+    def _compared(self, name: str) -> Parameters:
+        """The maps of a segmentation experiment or of the floor, compared without any cleaning."""
+        mine = self.parameters.model_dump()
+        values = {k: mine[k] for k in BudgetParameters.model_fields}
+        return TwoStageParameters(**{**values, "name": f"{name}_change", "run": name, "variant": "argmax"})
+
+    def source(self) -> "Experiment":
+        """The experiment whose class maps a two-stage experiment compares, on the same data.
+
+        Raises ValueError for another kind of experiment, and where the maps cannot be compared.
+        """
+        stated = self.parameters
+        if not isinstance(stated, TwoStageParameters):
+            raise ValueError(f"{self.name} compares no maps of another experiment, so it has no source")
+        own = self._best() if stated.run == "best" else self._at_this_budget(stated.run)
+        if kind_of(own).change or getattr(own, "classes", "all") != "all":
+            raise ValueError(
+                f"run: {own.name} cannot be compared; expected a segmentation experiment with all classes"
+            )
+        return self._beside(own)
+
+    def _best(self) -> Parameters:
+        """Parameters of the stored segmentation run with the highest val mIoU at this scale, data, split."""
+        mine = self.parameters
+        found: list[tuple[float, Parameters]] = []
+        for run in find():
+            if parameters.schema_for(run.parameters) is SegmentationParameters:
+                own = {**run.parameters, "data_root": mine.data_root, "seeds": mine.seeds}
+                stated = parameters.parse(SegmentationParameters, own)
+                alike = all(run.parameters[k] == getattr(mine, k) for k in ("scale", "split", "background"))
+                if alike and own["classes"] == "all" and self._beside(stated).key(run.seed) == run.key:
+                    found.append((run.scores("val", mine.background)["mIoU"], stated))
+        if not found:
+            raise ValueError(
+                f'run: "best" needs a stored segmentation run of scale {mine.scale!r} on this data and '
+                'split; there is none: run one, or name an experiment, for instance "exp06"'
+            )
+        return max(found, key=lambda pair: pair[0])[1]
+
     def _refuse_foreign_weights(self, stated: Parameters) -> None:
         """One file of weights serves one backbone: the baseline's would be built from the wrong ones."""
         mine = self.parameters
-        if not isinstance(stated, SegmentationParameters) or not isinstance(mine, SegmentationParameters):
+        if not isinstance(stated, ModelParameters) or not isinstance(mine, ModelParameters):
             return
         path = mine.weights_path
         if path and Path(path).is_file() and stated.backbone != mine.backbone:
@@ -182,7 +205,7 @@ class Experiment:
     def reference(self) -> "Experiment | None":
         """The baseline as an experiment on the same data."""
         stated = self.baseline_parameters()
-        return None if stated is None else Experiment(stated, self.dossier, self.table)
+        return None if stated is None else self._beside(stated)
 
     def baseline(self) -> list[Run]:
         """Runs of the baseline, read or made. Raises ValueError for an experiment without a prediction."""
@@ -206,34 +229,20 @@ class Experiment:
 
         Raises ValueError for the per-pixel floor, which has no parts.
         """
-        if not isinstance(self.parameters, SegmentationParameters):
+        parts = kind_of(self.parameters).parts
+        if parts is None:
             raise ValueError(f"{self.name} is the per-pixel floor; it has no model with parts to list")
         stored = self.stored()
-        if stored:
-            return pd.DataFrame(stored[0].record["parts"])
-        from wusu_lib.training import build_model, describe_model
+        return pd.DataFrame(stored[0].record["parts"]) if stored else parts(self)
 
-        return describe_model(build_model(self.parameters, self.table, self.seeds[0]), self.table)
+    def key(self, seed: int) -> str:
+        """Key of the run of a seed, stored or not."""
+        kind = kind_of(self.parameters)
+        return run_key(self.parameters, self.dossier.fingerprint, seed, kind.code, kind.inputs(self, seed))
 
-    def _key(self, seed: int) -> str:
-        stated = self.parameters
-        kind = "segmentation" if isinstance(stated, SegmentationParameters) else "pixel"
-        weights = _weights_hash(stated) if isinstance(stated, SegmentationParameters) else ""
-        return key(stated, self.dossier.fingerprint, seed, CODE[kind], weights)
-
-    def _maker(self, seed: int) -> Callable[[Path], dict[str, Any]]:
-        """What fills a run's folder; the modules that compute are imported only when it is called."""
-
-        def make(folder: Path) -> dict[str, Any]:
-            if isinstance(self.parameters, SegmentationParameters):
-                from wusu_lib.training import train_segmentation
-
-                return train_segmentation(folder, self.parameters, self.table, self.statistics, seed)
-            from wusu_lib.floor_run import classify
-
-            return classify(folder, self.parameters, self.table, seed)
-
-        return make
+    def _make(self, seed: int, folder: Path) -> dict[str, Any]:
+        """Fill a run's folder."""
+        return kind_of(self.parameters).make(self, seed, folder)
 
     def _facts(self, seed: int) -> dict[str, Any]:
         """What the record holds from the start."""

@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -36,6 +36,10 @@ class DataParameters(BaseModel):
     """What every experiment states: its name, its scale, its data and its seeds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+    # Names that say where things are or why a run is made: they cannot change its figures.
+    without_effect: ClassVar[frozenset[str]] = frozenset(
+        {"name", "data_root", "workers", "seeds", "prediction"}
+    )
 
     name: str = Field(
         pattern=r"^[a-z][a-z0-9_]*$", examples=["exp05"], description="experiment, as the notebook's file"
@@ -68,6 +72,10 @@ class DataParameters(BaseModel):
         if self.scale == "full" and not self.data_root:
             raise ValueError('data_root: must be given with scale="full", for instance "/data/OpenWUSU512"')
         return self
+
+    def effective(self) -> dict[str, Any]:
+        """What a run's figures depend on, by name; files that are named here count by content, elsewhere."""
+        return {name: value for name, value in self.model_dump().items() if name not in self.without_effect}
 
 
 class PixelParameters(DataParameters):
@@ -143,8 +151,17 @@ class ModelParameters(BudgetParameters):
         from wusu_lib import models
 
         named = self.weights if self.weights in NAMED_WEIGHTS else "random"  # a path is looked for later
-        models.check(self.backbone, self.decoder, self.scale, named)
+        models.check(self.backbone, self.decoder, self.scale, named, self.bands, self.skip_block)
         return self
+
+    def effective(self) -> dict[str, Any]:
+        """As of every experiment, without a learning rate that is not used and a path of weights."""
+        found = super().effective()
+        if self.adaptation in ("frozen", "full"):
+            del found["encoder_learning_rate"]
+        if self.weights_path is not None:
+            del found["weights"]
+        return found
 
 
 class SegmentationParameters(ModelParameters):
@@ -160,6 +177,12 @@ class TwoStageParameters(BudgetParameters):
 
     A list of several values is tried on validation, and the best one is used.
     """
+
+    # The segmentation run counts by its own key.
+    without_effect: ClassVar[frozenset[str]] = frozenset(BudgetParameters.model_fields) - {
+        "scale",
+        "split",
+    } | {"run"}
 
     run: str = Field(
         examples=["exp06"],

@@ -5,7 +5,7 @@ from wusu_lib.patches.dossier import Dossier, inspect
 from wusu_lib.patches.overlaps import Overlaps, shared_ground
 from wusu_lib.patches.raster import read
 from wusu_lib.patches.splits import assign
-from wusu_lib.patches.table import fingerprint, resolve, scan, scan_changes
+from wusu_lib.patches.table import fingerprint, fingerprint_changes, resolve, scan, scan_changes
 
 __all__ = [
     "Dossier",
@@ -13,6 +13,7 @@ __all__ = [
     "assign",
     "check",
     "fingerprint",
+    "fingerprint_changes",
     "inspect",
     "read",
     "refuse",

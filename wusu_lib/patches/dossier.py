@@ -13,15 +13,23 @@ from wusu_lib.atomic import write_json
 from wusu_lib.patches.checks import check
 from wusu_lib.patches.contents import PROBLEM_COLUMNS
 from wusu_lib.patches.overlaps import LAYOUT_COLUMNS, PAIR_COLUMNS, Overlaps, shared_ground
-from wusu_lib.patches.table import FOLDERS, fingerprint, resolve, scan, scan_changes
+from wusu_lib.patches.table import (
+    FOLDERS,
+    fingerprint,
+    fingerprint_changes,
+    resolve,
+    scan,
+    scan_changes,
+)
 
 
 @dataclass(frozen=True)
 class Dossier:
-    """A tree's table, change masks, problems (see ``check``), overlaps and fingerprint; errors are not yet
+    """A tree's table, change masks, problems (see ``check``), overlaps and fingerprints; errors are not yet
     refused.
 
     ``overlaps`` is None where an image that cannot be read or compared made the audit impossible.
+    ``fingerprint`` is of images and class masks, ``change_fingerprint`` of the change masks.
     """
 
     root: Path
@@ -30,6 +38,7 @@ class Dossier:
     problems: pd.DataFrame
     overlaps: Overlaps | None
     fingerprint: str
+    change_fingerprint: str
 
 
 def inspect(root: str | Path) -> Dossier:
@@ -47,17 +56,18 @@ def inspect(root: str | Path) -> Dossier:
     with FileLock(path.with_suffix(".lock")):
         stored = _load(path)
         if stored is None:
-            stored = _work_out(base, table)
+            stored = _work_out(base, table, changes)
             write_json(path, stored)
     overlaps = None
     if stored["pairs"] is not None:
         pairs = pd.DataFrame(stored["pairs"], columns=PAIR_COLUMNS)
         overlaps = Overlaps(pairs, pd.DataFrame(stored["layout"], columns=LAYOUT_COLUMNS))
     problems = pd.DataFrame(stored["problems"], columns=list(PROBLEM_COLUMNS))
-    return Dossier(base, table, changes, problems, overlaps, stored["fingerprint"])
+    marks = stored["fingerprint"], stored["change_fingerprint"]
+    return Dossier(base, table, changes, problems, overlaps, *marks)
 
 
-def _work_out(base: Path, table: pd.DataFrame) -> dict:
+def _work_out(base: Path, table: pd.DataFrame, changes: pd.DataFrame) -> dict:
     """The expensive results as lists that JSON can hold."""
     problems = check(base)
     stored = {
@@ -65,6 +75,7 @@ def _work_out(base: Path, table: pd.DataFrame) -> dict:
         "pairs": None,
         "layout": None,
         "fingerprint": fingerprint(table),
+        "change_fingerprint": fingerprint_changes(changes),
     }
     images = {str(path.relative_to(base)) for path in map(Path, table["image"])}
     spoiled = problems[(problems["severity"] == "error") & problems["file"].isin(images)]

@@ -154,10 +154,20 @@ def fingerprint(table: pd.DataFrame) -> str:
 
     Independent of where the tree lies, of the rows' order and of the split assigned.
     """
-    paths = sorted({path for column in ("image", "mask") for path in table[column].dropna()})
+    return _fingerprint({path for column in ("image", "mask") for path in table[column].dropna()}, 4)
+
+
+def fingerprint_changes(changes: pd.DataFrame) -> str:
+    """16 hex digits of the names and contents of the change masks, as ``fingerprint`` of the other files."""
+    return _fingerprint({path for column in ("bcd", "scd") for path in changes[column].dropna()}, 5)
+
+
+def _fingerprint(files: set[str], depth: int) -> str:
+    """Hash of files by content and by the last ``depth`` parts of their paths."""
+    paths = sorted(files)
     with ThreadPoolExecutor(4) as pool:
         digests = list(pool.map(_digest, paths))
-    names = ["/".join(Path(path).parts[-4:]) for path in paths]
+    names = ["/".join(Path(path).parts[-depth:]) for path in paths]
     total = hashlib.blake2b(digest_size=8)
     for name, digest in sorted(zip(names, digests, strict=True)):
         total.update(name.encode() + b"\0" + digest)
