@@ -28,7 +28,7 @@ def store(name, seed, val, train=(9, 10, 9, 10), losses=None, history=None, **pa
 
     def fill(folder):
         curves.to_csv(folder / "history.csv", index=False)
-        found = write_results(folder, rows, np.stack([each[split] for split in rows["split"]]), {})
+        found = write_results(folder, rows, np.stack([each[split] for split in rows["split"]]), {}, {})
         return found | {"losses": losses or {}, "seconds": 90, "device": "cpu"}
 
     facts = {

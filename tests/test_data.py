@@ -223,6 +223,14 @@ def test_an_empty_or_unknown_split_is_an_error(table: pd.DataFrame) -> None:
         data.loader("valid")
 
 
+def test_merged_classes_share_a_train_id(tree: Path) -> None:
+    rows = patches.scan(tree)
+    whole, merged = (PatchDataset(rows, MEAN, STD, classes=c)[0]["mask"].numpy() for c in ("all", "merged"))
+    index = legend.index_from_train_id(whole, "ignore")
+    np.testing.assert_array_equal(merged, legend.train_id_from_index(index, "ignore", "merged"))
+    assert merged[merged != legend.IGNORE].max() < 9
+
+
 def test_unknown_background_is_an_error(table: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="allowed: ignore, class"):
         PatchDataset(table, MEAN, STD, "void")

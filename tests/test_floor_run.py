@@ -44,6 +44,8 @@ def test_stored_maps_give_the_stored_matrices(made, table):
         for patch, index in zip(shown, maps["index"], strict=True):
             assert index.min() >= 1  # unlabelled ground is no class to predict
             assert (metrics.confusion(labels.index(table, patch), index) == matrices[patch]).all()
+        assert maps["confidence"].shape == maps["index"].shape
+        assert 255 // 6 <= maps["confidence"].min() < maps["confidence"].max() <= 255
 
 
 def test_it_tells_apart_what_colour_tells_apart_and_knows_no_class_it_never_saw(made):

@@ -202,6 +202,38 @@ def test_confusion_refuses(truth, guess, words):
         metrics.confusion(truth, guess)
 
 
+@pytest.mark.parametrize("background", ["ignore", "class"])
+def test_merging_matrices_is_merging_maps(background):
+    rng = np.random.default_rng(4)
+    truth, guess = rng.integers(0, 12, (2, 3, 20, 20)).astype(np.uint8)
+    stack = np.stack([metrics.confusion(*pair) for pair in zip(truth, guess, strict=True)])
+    before = stack.copy()
+    merged = metrics.merge(stack, "merged")
+    maps = [legend.merge_index(m, "merged") for m in (truth, guess)]
+    expected = np.stack([metrics.confusion(*pair) for pair in zip(*maps, strict=True)])
+    np.testing.assert_array_equal(merged, expected)
+    np.testing.assert_array_equal(stack, before)
+    pooled = stack.sum(axis=0)
+    ids = [legend.train_id_from_index(m, background, "merged") for m in (truth, guess)]
+    counted = ids[0] != legend.IGNORE
+    per_class = [
+        ((ids[0] == k) & (ids[1] == k) & counted).sum() / (((ids[0] == k) | (ids[1] == k)) & counted).sum()
+        for k in range(legend.outputs(background, "merged"))
+    ]
+    assert metrics.scores(pooled, background, "merged")["mIoU"] == pytest.approx(np.mean(per_class))
+    assert metrics.scores(expected.sum(axis=0), background)["mIoU"] == pytest.approx(np.mean(per_class))
+    np.testing.assert_allclose(metrics.classes(pooled, background, "merged")["IoU"], per_class)
+
+
+def test_a_merged_member_is_no_absent_class():
+    table = metrics.classes(metrics.confusion(TRUTH, GUESS), classes="merged")
+    assert table["name"].tolist() == list(legend.class_names("ignore", "merged"))
+    assert table.index.tolist() == [1, 2, 4, 5, 6, 7, 9, 10, 11]
+    pooled = metrics.counts(np.eye(12, dtype=np.int64), "ignore", "merged")
+    assert pooled.truth.tolist() == [1, 2, 1, 1, 1, 2, 1, 1, 1]
+    assert metrics.merge(np.eye(12), "all").sum() == 12
+
+
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="got 'drop'; allowed: ignore, class"):
         metrics.scores(np.zeros((12, 12)), "drop")

@@ -113,7 +113,8 @@ def write(folder: Path, fill_value: int = 3) -> dict:
     patches = np.array(["test/HS15_0", "train/HS15_0"])
     np.savez(folder / "confusion.npz", matrix=matrix, patch=patches, site=patches, date=[15, 15],
              split=np.array(["val", "train"]), block=patches)  # fmt: skip
-    np.savez(folder / "predictions.npz", patch=patches[:1], index=np.full((1, 2, 2), 7, dtype=np.uint8))
+    np.savez(folder / "predictions.npz", patch=patches[:1], index=np.full((1, 2, 2), 7, dtype=np.uint8),
+             confidence=np.full((1, 2, 2), 200, dtype=np.uint8))  # fmt: skip
     (folder / "history.csv").write_text("epoch,train/loss\n0,1.5\n")
     (folder / "steps.csv").write_text("step,epoch,train/loss,gradient_norm\n0,0,1.5,2.0\n")
     (folder / ".checkpoint.pt").write_bytes(b"scratch")
@@ -139,6 +140,7 @@ def test_a_run_is_read_back():
     assert run.scores("train")["pixel_acc"] == 0.75
     assert run.scores("train")["loss"] == 0.25
     np.testing.assert_array_equal(run.prediction("test/HS15_0"), np.full((2, 2), 7))
+    np.testing.assert_array_equal(run.confidence("test/HS15_0"), np.full((2, 2), 200))
     with pytest.raises(ValueError, match="1 validation patches, like test/HS15_0"):
         run.prediction("test/HS15_1")
     with pytest.raises(ValueError, match="this run has val, train"):

@@ -10,7 +10,7 @@ from torch import nn
 
 from wusu_lib import metrics
 from wusu_lib.training import fit
-from wusu_lib.training.tally import Tally, pixel_loss
+from wusu_lib.training.tally import Tally, confidence, pixel_loss
 from wusu_lib.training.task import SegmentationTask
 
 
@@ -87,6 +87,28 @@ def test_every_patch_has_its_matrix_and_every_validation_patch_its_map(tmp_path,
             np.testing.assert_array_equal(matrix.sum(axis=0), np.bincount(predicted.ravel(), minlength=12))
     pooled = metrics.scores(confusion["matrix"][10:14].sum(axis=0), "class")
     assert figures["metrics"]["class"]["val"]["mIoU"] == pytest.approx(pooled["mIoU"])
+
+
+def test_merged_classes_are_trained_and_stored_under_their_first_member(tmp_path, tree):
+    figures = train(tmp_path, tree, build=lambda: tiny.build(0, 9), epochs=1, classes="merged")
+    assert not {"High building", "Lake", "Low building"} & set(figures["absent"]["val"])
+    assert {"Building", "Water"} <= set(figures["absent"]["val"])
+    with np.load(tmp_path / "confusion.npz") as stored:
+        assert stored["matrix"][:, [3, 8]].sum() == stored["matrix"][:, :, [3, 8]].sum() == 0
+        assert stored["matrix"].sum() == 18 * tiny.SIDE**2
+
+
+def test_confidence_is_the_largest_probability():
+    logits = torch.log(torch.tensor([[0.2, 0.5], [0.7, 0.5], [0.1, 0.0]])).reshape(1, 3, 1, 2)
+    np.testing.assert_array_equal(confidence(logits), [[[178, 128]]])  # 0.7 and 0.5 of 255, rounded
+
+
+def test_every_stored_map_has_its_confidence(tmp_path, tree):
+    train(tmp_path, tree, epochs=1)
+    with np.load(tmp_path / "predictions.npz") as stored:
+        assert stored["confidence"].shape == stored["index"].shape
+        assert stored["confidence"].dtype == np.uint8
+        assert stored["confidence"].min() >= 255 // 11  # the largest of eleven
 
 
 def test_the_studys_protocol_learns_unlabelled_ground_as_a_class(tmp_path, tree):

@@ -96,6 +96,7 @@ def data(root: Path, parameters: SegmentationParameters, seed: int = 0) -> WusuD
         mean=[0.4] * 4,
         std=[0.2] * 4,
         background=parameters.background,
+        classes=parameters.classes,
         batch_size=parameters.batch_size,
         workers=parameters.workers,
         seed=seed,

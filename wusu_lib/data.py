@@ -40,13 +40,16 @@ class PatchDataset(Dataset):
         background: legend.Background = "ignore",
         augment: bool = False,
         in_memory: bool = False,
+        classes: legend.Scheme = "all",
     ) -> None:
         legend.check_background(background)
+        legend.check_scheme(classes)
         if table["mask"].isna().any():
             missing = table.loc[table["mask"].isna(), "patch"].tolist()
             raise ValueError(f"{len(missing)} rows have no mask, among them {missing[:5]}; leave them out")
         self.table = table.reset_index(drop=True)
         self.background = background
+        self.classes = classes
         self.augment = augment
         self._mean = np.asarray(mean, dtype=np.float32)[:, None, None]
         self._std = np.asarray(std, dtype=np.float32)[:, None, None]
@@ -62,7 +65,7 @@ class PatchDataset(Dataset):
         if self.augment and augmentation_seed is not None:
             image, index = flip(image, index, augmentation_seed)
         scaled = (image.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [C, H, W]
-        mask = legend.train_id_from_index(index, self.background).astype(np.int64)  # [H, W]
+        mask = legend.train_id_from_index(index, self.background, self.classes).astype(np.int64)  # [H, W]
         return {
             "image": torch.from_numpy(np.ascontiguousarray(scaled)),
             "mask": torch.from_numpy(np.ascontiguousarray(mask)),
@@ -126,8 +129,8 @@ class WusuDataModule(lightning.LightningDataModule):
     """Loaders for the splits of a patch table (column ``split``); rows without a mask are never served.
 
     Training is shuffled by ``EpochSampler`` and flipped; the other loaders keep the table's order and change
-    nothing. ``mean``, ``std``, ``background`` and ``in_memory`` as in ``PatchDataset``. The last, smaller
-    batch is kept.
+    nothing. ``mean``, ``std``, ``background``, ``classes`` and ``in_memory`` as in ``PatchDataset``. The
+    last, smaller batch is kept.
     """
 
     def __init__(
@@ -137,6 +140,7 @@ class WusuDataModule(lightning.LightningDataModule):
         std: Sequence[float],
         *,
         background: legend.Background = "ignore",
+        classes: legend.Scheme = "all",
         batch_size: int = 8,
         workers: int = 0,
         seed: int = 0,
@@ -146,6 +150,7 @@ class WusuDataModule(lightning.LightningDataModule):
         self.table = table[table["mask"].notna()].reset_index(drop=True)
         self._normalisation = (mean, std)
         self.background = background
+        self.classes = classes
         self.batch_size = batch_size
         self.workers = workers
         self.seed = seed
@@ -167,7 +172,7 @@ class WusuDataModule(lightning.LightningDataModule):
                 raise ValueError(f"split {split!r} holds no labelled patch; the data has {counts}")
             mean, std = self._normalisation
             self._datasets[split, augment] = PatchDataset(
-                rows, mean, std, self.background, augment, self.in_memory
+                rows, mean, std, self.background, augment, self.in_memory, self.classes
             )
         return self._datasets[split, augment]
 

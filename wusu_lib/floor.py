@@ -61,41 +61,53 @@ def fit(
 def predict(classifier: "HistGradientBoostingClassifier", rows: pd.DataFrame) -> np.ndarray:
     """Class index of every pixel of the images of ``rows``: uint8 [N, H, W], in the order of the rows.
 
-    Raises ValueError if there are no rows, or images of different sizes or not 4 bands of uint8.
+    Raises ValueError as ``judge``.
+    """
+    return judge(classifier, rows)[0]
+
+
+def judge(classifier: "HistGradientBoostingClassifier", rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Class index and confidence of every pixel of the images: uint8 [N, H, W] each, in the rows' order.
+
+    Confidence is the largest class probability x 255, rounded. Raises ValueError if there are no rows, or
+    images of different sizes or not 4 bands of uint8.
     """
     if rows.empty:
         raise ValueError("no patches to predict; expected at least one row")
     first = _image(rows["image"].iloc[0])
     step = max(1, PIXELS_AT_A_TIME // first[0].size)
-    out = np.empty((len(rows), *first.shape[1:]), dtype=np.uint8)
+    out = np.empty((2, len(rows), *first.shape[1:]), dtype=np.uint8)
     for start in range(0, len(rows), step):
         paths = rows["image"].iloc[start : start + step]
         images = [_image(path) for path in paths]
         for path, image in zip(paths, images, strict=True):
             if image.shape != first.shape:
                 raise ValueError(f"{path}: size {image.shape[1:]}; expected {first.shape[1:]} as the first")
-        out[start : start + step] = _classify(classifier, np.stack(images))
-    return out
+        out[:, start : start + step] = _classify(classifier, np.stack(images))
+    return out[0], out[1]
 
 
 def _classify(classifier: "HistGradientBoostingClassifier", images: np.ndarray) -> np.ndarray:
-    """Classify each colour once: uint8 [N, 4, H, W] -> uint8 [N, H, W]."""
+    """Classify each colour once: uint8 [N, 4, H, W] -> class index and confidence, uint8 [2, N, H, W]."""
     packed = np.ascontiguousarray(np.moveaxis(images >> SHIFT, 1, -1)).view(np.uint32)[..., 0]  # [N, H, W]
     colours, which = np.unique(packed, return_inverse=True)
     threads = min(4, os.cpu_count() or 1)
     parts = np.array_split(colours.view(np.uint8).reshape(-1, BANDS), threads)
     with ThreadPoolExecutor(threads) as pool:
-        classes = np.concatenate(list(pool.map(lambda part: _of_colours(classifier, part), parts)))
-    return classes[which].reshape(packed.shape)
+        found = np.concatenate(list(pool.map(lambda part: _of_colours(classifier, part), parts)), axis=1)
+    return found[:, which.ravel()].reshape(2, *packed.shape)
 
 
 def _of_colours(classifier: "HistGradientBoostingClassifier", colours: np.ndarray) -> np.ndarray:
+    """Class index and confidence of each colour, uint8 [2, n]."""
     from threadpoolctl import threadpool_limits
 
     if not len(colours):
-        return np.empty(0, dtype=np.uint8)
+        return np.empty((2, 0), dtype=np.uint8)
     with threadpool_limits(1, user_api="openmp"):
-        return classifier.predict(colours).astype(np.uint8)
+        probability = classifier.predict_proba(colours)  # [n, K]
+    index = classifier.classes_[probability.argmax(axis=1)]
+    return np.stack([index, np.round(255 * probability.max(axis=1))]).astype(np.uint8)
 
 
 def _rates(labelled: pd.DataFrame, background: Background) -> np.ndarray:

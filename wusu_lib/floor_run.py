@@ -25,11 +25,11 @@ def classify(folder: Path, parameters: "PixelParameters", table: pd.DataFrame, s
     clock = time.monotonic()
     classifier = floor.fit(table[table["split"] == "train"], seed, parameters.background)
     rows = table[table["mask"].notna()].reset_index(drop=True)
-    maps = dict(zip(rows["patch"], floor.predict(classifier, rows), strict=True))
+    maps, confidence = (dict(zip(rows["patch"], v, strict=True)) for v in floor.judge(classifier, rows))
     matrices = np.stack([metrics.confusion(labels.index(rows, p), found) for p, found in maps.items()])
     shown = {patch: maps[patch] for patch in rows.loc[rows["split"] == "val", "patch"]}
     pd.DataFrame(columns=NO_EPOCHS).to_csv(folder / "history.csv", index=False)
-    return write_results(folder, rows, matrices, shown) | {
+    return write_results(folder, rows, matrices, shown, confidence) | {
         "losses": {},
         "device": "cpu",
         "seconds": round(time.monotonic() - clock, 2),

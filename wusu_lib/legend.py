@@ -8,6 +8,10 @@ Three numberings, and only these three, are used everywhere:
 - **train id**: what the loss sees. ``background="ignore"``: index - 1 (0 to 10), unlabelled = 255.
   ``background="class"`` (the study's protocol): index (0 to 11), nothing ignored.
 
+With ``classes="merged"`` low and high buildings are one class and rivers and lakes another. A merged class
+keeps the index of its first member (Low building, River), so that maps and matrices of both kinds have the
+same 12 indices; the second member's index then never occurs. Train ids are numbered without a gap.
+
 Codes and names: Shi et al. 2023, Int. J. Digital Earth 16(1), doi 10.1080/17538947.2023.2246445,
 class_mapping.json.
 """
@@ -18,6 +22,7 @@ from typing import Literal, get_args
 import numpy as np
 
 Background = Literal["ignore", "class"]
+Scheme = Literal["all", "merged"]
 IGNORE = 255
 UNLABELLED = "Unlabelled"
 UNLABELLED_COLOUR = "#f3f2f1"
@@ -58,6 +63,22 @@ NAMES: tuple[str, ...] = (UNLABELLED, *(c.name for c in CLASSES))
 COLOURS: tuple[str, ...] = (UNLABELLED_COLOUR, *(c.colour for c in CLASSES))
 CODES: tuple[int, ...] = (0, *(c.code for c in CLASSES))
 
+
+@dataclass(frozen=True)
+class MergedClass:
+    """Two classes taken as one: their indices (the first stands for both), its name and its colour."""
+
+    members: tuple[int, int]
+    name: str
+    colour: str
+
+
+# The colours are those of a member each: what is left of the palette stays as far apart as it was.
+MERGED: tuple[MergedClass, ...] = (
+    MergedClass((2, 3), "Building", "#941b0c"),
+    MergedClass((7, 8), "Water", "#233d8b"),
+)
+
 _CODE_TO_INDEX = np.full(256, NO_INDEX, dtype=np.uint8)
 _CODE_TO_INDEX[list(CODES)] = np.arange(N_INDEX, dtype=np.uint8)
 
@@ -68,16 +89,62 @@ def check_background(background: str) -> None:
         raise ValueError(f"background: got {background!r}; allowed: {', '.join(get_args(Background))}")
 
 
-def outputs(background: Background) -> int:
-    """Number of classes a model predicts: 11 with "ignore", 12 with "class"."""
+def check_scheme(classes: str) -> None:
+    """Raise ValueError unless ``classes`` is "all" or "merged"."""
+    if classes not in get_args(Scheme):
+        raise ValueError(f"classes: got {classes!r}; allowed: {', '.join(get_args(Scheme))}")
+
+
+def representatives(classes: Scheme) -> np.ndarray:
+    """The index that stands for each index: uint8 [12]; itself, but for a merged class's second member."""
+    check_scheme(classes)
+    found = np.arange(N_INDEX, dtype=np.uint8)
+    if classes == "merged":
+        for first, second in (merged.members for merged in MERGED):
+            found[second] = first
+    return found
+
+
+def merge_index(index: np.ndarray, classes: Scheme) -> np.ndarray:
+    """Class indices (uint8, any shape) with the members of merged classes taken to the first's index."""
+    return representatives(classes)[index]
+
+
+def scored(background: Background, classes: Scheme = "all") -> tuple[int, ...]:
+    """The class indices that a model predicts, in the order of its train ids."""
     check_background(background)
-    return len(CLASSES) if background == "ignore" else N_INDEX
+    stands_for = representatives(classes)
+    first = 1 if background == "ignore" else 0
+    return tuple(i for i in range(first, N_INDEX) if stands_for[i] == i)
 
 
-def class_names(background: Background) -> tuple[str, ...]:
+def outputs(background: Background, classes: Scheme = "all") -> int:
+    """Number of classes a model predicts: 11 with "ignore", 12 with "class"; two fewer where merged."""
+    return len(scored(background, classes))
+
+
+def names(classes: Scheme = "all") -> tuple[str, ...]:
+    """Name of each of the 12 indices; both members of a merged class have its name."""
+    return _with_merged(NAMES, classes, "name")
+
+
+def colours(classes: Scheme = "all") -> tuple[str, ...]:
+    """Colour (hex RGB) of each of the 12 indices; both members of a merged class have its colour."""
+    return _with_merged(COLOURS, classes, "colour")
+
+
+def _with_merged(values: tuple[str, ...], classes: Scheme, attribute: str) -> tuple[str, ...]:
+    check_scheme(classes)
+    found = list(values)
+    for merged in MERGED if classes == "merged" else ():
+        for member in merged.members:
+            found[member] = getattr(merged, attribute)
+    return tuple(found)
+
+
+def class_names(background: Background, classes: Scheme = "all") -> tuple[str, ...]:
     """Names in the order of the train ids."""
-    check_background(background)
-    return NAMES[1:] if background == "ignore" else NAMES
+    return tuple(names(classes)[i] for i in scored(background, classes))
 
 
 def index_from_code(codes: np.ndarray) -> np.ndarray:
@@ -97,17 +164,17 @@ def code_from_index(index: np.ndarray) -> np.ndarray:
     return np.asarray(CODES, dtype=np.uint8)[index]
 
 
-def train_id_from_index(index: np.ndarray, background: Background) -> np.ndarray:
+def train_id_from_index(index: np.ndarray, background: Background, classes: Scheme = "all") -> np.ndarray:
     """Train ids (uint8) of class indices; unlabelled becomes 255 with background="ignore"."""
-    check_background(background)
-    if background == "class":
-        return index.astype(np.uint8)
-    return np.where(index == 0, IGNORE, index.astype(np.int16) - 1).astype(np.uint8)
+    table = np.full(N_INDEX, IGNORE, dtype=np.uint8)
+    kept = scored(background, classes)
+    table[list(kept)] = np.arange(len(kept))
+    return table[merge_index(index, classes)]
 
 
-def index_from_train_id(train_ids: np.ndarray, background: Background) -> np.ndarray:
-    """Class index (uint8) of train ids; 255 becomes 0 (unlabelled)."""
-    check_background(background)
-    ids = train_ids.astype(np.int16)
-    index = ids if background == "class" else ids + 1
-    return np.where(ids == IGNORE, 0, index).astype(np.uint8)
+def index_from_train_id(train_ids: np.ndarray, background: Background, classes: Scheme = "all") -> np.ndarray:
+    """Class index (uint8) of train ids (integers 0 to 255); 255 becomes 0 (unlabelled)."""
+    kept = scored(background, classes)
+    table = np.zeros(IGNORE + 1, dtype=np.uint8)
+    table[: len(kept)] = kept
+    return table[train_ids]

@@ -29,14 +29,14 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib import legend
-from wusu_lib.legend import N_INDEX, Background
+from wusu_lib.legend import N_INDEX, Background, Scheme
 
 Metric = Literal["acc", "pixel_acc", "mIoU", "F1"]
 METRICS: tuple[str, ...] = get_args(Metric)
 
 
 class Counts(NamedTuple):
-    """Pixels per class, each float64 [..., K], K = 11 ("ignore") or 12 ("class"), classes in legend order."""
+    """Pixels per class, each float64 [..., K], K = ``legend.outputs``, classes in legend order."""
 
     hits: np.ndarray  # truth and prediction agree
     truth: np.ndarray  # truth is the class
@@ -71,21 +71,43 @@ def _as_index(values: np.ndarray, what: str) -> np.ndarray:
     return values.astype(np.uint8)
 
 
-def counts(matrix: np.ndarray, background: Background = "ignore") -> Counts:
-    """Hits, truth and predicted pixels per class of matrices [..., 12, 12].
+def merge(matrices: np.ndarray, classes: Scheme) -> np.ndarray:
+    """Matrices [..., 12, 12] in the label space ``classes``: same shape and type, a new array if merged.
+
+    "merged": row and column of a merged class's second member are added to the first's and set to 0, as if
+    truth and prediction had been merged before they were counted. "all": as they are.
+    """
+    matrices = np.asarray(matrices)
+    _check_shape(matrices)
+    legend.check_scheme(classes)
+    if classes == "all":
+        return matrices
+    matrices = matrices.copy()
+    for first, second in (merged.members for merged in legend.MERGED):
+        matrices[..., first, :] += matrices[..., second, :]
+        matrices[..., second, :] = 0
+        matrices[..., first] += matrices[..., second]
+        matrices[..., second] = 0
+    return matrices
+
+
+def _check_shape(matrix: np.ndarray) -> None:
+    if matrix.shape[-2:] != (N_INDEX, N_INDEX):
+        raise ValueError(f"matrix has shape {matrix.shape}; expected [..., {N_INDEX}, {N_INDEX}]")
+
+
+def counts(matrix: np.ndarray, background: Background = "ignore", classes: Scheme = "all") -> Counts:
+    """Hits, truth and predicted pixels per class of matrices [..., 12, 12], merged if so asked.
 
     Counts add up: those of a sum of matrices are the sum of the counts. Raises ValueError for another shape.
     """
-    legend.check_background(background)
-    matrix = np.asarray(matrix)
-    if matrix.shape[-2:] != (N_INDEX, N_INDEX):
-        raise ValueError(f"matrix has shape {matrix.shape}; expected [..., {N_INDEX}, {N_INDEX}]")
-    first = 1 if background == "ignore" else 0
-    counted = matrix[..., first:, :].astype(np.float64)
+    matrix = merge(matrix, classes)
+    kept = list(legend.scored(background, classes))
+    counted = matrix[..., kept, :].astype(np.float64)
     return Counts(
-        hits=np.diagonal(matrix, axis1=-2, axis2=-1)[..., first:].astype(np.float64),
+        hits=np.diagonal(matrix, axis1=-2, axis2=-1)[..., kept].astype(np.float64),
         truth=counted.sum(axis=-1),
-        predicted=counted.sum(axis=-2)[..., first:],
+        predicted=counted.sum(axis=-2)[..., kept],
     )
 
 
@@ -106,38 +128,40 @@ def score(pooled: Counts, metric: str) -> np.ndarray:
     return _ratio(np.where(present, per_class, 0.0).sum(axis=-1), present.sum(axis=-1))
 
 
-def scores(matrix: np.ndarray, background: Background = "ignore") -> dict[str, float | np.ndarray]:
+def scores(
+    matrix: np.ndarray, background: Background = "ignore", classes: Scheme = "all"
+) -> dict[str, float | np.ndarray]:
     """The study's four figures ("acc", "pixel_acc", "mIoU", "F1"; 0 to 1) of matrices [..., 12, 12].
 
     A single matrix gives floats, a stack arrays of its leading axes: each matrix is scored by itself, so
     sum first what is to be pooled. acc is macro recall, mIoU and F1 are macro means over the classes
-    present, pixel_acc is micro. Not comparable: "ignore" with "class"; mIoU or F1 averaged over batches or
-    patches; F1 of averaged precision and recall (here: the mean of each class's F1); the "acc" of
-    TerraTorch versions in which that name is micro accuracy.
+    present, pixel_acc is micro. Not comparable: "ignore" with "class"; "all" with "merged"; mIoU or F1
+    averaged over batches or patches; F1 of averaged precision and recall (here: the mean of each class's
+    F1); the "acc" of TerraTorch versions in which that name is micro accuracy.
     """
-    pooled = counts(matrix, background)
+    pooled = counts(matrix, background, classes)
     figures = {metric: score(pooled, metric) for metric in METRICS}
     return {metric: float(value) if np.ndim(value) == 0 else value for metric, value in figures.items()}
 
 
-def classes(matrix: np.ndarray, background: Background = "ignore") -> pd.DataFrame:
+def classes(matrix: np.ndarray, background: Background = "ignore", classes: Scheme = "all") -> pd.DataFrame:
     """One row a class of one matrix [12, 12]: name, IoU, precision, recall, F1 (0 to 1), support.
 
-    support: true pixels. The index is the class index, legend order. An absent class is NaN with support 0.
-    Leading axes are summed first.
+    support: true pixels. The index is the class index, legend order; with classes="merged" a merged class has
+    its first member's index and the second member no row. An absent class is NaN with support 0. Leading axes
+    are summed first.
     """
     matrix = np.asarray(matrix)
-    pooled = counts(matrix.reshape(-1, *matrix.shape[-2:]).sum(axis=0), background)
+    pooled = counts(matrix.reshape(-1, *matrix.shape[-2:]).sum(axis=0), background, classes)
     present = pooled.truth + pooled.predicted > 0
     figures = {"IoU": _iou, "precision": _precision, "recall": _recall, "F1": _f1}
-    names = legend.class_names(background)
     return pd.DataFrame(
         {
-            "name": names,
+            "name": legend.class_names(background, classes),
             **{column: np.where(present, figure(pooled), np.nan) for column, figure in figures.items()},
             "support": pooled.truth.astype(np.int64),
         },
-        index=pd.Index(range(N_INDEX - len(names), N_INDEX), name="index"),
+        index=pd.Index(legend.scored(background, classes), name="index"),
     )
 
 

@@ -1,8 +1,9 @@
 """Stored runs: one folder a run, ``runs/<experiment>/<key>/``, complete or not there at all.
 
     record.json        parameters, metrics, provenance, status
-    confusion.npz      matrix int64 [N,12,12] (truth, prediction) by index; patch, site, date, split, block
-    [N] predictions.npz    patch [N]; index uint8 [N,H,W], the class index predicted on the validation patches
+    confusion.npz      matrix int64 [N,12,12] truth x prediction by index; patch, site, date, split, block [N]
+    predictions.npz    of n validation patches: patch [n]; index uint8 [n,H,W], the class index predicted;
+                       confidence uint8 [n,H,W], the largest class probability x 255
     history.csv        one row an epoch
     steps.csv          one row an optimiser step
     model.safetensors  weights of the best epoch

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib import metrics
-from wusu_lib.legend import Background
+from wusu_lib.legend import Background, Scheme
 
 RECORD = "record.json"
 
@@ -77,26 +77,39 @@ class Run:
         return self._confusion["matrix"]
 
     @cached_property
-    def _predictions(self) -> dict[str, np.ndarray]:
+    def _predictions(self) -> dict[str, dict[str, np.ndarray]]:
         with np.load(self.folder / "predictions.npz", allow_pickle=False) as stored:
-            return {str(patch): index for patch, index in zip(stored["patch"], stored["index"], strict=True)}
+            patches = [str(patch) for patch in stored["patch"]]
+            kinds = [name for name in stored.files if name != "patch"]
+            return {kind: dict(zip(patches, stored[kind], strict=True)) for kind in kinds}
 
     def prediction(self, patch: str) -> np.ndarray:
         """Class index (uint8 [H,W], 0 to 11) predicted on a validation patch; ValueError for any other
         patch.
         """
-        if patch not in self._predictions:
-            known = ", ".join(list(self._predictions)[:3])
-            raise ValueError(
-                f"{patch}: no stored prediction; {len(self._predictions)} validation patches, like {known}"
-            )
-        return self._predictions[patch]
+        return self._of_patch("index", patch)
 
-    def scores(self, split: str = "val", background: Background = "ignore") -> dict[str, float]:
+    def confidence(self, patch: str) -> np.ndarray:
+        """Largest class probability x 255 (uint8 [H,W]) on a validation patch; ValueError for any other
+        patch.
+        """
+        return self._of_patch("confidence", patch)
+
+    def _of_patch(self, kind: str, patch: str) -> np.ndarray:
+        found = self._predictions.get(kind, {})
+        if patch not in found:
+            known = ", ".join(list(found)[:3])
+            what = {"index": "prediction"}.get(kind, kind)
+            raise ValueError(f"{patch}: no stored {what}; {len(found)} validation patches, like {known}")
+        return found[patch]
+
+    def scores(
+        self, split: str = "val", background: Background = "ignore", classes: Scheme = "all"
+    ) -> dict[str, float]:
         """``loss`` and the figures of ``metrics.scores`` of one split, pooled over its patches.
 
-        The loss is the mean over the pixels that training counts, so its protocol is the run's, not
-        ``background``'s; NaN where there is none (per-pixel floor).
+        The loss is the mean over the pixels that training counts, in the run's own protocol and classes,
+        whatever ``background`` and ``classes`` are; NaN where there is none (per-pixel floor).
         """
         matrices = self.matrices[(self.confusion["split"] == split).to_numpy()]
         if not len(matrices):
@@ -105,7 +118,7 @@ class Run:
         loss = self.record["losses"].get(split)
         return {
             "loss": float("nan") if loss is None else loss,
-            **{k: float(v) for k, v in metrics.scores(matrices.sum(axis=0), background).items()},
+            **{k: float(v) for k, v in metrics.scores(matrices.sum(axis=0), background, classes).items()},
         }
 
 
