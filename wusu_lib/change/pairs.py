@@ -1,0 +1,53 @@
+"""The pairs of dates on which change is judged: one row an annotated interval of a site."""
+
+import pandas as pd
+
+COLUMNS = (
+    "patch",
+    "site",
+    "date",
+    "split",
+    "block",
+    "date1",
+    "date2",
+    "patch1",
+    "patch2",
+    "image1",
+    "image2",
+    "mask1",
+    "mask2",
+    "bcd",
+    "scd",
+)
+_OF_A_DATE = ["patch", "image", "mask"]
+
+
+def pairs(table: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
+    """One row an interval of ``changes`` whose site has class masks at both dates, in the order of
+    ``changes``.
+
+    ``table``: patches with split and block assigned; ``changes``: change masks, of ``patches.scan_changes``.
+    Columns: patch (the pair's key, "test/HS1516_0"), site, date (1516), split and block (the site's), date1,
+    date2 (two-digit years), patch1, patch2, image1, image2, mask1, mask2 (keys and paths of either date), bcd,
+    scd (paths, or NA where there is none). A site that lost its place in the table (the gap between splits)
+    has no pair. Raises ValueError where no pair is left.
+    """
+    labelled = table.loc[table["mask"].notna(), ["site", "date", "split", "block", *_OF_A_DATE]]
+    found = changes.merge(_dated(labelled, 1), on=["site", "date1"], validate="many_to_one")
+    second = _dated(labelled, 2).drop(columns=["split", "block"])
+    found = found.merge(second, on=["site", "date2"], validate="many_to_one")
+    if found.empty:
+        raise ValueError(
+            f"none of {len(changes)} change masks has class masks at both of its dates; expected masks such as "
+            "train/HS/change/SCD/HS1516_0.tif beside train/HS/class/HS15_0.tif and HS16_0.tif"
+        )
+    keys = [
+        f"{row.folder}/{row.area}{row.date1:02d}{row.date2:02d}_{row.index_}"
+        for row in found.rename(columns={"index": "index_"}).itertuples()
+    ]
+    return found.assign(patch=keys, date=100 * found["date1"] + found["date2"])[list(COLUMNS)]
+
+
+def _dated(labelled: pd.DataFrame, number: int) -> pd.DataFrame:
+    """Rows of the table as the first or the second date of a pair."""
+    return labelled.rename(columns={name: f"{name}{number}" for name in ["date", *_OF_A_DATE]})
