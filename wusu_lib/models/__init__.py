@@ -3,15 +3,16 @@
 from typing import TYPE_CHECKING
 
 from wusu_lib.models.backbones import (
-    BACKBONES,
+    BAND_CHOICES,
     SCALES,
     BackboneSpec,
+    Bands,
     Scale,
+    check_bands,
     check_scale,
-    expected_statistics,
-    find,
 )
-from wusu_lib.models.decoders import DECODERS, DecoderSpec, canonical
+from wusu_lib.models.catalogue import BACKBONES, expected_statistics, find
+from wusu_lib.models.decoders import DECODERS, DecoderSpec, canonical, refuse
 from wusu_lib.models.weights import check_weights
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BACKBONES",
+    "BAND_CHOICES",
     "DECODERS",
     "SCALES",
     "BackboneSpec",
@@ -33,14 +35,28 @@ __all__ = [
 ]
 
 
-def check(backbone: str, decoder: str, scale: Scale, weights: str = "random") -> None:
-    """Check the names of a model before any work; imports neither torch nor TerraTorch and reads no file.
+def check(
+    backbone: str,
+    decoder: str,
+    scale: Scale,
+    weights: str = "random",
+    bands: Bands = "all",
+    skip_block: int = 0,
+) -> None:
+    """Check names and combination of a model before any work; imports neither torch nor TerraTorch, reads no
+    file.
 
     Raises ValueError naming what is allowed, and FileNotFoundError for a path without weights.
     """
-    find(backbone)
-    canonical(decoder)
+    spec, reader = find(backbone), canonical(decoder)
     check_scale(scale)
+    check_bands(bands)
+    if skip_block and reader != "deeplab":
+        raise ValueError(
+            f"skip_block: got {skip_block}; only the decoder deeplab has a skip, {reader} has none: use 0"
+        )
+    spec.skip(scale, skip_block)
+    refuse(spec, reader)
     check_weights(weights, backbone, scale)
 
 
@@ -53,11 +69,17 @@ def build(
     outputs: int = 11,
     image_size: int = 512,
     seed: int = 0,
+    bands: Bands = "all",
+    skip_block: int = 0,
 ) -> "SegmentationModel":
     """A model from images [B, 4, H, W] (bands B, G, R, NIR, normalised) to logits [B, outputs, H, W].
 
-    ``weights``: "pretrained" (the hub's, through TerraTorch's own loading), "random", or the path of a
-    checkpoint file or of a folder that holds ``<backbone>`` with the suffix .safetensors, .pt, .pth or .ckpt.
+    ``bands``: "all", or "rgb", where NIR is left out and the encoder is built for three bands.
+    ``skip_block``: the transformer block, counted from 1, whose output DeepLabV3+ takes for its skip; 0 = the
+    backbone's usual one.
+
+    ``weights``: "pretrained" (the hub's), "random", or the path of a checkpoint file (published, or a model
+    stored by this library) or of a folder that holds ``<backbone>`` with the suffix .safetensors, .pt, .pth or .ckpt.
     Everything that starts at random is a function of ``seed``. ``image_size`` (px) is checked here so that a
     size that cannot be padded fails early; the model itself accepts any other size later, since position
     embeddings are interpolated.
@@ -65,12 +87,12 @@ def build(
     Raises ValueError and FileNotFoundError as ``check`` does, FileNotFoundError if the hub cannot be reached,
     and ValueError naming the keys where a checkpoint does not match the encoder.
     """
-    check(backbone, decoder, scale, weights)
+    check(backbone, decoder, scale, weights, bands, skip_block)
     if outputs < 2:
         raise ValueError(f"outputs: got {outputs}; a segmentation needs at least 2 classes")
     from wusu_lib.models.assemble import assemble
 
-    model = assemble(backbone, canonical(decoder), scale, weights, outputs, seed)
+    model = assemble(backbone, canonical(decoder), scale, weights, outputs, seed, bands, skip_block)
     model.check_size(image_size, image_size)
     return model
 

@@ -1,17 +1,8 @@
-"""The backbones by name: what each wants (bands, patch, prefix tokens), which blocks are tapped. Cheap.
+"""What a backbone is: which bands it wants, what its encoder gives, which blocks are tapped. Cheap.
 
-A backbone is one entry of ``BACKBONES``. Its two scales hold the TerraTorch registry name and the arguments
-that build the encoder: "full" is the published model, "demo" a miniature of the same family (see
-``miniatures``).
-
-Figures: Prithvi-EO-2.0 (arXiv 2412.02732): 300M has 24 blocks of width 1024 and patch 16, 600M has 32 blocks
-of width 1280 and patch 14; both a CLS token and bands given by name. Their statistics are reflectance x 10^4
-of HLS; on the 0-1 scale of an 8-bit image they are nominal only, since WUSU holds counts, not reflectance.
-
-Position embeddings of Prithvi are fixed sine-cosine tables of its pre-training grid (14 x 14 or 16 x 16
-patches of a 224 px image), interpolated to the grid at hand. The alternative, fresh tables for each image
-size (``img_size=512``), would show a pre-trained encoder positions beyond those it was trained on and tie a
-stored model to one image size. So the image size is never passed on.
+A backbone is one entry of ``BACKBONES`` (``catalogue``). Its two scales hold the TerraTorch registry name and
+the arguments that build the encoder: "full" is the published model, "demo" a miniature of the same family
+(see ``miniatures``).
 """
 
 from collections.abc import Mapping
@@ -20,6 +11,10 @@ from typing import Any, Literal, get_args
 
 Scale = Literal["demo", "full"]
 SCALES: tuple[str, ...] = get_args(Scale)
+Bands = Literal["all", "rgb"]
+BAND_CHOICES: tuple[str, ...] = get_args(Bands)
+Family = Literal["prithvi", "dinov2", "dinov3", "clay", "resnet"]
+Output = Literal["tokens", "maps", "pyramid"]
 DATA_BANDS = ("BLUE", "GREEN", "RED", "NIR")  # order of the bands in memory, everywhere
 
 
@@ -28,14 +23,18 @@ class Encoder:
     """One size of a backbone.
 
     ``registry`` is its name in TerraTorch's backbone registry, ``arguments`` go to that builder. ``patch`` is
-    the side of a patch in px, ``dim`` the width of a token, ``taps`` the four blocks (from 0) at the quarter
-    points that decoders read.
+    the side in px of what the coarsest map tells apart: a transformer's patch, a CNN's last stride. ``dim``
+    is the width of a token (of the last stage), ``depth`` the number of blocks (of stages). ``taps`` are the
+    four blocks (from 0) at the quarter points that decoders read, ``skip`` is the block (from 0) that
+    DeepLabV3+ takes for its skip unless another is asked for.
     """
 
     registry: str
     patch: int
     dim: int
+    depth: int
     taps: tuple[int, int, int, int]
+    skip: int
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -43,84 +42,73 @@ class Encoder:
 class BackboneSpec:
     """A family of encoders that share an interface.
 
+    ``output`` says what the encoder gives for images [B, bands, H, W]:
+
+    - "tokens": of every block, in order, tokens [B, prefix_tokens + h*w, dim], h = H / patch, w = W / patch;
+    - "maps": of every block, in order, a map [B, dim, h, w]; it has left out the prefix tokens itself;
+    - "pyramid": of each of four stages a map [B, channels, H / s, W / s], s = 4, 8, 16, 32.
+
     ``bands`` are the names handed to the builder, in the order that the encoder wants; ``order`` picks them
-    from ``DATA_BANDS``. ``prefix_tokens`` stand before the patch tokens. ``mean`` and ``std`` are what the
-    published weights expect of an input on the 0-1 scale, in the order of ``DATA_BANDS``.
+    from ``DATA_BANDS``. ``mean`` and ``std`` are what the published weights expect of an input on the 0-1
+    scale, in the order of ``DATA_BANDS``. ``hub`` is the (repository, file) of the published weights.
     """
 
     title: str
+    family: Family
+    output: Output
     bands: tuple[str, ...]
     order: tuple[int, ...]
     prefix_tokens: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    hub: tuple[str, str]
     full: Encoder
     demo: Encoder
+
+    @property
+    def transformer(self) -> bool:
+        """Whether it is a transformer, whose blocks all have one grid."""
+        return self.output != "pyramid"
 
     def encoder(self, scale: Scale) -> Encoder:
         """The encoder of one scale."""
         return self.full if scale == "full" else self.demo
 
+    def reads(self, bands: Bands) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Names of the bands that reach the encoder, and where each stands in the data; "rgb" drops NIR."""
+        pairs = zip(self.bands, self.order, strict=True)
+        kept = [(name, i) for name, i in pairs if bands == "all" or DATA_BANDS[i] != "NIR"]
+        return tuple(name for name, _ in kept), tuple(i for _, i in kept)
 
-_PRITHVI_BANDS = (
-    "BLUE",
-    "GREEN",
-    "RED",
-    "NIR_NARROW",
-)  # any other name for NIR silently gets a random filter
-_PRITHVI_MEAN = (0.1087, 0.1342, 0.1433, 0.2734)
-_PRITHVI_STD = (0.2248, 0.2179, 0.2178, 0.1850)
+    def skip(self, scale: Scale, skip_block: int) -> int:
+        """Index (from 0) of the block behind DeepLabV3+'s skip: the ``skip_block``-th, the usual one for 0.
 
-
-def _prithvi(title: str, full: Encoder, demo: Encoder) -> BackboneSpec:
-    return BackboneSpec(
-        title=title,
-        bands=_PRITHVI_BANDS,
-        order=(0, 1, 2, 3),
-        prefix_tokens=1,
-        mean=_PRITHVI_MEAN,
-        std=_PRITHVI_STD,
-        full=full,
-        demo=demo,
-    )
-
-
-BACKBONES: dict[str, BackboneSpec] = {
-    "prithvi_300m": _prithvi(
-        "Prithvi-EO-2.0 300M",
-        full=Encoder(
-            "prithvi_eo_v2_300", patch=16, dim=1024, taps=(5, 11, 17, 23), arguments={"num_frames": 1}
-        ),
-        demo=Encoder("prithvi_300m_miniature", patch=16, dim=96, taps=(0, 1, 2, 3)),
-    ),
-    "prithvi_600m": _prithvi(
-        "Prithvi-EO-2.0 600M",
-        full=Encoder(
-            "prithvi_eo_v2_600", patch=14, dim=1280, taps=(7, 15, 23, 31), arguments={"num_frames": 1}
-        ),
-        demo=Encoder("prithvi_600m_miniature", patch=14, dim=96, taps=(0, 1, 2, 3)),
-    ),
-}
-
-
-def expected_statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean [4] and standard deviation [4] that the published weights expect, 0-1 scale, bands B, G, R, NIR.
-
-    Prithvi: of HLS reflectance (0 to 1), taken over as if counts / 255 were reflectance. Raises ValueError
-    for an unknown name.
-    """
-    spec = find(backbone)
-    return spec.mean, spec.std
-
-
-def find(backbone: str) -> BackboneSpec:
-    """The entry of a backbone; ValueError naming the known ones if there is none."""
-    if backbone not in BACKBONES:
-        raise ValueError(f"backbone: got {backbone!r}; known: {', '.join(BACKBONES)}")
-    return BACKBONES[backbone]
+        Raises ValueError naming the allowed blocks, and for a CNN, whose skip is its stage at stride 4.
+        """
+        encoder = self.encoder(scale)
+        if skip_block == 0:
+            return encoder.skip
+        if not self.transformer:
+            raise ValueError(
+                f"skip_block: got {skip_block}; {self.title} is no transformer, its skip is the stage at "
+                "stride 4; use skip_block=0"
+            )
+        if not 1 <= skip_block < encoder.depth:
+            raise ValueError(
+                f"skip_block: got {skip_block}; {self.title} at scale {scale!r} allows 1 to "
+                f"{encoder.depth - 1} (block {encoder.depth} is what the skip is joined to), or 0 for the "
+                f"usual one ({encoder.skip + 1})"
+            )
+        return skip_block - 1
 
 
 def check_scale(scale: str) -> None:
     """Raise ValueError unless ``scale`` is "demo" or "full"."""
     if scale not in SCALES:
         raise ValueError(f"scale: got {scale!r}; allowed: {', '.join(SCALES)}")
+
+
+def check_bands(bands: str) -> None:
+    """Raise ValueError unless ``bands`` is "all" or "rgb"."""
+    if bands not in BAND_CHOICES:
+        raise ValueError(f"bands: got {bands!r}; allowed: {', '.join(BAND_CHOICES)}")

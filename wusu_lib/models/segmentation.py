@@ -6,14 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wusu_lib.models.backbones import DATA_BANDS
+
 
 class SegmentationModel(nn.Module):
     """Logits [B, outputs, H, W] of normalised images [B, 4, H, W] with bands B, G, R, NIR.
 
     ``encoder`` holds everything that can be pre-trained; ``neck``, ``decoder`` and ``head`` are new.
-    ``band_order`` picks the encoder's bands from the data's. An image whose sides are not a multiple of
-    ``size_multiple`` (px) is padded by reflection, evenly on both sides, and the logits are cropped back to
-    its exact place.
+    ``band_order`` picks the encoder's bands from the data's (three where NIR is left out). An image whose
+    sides are not a multiple of ``size_multiple`` (px) is padded by reflection, evenly on both sides, and the
+    logits are cropped back to its exact place.
     """
 
     band_order: Tensor
@@ -35,7 +37,7 @@ class SegmentationModel(nn.Module):
         self.head = head
         self.size_multiple = size_multiple
         self.encoder_frozen = False
-        self.reorders = list(band_order) != list(range(len(band_order)))
+        self.reorders = list(band_order) != list(range(len(DATA_BANDS)))
         self.register_buffer("band_order", torch.tensor(band_order), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -44,19 +46,22 @@ class SegmentationModel(nn.Module):
         Raises ValueError for another number of bands or dimensions, and for an image too small to be padded
         by reflection.
         """
+        return self.finish(self.head(self.features(images)), images.shape[-2], images.shape[-1])
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head reads: the decoder's map [B, F, h, w] of images [B, 4, H, W], padding included."""
         self._check(images)
         x = images.index_select(1, self.band_order) if self.reorders else images
         padding = self.padding(x.shape[-2], x.shape[-1])
         x = F.pad(x, padding, mode="reflect") if any(padding) else x
-        left, _, top, _ = padding
-        logits = self._logits(x)  # [B, outputs, H + padding, W + padding]
-        return logits[..., top : top + images.shape[-2], left : left + images.shape[-1]]
+        return self.decoder(self.neck(self.encoder(x), image_size=(x.shape[-2], x.shape[-1])))
 
-    def _logits(self, x: Tensor) -> Tensor:
-        size = (x.shape[-2], x.shape[-1])
-        maps = self.neck(self.encoder(x), image_size=size)
-        logits = self.head(self.decoder(maps))
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+    def finish(self, maps: Tensor, height: int, width: int) -> Tensor:
+        """Maps [B, K, h, w] on the grid of ``features`` resized to the images [B, K, height, width]."""
+        left, right, top, bottom = self.padding(height, width)
+        size = (height + top + bottom, width + left + right)
+        maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+        return maps[..., top : top + height, left : left + width]
 
     def padding(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Pixels added (left, right, top, bottom) to an image of the given size."""
@@ -64,7 +69,7 @@ class SegmentationModel(nn.Module):
         return columns // 2, columns - columns // 2, rows // 2, rows - rows // 2
 
     def _check(self, images: Tensor) -> None:
-        bands = len(self.band_order)
+        bands = len(DATA_BANDS)
         if images.ndim != 4 or images.shape[1] != bands:
             raise ValueError(f"images: expected [B, {bands}, H, W], got {list(images.shape)}")
         self.check_size(images.shape[-2], images.shape[-1])

@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from wusu_lib.models.backbones import DATA_BANDS
 from wusu_lib.models.segmentation import SegmentationModel
 
 COLUMNS = ["part", "module", "parameters", "trainable", "output shape"]
@@ -45,7 +46,7 @@ def _output_shapes(model: SegmentationModel, image_size: int) -> dict[str, str]:
     try:
         model.eval()
         with torch.no_grad():
-            model(torch.zeros(1, len(model.band_order), image_size, image_size, device=parameter.device))
+            model(torch.zeros(1, len(DATA_BANDS), image_size, image_size, device=parameter.device))
     finally:
         for hook in hooks:
             hook.remove()

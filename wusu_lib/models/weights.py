@@ -55,6 +55,14 @@ def checkpoint_path(weights: str, backbone: str) -> Path:
     return path
 
 
+def hub_file(repository: str, filename: str) -> Path:
+    """A published checkpoint, downloaded once; FileNotFoundError as ``require_hub_file`` raises it."""
+    from huggingface_hub import hf_hub_download
+
+    require_hub_file(repository, filename)
+    return Path(hf_hub_download(repository, filename))
+
+
 def require_hub_file(repository: str, filename: str) -> None:
     """Raise FileNotFoundError within seconds if a hub file is neither cached nor to be had.
 

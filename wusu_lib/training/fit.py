@@ -75,6 +75,8 @@ def build_for_size(parameters: "SegmentationParameters", image_size: int, seed: 
         outputs=legend.outputs(parameters.background, parameters.classes),
         image_size=image_size,
         seed=seed,
+        bands=parameters.bands,
+        skip_block=parameters.skip_block,
     )
     if parameters.adaptation == "frozen":
         model.freeze_encoder()
