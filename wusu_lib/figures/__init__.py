@@ -9,6 +9,7 @@ from wusu_lib.figures.data import band_histograms, class_balance, from_to
 from wusu_lib.figures.effects import effect, forest
 from wusu_lib.figures.ground import shared_ground
 from wusu_lib.figures.imagery import rgb, stretch
+from wusu_lib.figures.intervals import intervals
 from wusu_lib.figures.maps import dates, patch_examples, predictions
 from wusu_lib.figures.model import parts
 from wusu_lib.figures.theme import style, use
@@ -22,6 +23,7 @@ __all__ = [
     "effect",
     "forest",
     "from_to",
+    "intervals",
     "parts",
     "patch_examples",
     "predictions",

@@ -1,0 +1,33 @@
+"""The plain list of differences: what it draws and what it refuses."""
+
+import pandas as pd
+import pytest
+
+from wusu_lib import figures
+
+ROWS = pd.DataFrame(
+    {
+        "experiment": ["no infrared", "skip from block 1"],
+        "value": [-0.02, 0.01],
+        "low": [-0.03, float("nan")],
+        "high": [-0.01, float("nan")],
+    }
+)
+
+
+def test_each_row_has_its_label_its_point_and_its_figures_in_words():
+    figure = figures.intervals(ROWS, "difference in val mIoU")
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == list(ROWS["experiment"])
+    points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert points == list(ROWS["value"])
+    right = next(child for child in axes.child_axes)
+    words = [text.get_text() for text in right.get_yticklabels()]
+    assert words == ["\u22120.020 [\u22120.030, \u22120.010]", "+0.010"]
+    assert axes.get_xlabel() == "difference in val mIoU (95 % interval)"
+
+
+@pytest.mark.parametrize("rows", [ROWS.iloc[:0], ROWS.drop(columns="low")], ids=["no row", "no low"])
+def test_rows_that_cannot_be_drawn_are_refused(rows):
+    with pytest.raises(ValueError, match="columns"):
+        figures.intervals(rows, "difference")

@@ -1,0 +1,49 @@
+"""Several differences below each other, each with its 95 % interval: variants, steps, gains."""
+
+import math
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from wusu_lib.figures.theme import QUIET, THIS, open_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLUMNS = ("experiment", "value", "low", "high")
+
+
+@styled
+def intervals(rows: pd.DataFrame, what: str) -> "Figure":
+    """One row a difference, its value in words at the right end; a line where there is no difference.
+
+    ``rows``: columns experiment (the row's label), value, low, high (NaN where there is no interval).
+    ``what`` names the quantity below the axis, with its unit. Raises ValueError on a missing column or no
+    row.
+    """
+    missing = [column for column in _COLUMNS if column not in rows]
+    if missing or rows.empty:
+        what = f"columns {missing} are missing" if missing else "there is no row"
+        raise ValueError(f"intervals: {what}; expected at least one row with columns {list(_COLUMNS)}")
+    figure = open_figure(0.38 * len(rows) + 0.9)
+    axes = figure.subplots()
+    for y, row in enumerate(rows.itertuples()):
+        axes.plot([row.low, row.high], [y, y], color=THIS, linewidth=2.2, solid_capstyle="butt")
+        axes.plot(row.value, y, "o", color=THIS, markersize=7, markeredgecolor="white")
+    axes.axvline(0, color=QUIET, linewidth=1, zorder=0)
+    axes.set_yticks(range(len(rows)), rows["experiment"])
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{what} (95 % interval)")
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(range(len(rows)), [_words(row) for row in rows.itertuples()])
+    right.tick_params(length=0)
+    right.spines["right"].set_visible(False)
+    return figure
+
+
+def _words(row) -> str:  # type: ignore[no-untyped-def]  # a row of pandas' itertuples
+    """Value and interval, as in +0.034 [+0.010, +0.058], with a true minus."""
+    ends = f" [{row.low:+.3f}, {row.high:+.3f}]" if math.isfinite(row.low) else ""
+    return f"{row.value:+.3f}{ends}".replace("-", "\N{MINUS SIGN}")

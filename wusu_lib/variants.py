@@ -1,0 +1,54 @@
+"""Variants of one experiment: the same notebook with a parameter changed, each compared with the run itself.
+
+A variant is filed under the experiment's own name with a key of its own, so it is trained once and read from
+then on.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from wusu_lib import compare, experiment, parameters
+from wusu_lib.experiment import Experiment
+from wusu_lib.models.backbones import find
+from wusu_lib.runs import Run
+
+
+def change(exp: Experiment, **changed: object) -> Experiment:
+    """The experiment with some parameters changed; ValueError as ``experiment.prepare`` for impossible ones."""
+    stated = exp.parameters
+    return experiment.open_experiment(parameters.parse(type(stated), {**stated.model_dump(), **changed}))
+
+
+def bands_and_skips(exp: Experiment) -> dict[str, Experiment]:
+    """What experiment 6 asks beside its main question: no near infrared, and another block for the skip.
+
+    The blocks are those at the quarter points of the backbone, without the one that the run itself uses.
+    """
+    encoder = find(exp.parameters.backbone).encoder(exp.parameters.scale)
+    own = exp.parameters.skip_block or encoder.skip + 1
+    blocks = [tap + 1 for tap in encoder.taps if tap + 1 != own]
+    found = {f"skip from block {block}": change(exp, skip_block=block) for block in blocks}
+    return (
+        {"red, green, blue only": change(exp, bands="rgb"), **found}
+        if exp.parameters.bands == "all"
+        else found
+    )
+
+
+def effects(variants: Mapping[str, Experiment], runs: Sequence[Run]) -> pd.DataFrame:
+    """Each variant minus the run itself, on the predicted metric and split; trains what is not stored.
+
+    Columns: experiment (the variant's label), value, low, high (95 % interval), n_patches, n_blocks, n_seeds.
+    """
+    rows = []
+    for label, variant in variants.items():
+        stated = variant.prediction
+        if stated is None:
+            raise ValueError(f"{variant.name} states no prediction, so there is no metric to compare on")
+        own = compare.difference(
+            variant.runs(), runs, stated.metric, stated.split, variant.parameters.background
+        )
+        sizes = {"n_patches": own.n_patches, "n_blocks": own.n_blocks, "n_seeds": own.n_seeds}
+        rows.append({"experiment": label, "value": own.value, "low": own.low, "high": own.high, **sizes})
+    return pd.DataFrame(rows)
