@@ -15,7 +15,9 @@ from wusu_lib.runs import Run
 
 
 def change(exp: Experiment, **changed: object) -> Experiment:
-    """The experiment with some parameters changed; ValueError as ``experiment.prepare`` for impossible ones."""
+    """The experiment with some parameters changed; ValueError as ``experiment.prepare`` for
+    an impossible one.
+    """
     stated = exp.parameters
     return experiment.open_experiment(parameters.parse(type(stated), {**stated.model_dump(), **changed}))
 
@@ -23,17 +25,16 @@ def change(exp: Experiment, **changed: object) -> Experiment:
 def bands_and_skips(exp: Experiment) -> dict[str, Experiment]:
     """What experiment 6 asks beside its main question: no near infrared, and another block for the skip.
 
-    The blocks are those at the quarter points of the backbone, without the one that the run itself uses.
+    The blocks are those at the quarter points of the backbone, without the one that the run itself uses; none
+    where the decoder has no skip to choose. Without the infrared in the run itself, that variant is left out.
     """
-    encoder = find(exp.parameters.backbone).encoder(exp.parameters.scale)
-    own = exp.parameters.skip_block or encoder.skip + 1
-    blocks = [tap + 1 for tap in encoder.taps if tap + 1 != own]
-    found = {f"skip from block {block}": change(exp, skip_block=block) for block in blocks}
-    return (
-        {"red, green, blue only": change(exp, bands="rgb"), **found}
-        if exp.parameters.bands == "all"
-        else found
-    )
+    stated, spec = exp.parameters, find(exp.parameters.backbone)
+    encoder = spec.encoder(stated.scale)
+    own = stated.skip_block or encoder.skip + 1
+    choosable = spec.transformer and stated.decoder == "deeplab"
+    blocks = [tap + 1 for tap in encoder.taps if choosable and tap + 1 != own]
+    found = {"red, green, blue only": change(exp, bands="rgb")} if stated.bands == "all" else {}
+    return found | {f"skip from block {block}": change(exp, skip_block=block) for block in blocks}
 
 
 def effects(variants: Mapping[str, Experiment], runs: Sequence[Run]) -> pd.DataFrame:
