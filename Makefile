@@ -9,7 +9,9 @@ READY := $(VENV)/.ready
 EXPERIMENTS := $(notdir $(basename $(sort $(wildcard notebooks/exp*.ipynb))))
 # Two notebooks at a time, unless another number was asked for: much of a notebook's time uses one core.
 MAKEFLAGS += -j2
-EXECUTED := $(EXPERIMENTS:%=book/log/%.ipynb) book/log/results.ipynb
+# Every notebook is a page. Experiments come first, so that the pages that read their runs wait less.
+EXECUTED := $(EXPERIMENTS:%=book/log/%.ipynb) \
+  $(filter-out $(EXPERIMENTS:%=book/log/%.ipynb),$(patsubst notebooks/%,book/log/%,$(sort $(wildcard notebooks/*.ipynb))))
 LIBRARY := $(shell find wusu_lib -name '*.py')
 PAGES := _config.yml _toc.yml $(shell find book -path book/log -prune -o -type f -print) $(wildcard params/*.yaml)
 
@@ -64,8 +66,11 @@ book/log/%.ipynb: notebooks/%.ipynb $(LIBRARY) | $(READY)
 	mv book/log/.$*.part.ipynb $@; rm -f book/log/$*.failed.ipynb; \
 	echo "$*: done in $$(( $$(date +%s) - begun )) s"
 
-# The overview reads the records that the experiments left behind.
+# The overview reads the records that the experiments left behind. Stage 2 uses runs of stage 1: it would train what
+# is missing, but only once, so it may as well wait.
 book/log/results.ipynb: $(EXPERIMENTS:%=book/log/%.ipynb)
+book/log/exp15.ipynb book/log/map_change.ipynb: | book/log/exp06.ipynb
+book/log/exp16.ipynb: | book/log/exp15.ipynb
 
 _build/html/index.html: $(EXECUTED) $(PAGES) | $(READY)
 	$(BIN)/jupyter-book build . --warningiserror --keep-going --quiet
