@@ -29,7 +29,7 @@ def test_prefix_tokens_are_dropped():
 def test_skip_is_four_times_the_context():
     from wusu_lib.models.necks import SkipAndContext
 
-    neck = SkipAndContext([16, 24])
+    neck = SkipAndContext([16, 24], enlarge="learn")
     maps = neck([torch.randn(2, 16, 5, 5), torch.randn(2, 24, 5, 5)])
     assert [tuple(m.shape[1:]) for m in maps] == [(4, 20, 20)] * 3 + [(24, 5, 5)] * 2
     assert neck.process_channel_list([16, 24]) == [4, 4, 4, 24, 24]

@@ -3,6 +3,9 @@
 A decoder is one entry of ``DECODERS`` and one function that lists its necks. Arguments of smp's decoders
 carry the prefix ``decoder_`` of smp's own models; without it they are swallowed without a word, so tests look
 at the built modules.
+
+A transformer's four tapped blocks have one grid; the decoders of convolutional networks want a pyramid. So
+their maps are enlarged or halved to 1/4, 1/2, 1 and 2 patches. A CNN's stages are such a pyramid already.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,51 +21,83 @@ Necks = list[dict[str, Any]]
 class DecoderSpec:
     """How one decoder is attached.
 
-    ``registry`` is its name in TerraTorch's decoder registry. ``necks(backbone, scale)`` lists the necks
-    between encoder and decoder. ``full`` and ``demo`` are the decoder's arguments at each scale. The patch
-    grid must be a multiple of ``grid_multiple`` in both directions: images are padded to that.
+    ``registry`` is its name in TerraTorch's decoder registry. ``necks(backbone, scale, skip_block)`` lists
+    the necks between encoder and decoder. ``full`` and ``demo`` are the decoder's arguments at each scale.
+    A transformer's patch grid must be a multiple of ``grid_multiple`` in both directions: images are padded
+    to that. ``set_loss``: whether it predicts a set of masks and is trained by matching them to the truth.
     """
 
     title: str
     registry: str
-    necks: Callable[[BackboneSpec, Scale], Necks]
+    necks: Callable[[BackboneSpec, Scale, int], Necks]
     grid_multiple: int
     full: Mapping[str, Any]
     demo: Mapping[str, Any]
+    set_loss: bool = False
 
     def arguments(self, scale: Scale) -> dict[str, Any]:
         """The decoder's arguments at one scale."""
         return dict(self.full if scale == "full" else self.demo)
 
+    def size_multiple(self, backbone: BackboneSpec, scale: Scale) -> int:
+        """Side (px) that an image's sides must be a multiple of behind this backbone."""
+        return backbone.encoder(scale).patch * (self.grid_multiple if backbone.transformer else 1)
+
 
 def _maps(backbone: BackboneSpec, scale: Scale, taps: tuple[int, ...]) -> Necks:
-    """Token sequences of the chosen blocks, as maps [B, dim, H/patch, W/patch]."""
-    return [
-        {"name": "SelectIndices", "indices": list(taps)},
-        {
-            "name": "TokensToMaps",
-            "patch": backbone.encoder(scale).patch,
-            "prefix_tokens": backbone.prefix_tokens,
-        },
-    ]
+    """The chosen blocks as maps: [B, dim, H/patch, W/patch] of a transformer, the stages of a CNN."""
+    select = {"name": "SelectIndices", "indices": list(taps)}
+    if backbone.output != "tokens":
+        return [select]
+    patch = backbone.encoder(scale).patch
+    return [select, {"name": "TokensToMaps", "patch": patch, "prefix_tokens": backbone.prefix_tokens}]
 
 
-def _pyramid(backbone: BackboneSpec, scale: Scale) -> Necks:
-    """The four taps as maps at 1/4, 1/2, 1 and 2 patches, with dim/4, dim/2, dim and dim channels."""
-    taps = backbone.encoder(scale).taps
-    return [*_maps(backbone, scale, taps), {"name": "LearnedInterpolateToPyramidal"}]
+def _pyramid(backbone: BackboneSpec, scale: Scale, _skip_block: int) -> Necks:
+    """The four taps as maps at 1/4, 1/2, 1 and 2 patches, with dim/4, dim/2, dim and dim channels.
+
+    A CNN's stages as they are, at strides of 4, 8, 16 and 32 px.
+    """
+    maps = _maps(backbone, scale, backbone.encoder(scale).taps)
+    return [*maps, {"name": "LearnedInterpolateToPyramidal"}] if backbone.transformer else maps
 
 
-def _unet_necks(backbone: BackboneSpec, scale: Scale) -> Necks:
-    """The study's neck: the taps, shallow to deep, with 256, 128, 64 and 32 channels."""
-    channels = [256, 128, 64, 32] if scale == "full" else [32, 48, 64, 64]
-    return [*_pyramid(backbone, scale), {"name": "ProjectChannels", "channels": channels}]
+def _projected(backbone: BackboneSpec, scale: Scale, full: list[int], demo: list[int]) -> Necks:
+    """The pyramid, shallow to deep, with the given numbers of channels; a CNN's stages keep their own."""
+    pyramid = _pyramid(backbone, scale, 0)
+    channels = full if scale == "full" else demo
+    return [*pyramid, {"name": "ProjectChannels", "channels": channels}] if backbone.transformer else pyramid
 
 
-def _deeplab_necks(backbone: BackboneSpec, scale: Scale) -> Necks:
-    """The first tap, four times enlarged, as the skip; the last block as it is for the atrous pyramid."""
-    taps = backbone.encoder(scale).taps
-    return [*_maps(backbone, scale, (taps[0], taps[-1])), {"name": "SkipAndContext"}]
+def _unet_necks(backbone: BackboneSpec, scale: Scale, _skip_block: int) -> Necks:
+    """The study's neck of experiment 1: 256, 128, 64 and 32 channels."""
+    return _projected(backbone, scale, full=[256, 128, 64, 32], demo=[32, 48, 64, 64])
+
+
+def _mask2former_necks(backbone: BackboneSpec, scale: Scale, _skip_block: int) -> Necks:
+    """The study's neck of experiment 7: 96 channels for the finest level, 192, 384 and 768 for the others."""
+    return _projected(backbone, scale, full=[96, 192, 384, 768], demo=[32, 48, 64, 64])
+
+
+def _segformer_necks(backbone: BackboneSpec, scale: Scale, skip_block: int) -> Necks:
+    """The pyramid behind the map of the image's size that smp's decoder reads its own size from."""
+    return [*_pyramid(backbone, scale, skip_block), {"name": "LeadWithSize"}]
+
+
+def _linear_necks(backbone: BackboneSpec, scale: Scale, _skip_block: int) -> Necks:
+    """The last block alone."""
+    return _maps(backbone, scale, backbone.encoder(scale).taps[-1:])
+
+
+def _deeplab_necks(backbone: BackboneSpec, scale: Scale, skip_block: int) -> Necks:
+    """The skip block at four times the resolution, and the last block for the atrous pyramid.
+
+    The study resizes DINOv3's block in experiment 6; its other necks are learnt. A CNN's first stage is at
+    stride 4 already, and its last, at stride 32, is resized to stride 16.
+    """
+    skip, last = backbone.skip(scale, skip_block), backbone.encoder(scale).taps[-1]
+    enlarge = "context" if not backbone.transformer else "resize" if backbone.family == "dinov3" else "learn"
+    return [*_maps(backbone, scale, (skip, last)), {"name": "SkipAndContext", "enlarge": enlarge}]
 
 
 DECODERS: dict[str, DecoderSpec] = {
@@ -101,9 +136,65 @@ DECODERS: dict[str, DecoderSpec] = {
             "encoder_output_stride": 16,
         },
     ),
+    "upernet": DecoderSpec(
+        title="UPerNet",
+        registry="UperNetDecoder",
+        necks=_pyramid,
+        grid_multiple=2,
+        full={"channels": 256},
+        # The coarsest demo map is 4 or 5 cells wide: pooling it to 6 would repeat cells.
+        demo={"channels": 48, "pool_scales": (1, 2, 3)},
+    ),
+    "segformer": DecoderSpec(
+        title="SegFormer",
+        registry="smp_Segformer",
+        necks=_segformer_necks,
+        grid_multiple=2,
+        full={"decoder_segmentation_channels": 256},
+        demo={"decoder_segmentation_channels": 64},
+    ),
+    "linear": DecoderSpec(
+        title="linear projection",
+        registry="IdentityDecoder",  # the head's 1 x 1 convolution is all that is learnt
+        necks=_linear_necks,
+        grid_multiple=1,
+        full={},
+        demo={},
+    ),
+    "mask2former": DecoderSpec(
+        title="Mask2Former",
+        registry="sets_Mask2FormerDecoder",
+        necks=_mask2former_necks,
+        grid_multiple=2,
+        full={
+            "dim": 256,
+            "heads": 8,
+            "queries": 100,
+            "pixel_layers": 6,
+            "layers": 9,
+            "feedforward": (1024, 2048),
+        },
+        demo={
+            "dim": 64,
+            "heads": 4,
+            "queries": 20,
+            "pixel_layers": 2,
+            "layers": 3,
+            "feedforward": (128, 128),
+        },
+        set_loss=True,
+    ),
 }
 
 _ALIASES = {"deeplabv3plus": "deeplab"}
+
+# Pairs that could be built but say nothing, with the reason: by what the encoder gives, and decoder.
+_UNSUITABLE = {
+    ("pyramid", "linear"): (
+        "a CNN's last map has one value for 32 x 32 px and is meant to be read with the finer stages, so a "
+        "linear projection of it alone does not tell how good its features are; use fpn or unet"
+    ),
+}
 
 
 def canonical(decoder: str) -> str:
@@ -113,3 +204,15 @@ def canonical(decoder: str) -> str:
         known = ", ".join([*DECODERS, *_ALIASES])
         raise ValueError(f"decoder: got {decoder!r}; known: {known}")
     return name
+
+
+def unsuitable(backbone: BackboneSpec, decoder: str) -> str | None:
+    """Why a backbone and a decoder (its own name) make no sensible pair; None if they do."""
+    return _UNSUITABLE.get((backbone.output, decoder))
+
+
+def refuse(backbone: BackboneSpec, decoder: str) -> None:
+    """Raise ValueError with the reason if a backbone and a decoder (its own name) make no sensible pair."""
+    reason = unsuitable(backbone, decoder)
+    if reason is not None:
+        raise ValueError(f"decoder: {decoder} does not go with {backbone.title}: {reason}")

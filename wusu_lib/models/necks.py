@@ -3,6 +3,8 @@
 A neck takes and gives a list of maps [B, C, H, W]; ``process_channel_list`` gives the channels of its output.
 """
 
+from typing import Literal
+
 from terratorch.models.necks import LearnedInterpolateToPyramidal, Neck
 from terratorch.registry import TERRATORCH_NECK_REGISTRY
 from torch import Tensor, nn
@@ -48,27 +50,60 @@ class ProjectChannels(Neck):
         return list(self.channels)
 
 
+def _bilinear(factor: int) -> nn.Upsample:
+    return nn.Upsample(scale_factor=factor, mode="bilinear", align_corners=False)
+
+
 @TERRATORCH_NECK_REGISTRY.register
 class SkipAndContext(Neck):
     """Two maps to the five that smp's DeepLabV3Plus expects: [skip, skip, skip, context, context].
 
     The decoder reads the third map as its skip, at four times the resolution of the last, which its atrous
-    pyramid reads. The skip is enlarged by the first branch of TerraTorch's LearnedInterpolateToPyramidal (two
-    transposed convolutions), which unlike interpolation can tell apart what lies inside one patch. Its other
-    branches would never be read.
+    pyramid reads. It projects the skip to 48 channels itself. ``enlarge`` says how the two come to differ
+    fourfold:
+
+    - "learn": the skip by the first branch of TerraTorch's LearnedInterpolateToPyramidal (two transposed
+      convolutions), which unlike interpolation can tell apart what lies inside one patch. Its other branches
+      would never be read.
+    - "resize": the skip by bilinear interpolation.
+    - "context": the maps come with eight times between them (strides 4 and 32): the context is doubled.
     """
 
-    def __init__(self, channel_list: list[int]) -> None:
+    def __init__(self, channel_list: list[int], enlarge: Literal["learn", "resize", "context"]) -> None:
         super().__init__(channel_list)
-        self.enlarge = LearnedInterpolateToPyramidal([channel_list[0]] * 4).fpn1
+        skip, self.context_channels = channel_list
+        learnt = enlarge == "learn"
+        self.skip_channels = skip // 4 if learnt else skip
+        self.skip_path: nn.Module = nn.Identity()
+        self.context_path: nn.Module = nn.Identity()
+        if enlarge == "context":
+            self.context_path = _bilinear(2)
+        else:
+            self.skip_path = LearnedInterpolateToPyramidal([skip] * 4).fpn1 if learnt else _bilinear(4)
 
     def forward(self, features: list[Tensor], **_: object) -> list[Tensor]:
-        skip, context = self.enlarge(features[0]), features[1]
+        skip, context = self.skip_path(features[0]), self.context_path(features[1])
         return [skip, skip, skip, context, context]
 
     def process_channel_list(self, channel_list: list[int]) -> list[int]:
-        skip, context = channel_list[0] // 4, channel_list[1]
-        return [skip, skip, skip, context, context]
+        return [self.skip_channels] * 3 + [self.context_channels] * 2
+
+
+@TERRATORCH_NECK_REGISTRY.register
+class LeadWithSize(Neck):
+    """Puts a map of zeros [B, 1, 4h, 4w] before the maps, the first of which is [B, C, h, w].
+
+    smp's Segformer decoder makes all maps a quarter of the first one's size and reads nothing else of it.
+    The zeros take no memory.
+    """
+
+    def forward(self, features: list[Tensor], **_: object) -> list[Tensor]:
+        batch, _channels, height, width = features[0].shape
+        size = features[0].new_zeros(1).expand(batch, 1, 4 * height, 4 * width)
+        return [size, *features]
+
+    def process_channel_list(self, channel_list: list[int]) -> list[int]:
+        return [1, *channel_list]
 
 
 class PooledBatchNorm(nn.BatchNorm2d):
@@ -88,13 +123,13 @@ class PooledBatchNorm(nn.BatchNorm2d):
 
 
 def accept_single_images(decoder: nn.Module) -> None:
-    """Put ``PooledBatchNorm`` in place of batch normalisation behind every 1 x 1 pooling of a decoder."""
+    """Put ``PooledBatchNorm`` in place of batch normalisation behind every average pooling of a decoder."""
     for module in decoder.modules():
-        if not (
-            isinstance(module, nn.Sequential) and any(isinstance(m, nn.AdaptiveAvgPool2d) for m in module)
-        ):
-            continue
-        for name, child in module.named_children():
-            if type(child) is nn.BatchNorm2d:
-                replacement = PooledBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
-                setattr(module, name, replacement)
+        pooled = isinstance(module, nn.Sequential) and any(
+            isinstance(m, nn.AdaptiveAvgPool2d) for m in module
+        )
+        for parent in list(module.modules()) if pooled else []:
+            for name, child in parent.named_children():
+                if type(child) is nn.BatchNorm2d:
+                    replacement = PooledBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
+                    setattr(parent, name, replacement)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wusu_lib.losses import TrainingLoss, cross_entropy
 from wusu_lib.models.backbones import DATA_BANDS
 
 
@@ -47,6 +48,13 @@ class SegmentationModel(nn.Module):
         by reflection.
         """
         return self.finish(self.head(self.features(images)), images.shape[-2], images.shape[-1])
+
+    def training_loss(self, images: Tensor, mask: Tensor) -> TrainingLoss:
+        """The loss of images [B, 4, H, W] against int64 train ids [B, H, W], 255 = ignored: cross-entropy.
+
+        A model whose decoder has a loss of its own overrides this.
+        """
+        return cross_entropy(self(images), mask)
 
     def features(self, images: Tensor) -> Tensor:
         """What the head reads: the decoder's map [B, F, h, w] of images [B, 4, H, W], padding included."""

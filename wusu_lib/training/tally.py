@@ -5,23 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from wusu_lib import legend, metrics
-from wusu_lib.legend import IGNORE, Background, Scheme
-
-
-def pixel_loss(logits: Tensor, mask: Tensor) -> tuple[Tensor, int]:
-    """Cross-entropy summed over the pixels that count, and how many those are.
-
-    logits: [B, K, H, W]; mask: int64 train ids [B, H, W], 255 does not count. In float32. The classes'
-    own scores are picked by ``gather``: torch's two-dimensional cross-entropy has no deterministic kernel on
-    CUDA, and the form on a list of pixels takes six times as long on a CPU.
-    """
-    counted = mask != IGNORE
-    scores = F.log_softmax(logits.float(), dim=1)
-    own = scores.gather(1, mask.where(counted, 0).unsqueeze(1)).squeeze(1)  # [B, H, W]
-    return -own.where(counted, 0).sum(), int(counted.sum())
+from wusu_lib.legend import Background, Scheme
+from wusu_lib.losses import pixel_loss
 
 
 def confidence(logits: Tensor) -> np.ndarray:
