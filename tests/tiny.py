@@ -11,6 +11,7 @@ from torch import nn
 
 from wusu_lib import legend, patches
 from wusu_lib.data import WusuDataModule
+from wusu_lib.losses import TrainingLoss, pixel_loss
 from wusu_lib.parameters import SegmentationParameters
 
 SIDE = 16
@@ -54,6 +55,9 @@ class TinyModel(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.head(self.encoder(images))
+
+    def training_loss(self, images: torch.Tensor, mask: torch.Tensor) -> TrainingLoss:
+        return TrainingLoss(*pixel_loss(self(images), mask))
 
     def freeze_encoder(self) -> None:
         self.frozen = True

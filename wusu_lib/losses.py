@@ -1,4 +1,4 @@
-"""What a training minimises, and the cross-entropy by which every model's training and validation are told."""
+"""What a training minimises, and the cross-entropy by which every model is told, in training as in validation."""
 
 from typing import NamedTuple
 
@@ -13,12 +13,12 @@ class TrainingLoss(NamedTuple):
 
     ``objective``: [], what is minimised, summed over the pixels that count: divided by ``pixels`` it is the
     loss of the batch. ``cross_entropy``: [], without gradient, the summed cross-entropy of the same forward
-    pass. The two are the same number unless the decoder has a loss of its own.
+    pass where the objective is something else, such as a set loss; None where the two are one.
     """
 
     objective: Tensor
     pixels: int
-    cross_entropy: Tensor
+    cross_entropy: Tensor | None = None
 
 
 def pixel_loss(logits: Tensor, mask: Tensor) -> tuple[Tensor, int]:
@@ -32,9 +32,3 @@ def pixel_loss(logits: Tensor, mask: Tensor) -> tuple[Tensor, int]:
     scores = F.log_softmax(logits.float(), dim=1)
     own = scores.gather(1, mask.where(counted, 0).unsqueeze(1)).squeeze(1)  # [B, H, W]
     return -own.where(counted, 0).sum(), int(counted.sum())
-
-
-def cross_entropy(logits: Tensor, mask: Tensor) -> TrainingLoss:
-    """``pixel_loss`` as what is minimised: the loss of every decoder that has none of its own."""
-    loss, pixels = pixel_loss(logits, mask)
-    return TrainingLoss(loss, pixels, loss.detach())

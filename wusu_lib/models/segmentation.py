@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wusu_lib.losses import TrainingLoss, cross_entropy
+from wusu_lib.losses import TrainingLoss, pixel_loss
 from wusu_lib.models.backbones import DATA_BANDS
 
 
@@ -54,7 +54,7 @@ class SegmentationModel(nn.Module):
 
         A model whose decoder has a loss of its own overrides this.
         """
-        return cross_entropy(self(images), mask)
+        return TrainingLoss(*pixel_loss(self(images), mask))
 
     def features(self, images: Tensor) -> Tensor:
         """What the head reads: the decoder's map [B, F, h, w] of images [B, 4, H, W], padding included."""

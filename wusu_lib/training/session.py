@@ -126,6 +126,7 @@ class Session(lightning.Callback):
         return {
             "epoch": self.progress.epochs + 1,
             "train/loss": task.epoch_loss(),
+            **task.epoch_objective(),
             "val/loss": task.tally.loss,
             **{f"val/{name}": value for name, value in task.tally.figures().items()},
             **rates,

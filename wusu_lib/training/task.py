@@ -6,7 +6,8 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from wusu_lib.training.tally import Tally, pixel_loss
+from wusu_lib.losses import TrainingLoss
+from wusu_lib.training.tally import Tally
 
 if TYPE_CHECKING:
     from wusu_lib.parameters import ModelParameters, SegmentationParameters
@@ -31,6 +32,12 @@ class Task(lightning.LightningModule):
     ``adaptation``: "frozen" trains all but the encoder, "full" all at ``learning_rate``, "differential" the
     encoder at ``encoder_learning_rate``. After a training epoch ``epoch_loss`` and ``step_rows`` describe it,
     after a validation ``tally`` has its counts (and the predicted maps with ``keep_maps``).
+
+    A model's objective need not be the loss that validation measures: Mask2Former minimises a set loss and is
+    evaluated, as every model, by cross-entropy. Then "train/loss", of epochs and of steps, is the
+    cross-entropy of the training batches, so that it can be held against "val/loss" and against other models,
+    and the objective is recorded beside it (``epoch_objective``). Norms are of the gradient that is followed,
+    the objective's.
     """
 
     tally: Any  # a ``Counted``
@@ -45,8 +52,11 @@ class Task(lightning.LightningModule):
         self.tally = self.empty_tally()
         self._begin_epoch()
 
-    def batch_loss(self, batch: dict[str, Any]) -> tuple[Tensor, int]:
-        """The loss of a batch, summed over the pixels that count, and how many those are."""
+    def batch_loss(self, batch: dict[str, Any]) -> TrainingLoss | tuple[Tensor, int]:
+        """The loss of a batch, summed over the pixels that count, and how many those are.
+
+        Third, where the objective is not the loss that validation measures, that loss, summed.
+        """
         raise NotImplementedError
 
     def empty_tally(self) -> Any:
@@ -60,15 +70,18 @@ class Task(lightning.LightningModule):
     def _begin_epoch(self) -> None:
         self.batches: list[tuple[Tensor, int]] = []  # (loss sum, pixels) of every batch of the epoch
         self.steps: list[tuple[Tensor, int, Tensor]] = []  # (loss sum, pixels, gradient norm) of every step
+        self.objectives: list[Tensor] = []  # sums, of every batch whose objective is not the loss told
         self._stepped = 0
 
     def on_train_epoch_start(self) -> None:
         self._begin_epoch()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss, pixels = self.batch_loss(batch)
-        self.batches.append((loss.detach(), pixels))
-        return loss / max(pixels, 1)  # a batch without labels has loss 0 and no gradient, not 0/0
+        objective, pixels, loss = TrainingLoss(*self.batch_loss(batch))
+        if loss is not None:
+            self.objectives.append(objective.detach())
+        self.batches.append((objective.detach() if loss is None else loss, pixels))
+        return objective / max(pixels, 1)  # a batch without labels has loss 0 and no gradient, not 0/0
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Note the step's loss (over the pixels of its batches) and the norm of its gradient."""
@@ -91,10 +104,20 @@ class Task(lightning.LightningModule):
 
         Raises ValueError if it is not finite or if no pixel is labelled.
         """
+        return self._mean([loss for loss, _ in self.batches])
+
+    def epoch_objective(self) -> dict[str, float]:
+        """The mean of what was minimised, as "train/objective"; empty where that is the training loss.
+
+        Raises ValueError as ``epoch_loss`` does.
+        """
+        return {"train/objective": self._mean(self.objectives)} if self.objectives else {}
+
+    def _mean(self, sums: list[Tensor]) -> float:
         pixels = sum(n for _, n in self.batches)
         if pixels == 0:
             raise ValueError("no training patch has a labelled pixel; nothing to learn from")
-        loss = sum(loss.item() for loss, _ in self.batches) / pixels
+        loss = sum(part.item() for part in sums) / pixels
         if not torch.isfinite(torch.tensor(loss)):
             raise ValueError(
                 f"the training loss became {loss}; try a smaller learning_rate "
@@ -124,13 +147,13 @@ class Task(lightning.LightningModule):
 
 
 class SegmentationTask(Task):
-    """Cross-entropy of classes: images [B, C, H, W] -> logits [B, K, H, W]."""
+    """Land cover: images [B, C, H, W] -> logits [B, K, H, W], by the model's own ``training_loss``."""
 
     settings: "SegmentationParameters"
 
-    def batch_loss(self, batch: dict[str, Any]) -> tuple[Tensor, int]:
+    def batch_loss(self, batch: dict[str, Any]) -> TrainingLoss:
         """Cross-entropy over the labelled pixels, or the loss of a decoder that has one of its own."""
-        return pixel_loss(self.model(batch["image"]), batch["mask"])
+        return self.model.training_loss(batch["image"], batch["mask"])  # type: ignore[operator]
 
     def empty_tally(self) -> Tally:
         """Counts of classes."""
