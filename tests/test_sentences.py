@@ -256,3 +256,23 @@ def test_predictions_in_the_order_shown():
     assert sentences.predictions(run, ["test/HS18_1", "train/HS15_0"]).data == (
         "From top to bottom, exp05 is right on 65% and 90% of the labelled pixels."
     )
+
+
+def test_results_in_the_merged_label_space():
+    matrix = np.zeros((12, 12), dtype=np.int64)
+    matrix[1, 1], matrix[2, 3], matrix[3, 3], matrix[3, 1] = (
+        10,
+        6,
+        2,
+        2,
+    )  # low taken for high: no error merged
+    run = store("exp08", 1, matrix, train=matrix)
+    assert "Best is road with an IoU of 0.83, worst building with 0.80." in (
+        sentences.class_iou([run], [run], classes="merged").data
+    )
+    assert sentences.confusion([run], classes="merged").data == (
+        "The most frequent confusions: 20% of building is predicted as road."
+    )
+    text = sentences.ten_columns([run], [run], classes="merged").data
+    assert "Its mIoU is 0.817" in text
+    assert "No pixel is annotated as arable land, woodland, grassland, water, structure," in text

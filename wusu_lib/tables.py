@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from wusu_lib import patches, reported
-from wusu_lib.legend import Background
+from wusu_lib.legend import Background, Scheme
 
 MISSING = "–"
 
@@ -107,19 +107,24 @@ def bands(exp) -> Styler:
     return styled(out, "bands")
 
 
-def ten_columns(runs: Sequence, baseline: Sequence = (), background: Background = "ignore") -> Styler:
+def ten_columns(
+    runs: Sequence, baseline: Sequence = (), background: Background = "ignore", classes: Scheme = "all"
+) -> Styler:
     """The study's ten columns: this experiment, its baseline, and what the study reported.
 
     Mean over the seeds; with several seeds ± their standard deviation. Training and validation, metrics
-    pooled over the patches of the split, protocol ``background``. Reported figures that are not plausible
+    pooled over the patches of the split, protocol ``background``, with ``classes="merged"`` in the merged
+    label space for both sides (the loss stays that of the training). Reported figures that are not plausible
     carry a dagger.
     """
-    rows = {group[0].experiment: ten_row(group, background) for group in (runs, baseline) if len(group)}
+    rows = {
+        group[0].experiment: ten_row(group, background, classes) for group in (runs, baseline) if len(group)
+    }
     for name in list(rows):
         if name in reported.table().index:
             rows[f"{name}, reported"] = reported_row(name)
     frame = by_split(pd.DataFrame(rows).T)
-    frame.index.name = f"background: {background}"
+    frame.index.name = f"background: {background}" + (", classes merged" if classes == "merged" else "")
     return styled(frame, "ten")
 
 
@@ -130,14 +135,14 @@ def by_split(frame: pd.DataFrame) -> pd.DataFrame:
     return ordered
 
 
-def ten_row(runs: Sequence, background: Background = "ignore") -> dict[str, str]:
+def ten_row(runs: Sequence, background: Background = "ignore", classes: Scheme = "all") -> dict[str, str]:
     """One row: the ten figures of some runs that differ in their seed only."""
     scores = pd.DataFrame(
         [
             {
                 f"{split}/{c}": v
                 for split in ("train", "val")
-                for c, v in run.scores(split, background).items()
+                for c, v in run.scores(split, background, classes).items()
             }
             for run in runs
         ]

@@ -135,3 +135,17 @@ def test_runs_are_summed_before_the_rows_are_scaled():
     other[1, 2] = 4
     figure = figures.confusion_matrix([one_run(counts()), one_run(other)], background="class")
     assert percent(figure)[1, 1:3].tolist() == [37.5, 62.5]
+
+
+def test_merged_classes_in_one_label_space(runs, baseline_runs):
+    """A model of all classes and one of merged labels with the same errors give the same figure."""
+    merged = [
+        SimpleNamespace(**{**vars(run), "matrices": metrics.merge(run.matrices, "merged")}) for run in runs
+    ]
+    axes = figures.class_iou(merged, runs, classes="merged").axes[0]
+    names = [label.get_text().split("  ")[0] for label in axes.get_yticklabels()]
+    assert sorted(names) == sorted(legend.class_names("ignore", "merged"))
+    np.testing.assert_array_equal(big_dots(axes, THIS).get_xdata(), big_dots(axes, BASELINE).get_xdata())
+    heat = figures.confusion_matrix(runs, classes="merged").axes[0]
+    assert heat.images[0].get_array().shape == (9, 9)
+    assert "Building" in [label.get_text() for label in heat.get_xticklabels()]

@@ -41,6 +41,16 @@ def test_dot_at_the_epoch_of_least_validation_loss(runs):
     assert dots[2].get_ydata()[0] == history["val/mIoU"][best]
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 9])
+def test_ticks_are_whole_epochs(runs, epochs):
+    short = SimpleNamespace(history=runs[0].history.iloc[:epochs], parameters={})
+    for axes in figures.training_curves([short]).axes:
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert ticks
+        assert all(tick == int(tick) for tick in ticks)
+
+
 def test_losses_share_their_axis(runs):
     train, val, _ = figures.training_curves(runs).axes
     assert train.get_ylim() == val.get_ylim()

@@ -112,6 +112,9 @@ def test_from_to_writes_pixels_and_names(transitions):
 def test_from_to_without_any_change(transitions):
     figure = figures.from_to(transitions * np.eye(3, dtype=int))
     assert not figure.axes[0].images
+    assert figure.axes[0].get_title("left") == "No pixel changed its class"
+    empty = figures.from_to(transitions * 0)
+    assert empty.axes[0].get_title("left") == "No ground is labelled at two dates"
     assert "9.0M" in [text.get_text() for text in figure.axes[0].texts]
 
 

@@ -143,3 +143,21 @@ def test_a_patch_without_mask_is_unlabelled(table, runs):
     figure = figures.predictions(runs[0], unmasked, [table["patch"][3]])
     assert figure.axes[2].get_xlabel() == "no labels"
     assert (pictures(figure)[1] == imagery.class_image(np.zeros((SIDE, SIDE), dtype=np.uint8))).all()
+
+
+def test_a_date_without_labels_says_so(table):
+    rows = table.copy()
+    first = rows.index[(rows["site"] == rows["site"].iloc[0]) & (rows["date"] == 16)][0]
+    rows.loc[first, "mask"] = None
+    figure = figures.dates(rows, rows["site"].iloc[0])
+    assert [[text.get_text() for text in axes.texts] for axes in figure.axes[3:]] == [[], ["no labels"], []]
+
+
+def test_merged_maps_hold_merged_classes_only(table, runs):
+    patch = table.loc[table["split"] == "val", "patch"].iloc[0]
+    figure = figures.predictions(runs[0], table, [patch], classes="merged")
+    names = legend_names(figure)
+    assert {"Building", "Water"} <= set(names)
+    assert not {"Low building", "High building", "River", "Lake"} & set(names)
+    truth = legend.merge_index(read_truth(table, patch), "merged")
+    np.testing.assert_array_equal(pictures(figure)[1], imagery.class_image(truth, "merged"))

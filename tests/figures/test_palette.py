@@ -52,6 +52,18 @@ def test_class_colours_are_far_apart(vision, limit):
     assert distance >= limit, f"{pair}: {distance:.1f}"
 
 
+@pytest.mark.parametrize(
+    ("vision", "limit"), [("normal", 20.5), ("protan", 14.5), ("deutan", 14.5), ("tritan", 12.0)]
+)
+def test_merged_class_colours_are_as_far_apart(vision, limit):
+    kept = legend.scored("class", "merged")
+    colours, names = (
+        [values[i] for i in kept] for values in (legend.colours("merged"), legend.names("merged"))
+    )
+    distance, pair = closest(colours, names, vision)
+    assert distance >= limit, f"{pair}: {distance:.1f}"
+
+
 @pytest.mark.parametrize("page", ["#ffffff", "#14181e"])
 def test_class_colours_stand_out_from_the_page(page):
     lab = seen_lab([page, *legend.COLOURS[1:]], "normal")

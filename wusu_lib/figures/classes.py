@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wusu_lib import legend
+from wusu_lib import legend, metrics
 from wusu_lib.figures.groups import groups, pooled
 from wusu_lib.figures.theme import QUIET, SMALL, open_figure, styled, text_on
-from wusu_lib.legend import Background
+from wusu_lib.legend import Background, Scheme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,24 +22,29 @@ def class_iou(
     names: Sequence[str] | None = None,
     split: str = "val",
     background: Background = "ignore",
+    classes: Scheme = "all",
 ) -> "Figure":
     """IoU of each class, classes by falling support: small dots are seeds, large ones their mean.
 
     ``runs``: objects with ``confusion`` (DataFrame with a column split, N rows) and ``matrices`` (int64
     [N,12,12], rows truth, columns prediction). IoU is of the pooled matrix of ``split``. Beside each name
     stands its share of the pixels that count. A class without truth is marked: it has no IoU, or 0 where it
-    was predicted all the same. Raises ValueError where a run has no matrix of ``split``.
+    was predicted all the same. ``classes="merged"``: the matrices are merged first, of both sides. Raises
+    ValueError where a run has no matrix of ``split``.
     """
     sides = groups(runs, baseline_runs, names)
     matrices = [np.stack([pooled(run, split) for run in side.runs]) for side in sides]
-    support, first = _support(matrices[-1][0], background)
+    matrices = [metrics.merge(stack, classes) for stack in matrices]
+    kept = list(legend.scored(background, classes))
+    support = matrices[-1][0][kept].sum(axis=1)
     order = np.argsort(-support, kind="stable")
+    names_shown = [legend.names(classes)[kept[i]] for i in order]
     figure = open_figure(0.31 * len(order) + 1.0)
     axes = figure.subplots()
-    _iou_frame(axes, [legend.NAMES[i + first] for i in order], support[order] / max(support.sum(), 1), split)
+    _iou_frame(axes, names_shown, support[order] / max(support.sum(), 1), split)
     means = []
     for (_, name, colour), stack in zip(sides, matrices, strict=True):
-        values = _iou(stack, background)[:, order]
+        values = _iou(stack, background, classes)[:, order]
         means.append(_iou_dots(axes, values, name, colour))
     if len(means) == 2:
         axes.hlines(np.arange(len(order)), means[0], means[1], color="#b8bcc2", linewidth=2.5, zorder=1)
@@ -48,18 +53,9 @@ def class_iou(
     return figure
 
 
-def _support(matrix: np.ndarray, background: Background) -> tuple[np.ndarray, int]:
-    """Truth pixels of each class that is scored, and the index of the first such class."""
-    legend.check_background(background)
-    first = 1 if background == "ignore" else 0
-    return matrix[first:].sum(axis=1), first
-
-
-def _iou(matrices: np.ndarray, background: Background) -> np.ndarray:
+def _iou(matrices: np.ndarray, background: Background, classes: Scheme) -> np.ndarray:
     """IoU [seeds, classes] of matrices [seeds, 12, 12], as the results table has it."""
-    from wusu_lib import metrics
-
-    return np.stack([metrics.classes(m, background)["IoU"].to_numpy(dtype=float) for m in matrices])
+    return np.stack([metrics.classes(m, background, classes)["IoU"].to_numpy(dtype=float) for m in matrices])
 
 
 def _iou_frame(axes: "Axes", names: list[str], shares: np.ndarray, split: str) -> None:
@@ -86,27 +82,30 @@ def _iou_dots(axes: "Axes", values: np.ndarray, name: str, colour: str) -> np.nd
 
 
 @styled
-def confusion_matrix(runs: Sequence[Any], split: str = "val", background: Background = "ignore") -> "Figure":
+def confusion_matrix(
+    runs: Sequence[Any], split: str = "val", background: Background = "ignore", classes: Scheme = "all"
+) -> "Figure":
     """Heat map of a confusion matrix, each row as percent of its class's truth pixels.
 
     ``runs``: as for ``class_iou``; their matrices of ``split`` are summed. With ``background="ignore"``
     pixels unlabelled in the truth are left out; labelled pixels that were predicted as unlabelled keep
-    their column. With ``"class"`` unlabelled is a class like the others. A row without truth says so.
-    Raises ValueError where a run has no matrix of ``split``.
+    their column. With ``"class"`` unlabelled is a class like the others. ``classes="merged"``: the matrices
+    are merged first. A row without truth says so. Raises ValueError where a run has no matrix of ``split``.
     """
-    matrix = np.sum([pooled(run, split) for run in runs], axis=0)
-    support, first = _support(matrix, background)
-    rows = list(range(first, legend.N_INDEX))
-    columns = rows if first == 0 or not matrix[1:, 0].any() else [0, *rows]
+    matrix = metrics.merge(np.sum([pooled(run, split) for run in runs], axis=0), classes)
+    rows = list(legend.scored(background, classes))
+    support = matrix[rows].sum(axis=1)
+    columns = rows if rows[0] == 0 or not matrix[1:, 0].any() else [0, *rows]
     counts = matrix[np.ix_(rows, columns)]
     percent = np.divide(
         100 * counts, support[:, None], where=support[:, None] > 0, out=np.full(counts.shape, np.nan)
     )
-    return _heat_map(percent, rows, columns, split)
+    names = legend.names(classes)
+    return _heat_map(percent, [names[i] for i in rows], [names[i] for i in columns], split)
 
 
-def _heat_map(percent: np.ndarray, rows: list[int], columns: list[int], split: str) -> "Figure":
-    """Percentages as coloured, annotated cells; rows and columns are class indices."""
+def _heat_map(percent: np.ndarray, rows: list[str], columns: list[str], split: str) -> "Figure":
+    """Percentages as coloured, annotated cells; rows and columns are class names."""
     figure = open_figure(6.1)
     axes = figure.subplots()
     shown = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100, aspect="auto")
@@ -116,8 +115,8 @@ def _heat_map(percent: np.ndarray, rows: list[int], columns: list[int], split: s
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=9)
         elif np.isnan(value) and column == 0:
             axes.text(-0.4, row, "absent from the truth", va="center", color=QUIET, fontsize=SMALL)
-    axes.set_xticks(range(len(columns)), [legend.NAMES[i] for i in columns], rotation=45, ha="right")
-    axes.set_yticks(range(len(rows)), [legend.NAMES[i] for i in rows])
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
     axes.set(xlabel=f"Prediction on {split}", ylabel="Truth")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -32,6 +32,8 @@ def training_curves(
     ]
     if not any(histories for histories, _, _ in trained):
         raise ValueError("training_curves: no run has a history; a classifier without epochs has no curve")
+    from matplotlib.ticker import MaxNLocator
+
     figure = open_figure(3.0)
     panels = figure.subplots(1, 3)
     panels[1].sharey(panels[0])
@@ -40,7 +42,7 @@ def training_curves(
             if histories:
                 _draw(axes, histories, column, name, colour)
         axes.set(title=title, xlabel="epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True, nbins=5)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         axes.grid(axis="y")
     panels[0].set_ylabel("loss (cross-entropy, nats)")
     panels[2].set_ylabel("mIoU (0 to 1)")

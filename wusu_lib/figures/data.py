@@ -126,7 +126,8 @@ def from_to(counts: pd.DataFrame) -> "Figure":
 
     ``counts``: pixels, rows the earlier class and columns the later one, both class names. Colour is log of
     the changed pixels; pixels that kept their class (the diagonal) are many more, so they are written but
-    not coloured. Cells give pixels in short form (1.2k = 1,200).
+    not coloured. Cells give pixels in short form (1.2k = 1,200). Where nothing changed, or nothing is
+    labelled at two dates, the figure says so in words.
     """
     values = counts.to_numpy(dtype=float)
     same = counts.index.to_numpy()[:, None] == counts.columns.to_numpy()[None, :]
@@ -155,6 +156,7 @@ def _transitions(axes: "Axes", values: np.ndarray, same: np.ndarray) -> None:
         shown = axes.imshow(changed, cmap="YlGnBu", norm=LogNorm(low, max(high, low * 10)), aspect="auto")
     else:
         axes.set(xlim=(-0.5, values.shape[1] - 0.5), ylim=(values.shape[0] - 0.5, -0.5))
+        axes.set_title("No pixel changed its class" if values.sum() else "No ground is labelled at two dates")
     for (row, column), value in np.ndenumerate(values):
         kept = same[row, column]
         ink = QUIET if kept or value <= 0 else text_on(shown.cmap(shown.norm(value)))

@@ -56,21 +56,23 @@ def shrink(shown: np.ndarray, count: int) -> np.ndarray:
     return np.round(np.round(blocks.mean(axis=(1, 3)) * _LEVELS) * (255 / _LEVELS)).astype(np.uint8)
 
 
-def class_image(index: np.ndarray) -> np.ndarray:
-    """Class indices [H,W] as uint8 [H,W,3] in the legend's colours."""
+def class_image(index: np.ndarray, classes: legend.Scheme = "all") -> np.ndarray:
+    """Class indices [H,W] as uint8 [H,W,3] in the legend's colours; members of a merged class in its own."""
     from matplotlib.colors import to_rgb
 
-    table = np.array([np.round(np.multiply(to_rgb(c), 255)) for c in legend.COLOURS], dtype=np.uint8)
+    table = np.array([np.round(np.multiply(to_rgb(c), 255)) for c in legend.colours(classes)], dtype=np.uint8)
     return table[index]
 
 
-def swatches(indices: Iterable[int]) -> "list[Patch]":
+def swatches(indices: Iterable[int], classes: legend.Scheme = "all") -> "list[Patch]":
     """Legend entries (name and colour) of class indices, in the legend's order, each once."""
     from matplotlib.patches import Patch
 
+    colours, names = legend.colours(classes), legend.names(classes)
+    stands_for = legend.representatives(classes)
     return [
-        Patch(facecolor=legend.COLOURS[i], edgecolor="#5f6368", linewidth=0.5, label=legend.NAMES[i])
-        for i in sorted({int(i) for i in indices})
+        Patch(facecolor=colours[i], edgecolor="#5f6368", linewidth=0.5, label=names[i])
+        for i in sorted({int(stands_for[int(i)]) for i in indices})
     ]
 
 

@@ -61,9 +61,13 @@ def dates(table: "pd.DataFrame", site: str) -> "Figure":
     low, high = stretch(images)
     titles = [f"20{date:02d}" for date in rows["date"]]
     figure, grid = _grid(2, titles, np.unique(np.concatenate([x.ravel() for x in labels])))
-    for top, bottom, image, index in zip(*grid, images, labels, strict=True):
+    for top, bottom, image, index, mask in zip(*grid, images, labels, rows["mask"], strict=True):
         top.imshow(shrink(rgb(image, low, high), len(rows)), extent=_extent(index))
         bottom.imshow(class_image(index), extent=_extent(index))
+        if not isinstance(mask, str):
+            bottom.text(
+                0.5, 0.5, "no labels", transform=bottom.transAxes, ha="center", va="center", color=QUIET
+            )
     grid[0][0].set_ylabel("Image")
     grid[1][0].set_ylabel("Labels")
     figure.suptitle(f"Site {site}", x=0.01, ha="left")
@@ -77,29 +81,38 @@ def _named(run: Any, fallback: str) -> str:
 
 @styled
 def predictions(
-    run: Any, table: "pd.DataFrame", patches: Sequence[str], baseline: Any = None, names: Sequence[str] = ()
+    run: Any,
+    table: "pd.DataFrame",
+    patches: Sequence[str],
+    baseline: Any = None,
+    names: Sequence[str] = (),
+    classes: legend.Scheme = "all",
 ) -> "Figure":
     """One row a patch: image, truth, prediction (of the baseline too, if given), errors.
 
     ``run`` and ``baseline``: anything with ``prediction(patch)`` -> class index uint8 [H,W]. ``names``:
     titles for run and baseline; without them the experiments' names, where the runs know them. Under each
     prediction stands its share of correct pixels among the labelled ones. The legend lists only the classes
-    that occur.
+    that occur. ``classes="merged"``: labels and predictions are merged first.
     """
     rows = rows_of(table, patches)
     images, truths = _read(rows)
+    truths = [legend.merge_index(truth, classes) for truth in truths]
     low, high = stretch(images)
     names = tuple(names) or (_named(run, "Prediction"), _named(baseline, "Baseline"))
     sources = [(run, names[0])] if baseline is None else [(baseline, names[1]), (run, names[0])]
-    maps = [[source.prediction(patch) for source, _ in sources] for patch in rows["patch"]]
+    maps = [
+        [legend.merge_index(source.prediction(patch), classes) for source, _ in sources]
+        for patch in rows["patch"]
+    ]
     present = np.unique(np.concatenate([x.ravel() for row in [truths, *maps] for x in row]))
     figure, grid = _grid(
-        len(rows), ("Image", "Truth", *(n for _, n in sources), "Errors"), present, errors=True
+        len(rows), ("Image", "Truth", *(n for _, n in sources), "Errors"), present, True, classes
     )
     for axes, name, image, truth, row in zip(grid, rows["patch"], images, truths, maps, strict=True):
         axes[0].imshow(shrink(rgb(image, low, high), len(rows)), extent=_extent(truth))
         for panel, index in zip(axes[1:-1], [truth, *row], strict=True):
-            panel.imshow(class_image(index), extent=_extent(truth))
+            panel.imshow(class_image(index, classes), extent=_extent(truth))
         for panel, index in zip(axes[2:-1], row, strict=True):
             panel.set_xlabel(_agreement(truth, index), fontsize=SMALL, color=QUIET, labelpad=2)
         axes[-1].imshow(_errors(truth, row[-1]), extent=_extent(truth))
@@ -119,10 +132,14 @@ def _extent(index: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _grid(
-    rows: int, titles: Sequence[str], present: np.ndarray, errors: bool = False
+    rows: int,
+    titles: Sequence[str],
+    present: np.ndarray,
+    errors: bool = False,
+    classes: legend.Scheme = "all",
 ) -> "tuple[Figure, list[list[Axes]]]":
     """A figure of ``rows`` x ``len(titles)`` square panels with one legend of the classes ``present``."""
-    handles = swatches(present)
+    handles = swatches(present, classes)
     if errors:
         handles += _error_swatches()
     columns = 4 if errors else 5

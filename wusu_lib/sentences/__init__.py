@@ -1,0 +1,41 @@
+"""Computed sentences: each reads one figure or table of a notebook from the numbers behind it.
+
+A run may come out differently from the one that the author of a notebook saw. So no prose of a notebook
+repeats a result; these functions do. Each returns an ``IPython.display.Markdown`` object, shown as the last
+expression of a cell.
+"""
+
+from wusu_lib.sentences.data import balance, bands, data, dates, examples, shared, shared_ground, transitions
+from wusu_lib.sentences.results import (
+    absent,
+    class_iou,
+    confusion,
+    curves,
+    predictions,
+    ten_columns,
+    unseen,
+    verdict,
+)
+from wusu_lib.sentences.words import counted, listed, pooled
+
+__all__ = [
+    "absent",
+    "balance",
+    "bands",
+    "class_iou",
+    "confusion",
+    "counted",
+    "curves",
+    "data",
+    "dates",
+    "examples",
+    "listed",
+    "pooled",
+    "predictions",
+    "shared",
+    "shared_ground",
+    "ten_columns",
+    "transitions",
+    "unseen",
+    "verdict",
+]
