@@ -87,27 +87,43 @@ def judge(classifier: "HistGradientBoostingClassifier", rows: pd.DataFrame) -> t
     return out[0], out[1]
 
 
+def probabilities(classifier: "HistGradientBoostingClassifier", images: np.ndarray) -> np.ndarray:
+    """Probability of each class index, float32 [N, 12, H, W], of counts uint8 [N, 4, H, W]."""
+    of_colour, which = _by_colour(classifier, images)
+    return np.moveaxis(of_colour[which], -1, 1)  # [N, H, W, 12] -> [N, 12, H, W]
+
+
 def _classify(classifier: "HistGradientBoostingClassifier", images: np.ndarray) -> np.ndarray:
-    """Classify each colour once: uint8 [N, 4, H, W] -> class index and confidence, uint8 [2, N, H, W]."""
+    """uint8 [N, 4, H, W] -> class index and confidence, uint8 [2, N, H, W]."""
+    of_colour, which = _by_colour(classifier, images)
+    found = np.stack([of_colour.argmax(axis=1), np.round(255 * of_colour.max(axis=1))]).astype(np.uint8)
+    return found[:, which]
+
+
+def _by_colour(
+    classifier: "HistGradientBoostingClassifier", images: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each colour is judged once: probabilities float32 [n, 12] of n colours, and the colour's number of each
+    pixel [N, H, W].
+    """
     packed = np.ascontiguousarray(np.moveaxis(images >> SHIFT, 1, -1)).view(np.uint32)[..., 0]  # [N, H, W]
     colours, which = np.unique(packed, return_inverse=True)
     threads = min(4, os.cpu_count() or 1)
     parts = np.array_split(colours.view(np.uint8).reshape(-1, BANDS), threads)
     with ThreadPoolExecutor(threads) as pool:
-        found = np.concatenate(list(pool.map(lambda part: _of_colours(classifier, part), parts)), axis=1)
-    return found[:, which.ravel()].reshape(2, *packed.shape)
+        judged = np.concatenate(list(pool.map(lambda part: _of_colours(classifier, part), parts)))
+    return judged, which.reshape(packed.shape)
 
 
 def _of_colours(classifier: "HistGradientBoostingClassifier", colours: np.ndarray) -> np.ndarray:
-    """Class index and confidence of each colour, uint8 [2, n]."""
+    """Probability of each class index, float32 [n, 12]; 0 for classes that were not learnt."""
     from threadpoolctl import threadpool_limits
 
-    if not len(colours):
-        return np.empty((2, 0), dtype=np.uint8)
-    with threadpool_limits(1, user_api="openmp"):
-        probability = classifier.predict_proba(colours)  # [n, K]
-    index = classifier.classes_[probability.argmax(axis=1)]
-    return np.stack([index, np.round(255 * probability.max(axis=1))]).astype(np.uint8)
+    found = np.zeros((len(colours), N_INDEX), dtype=np.float32)
+    if len(colours):
+        with threadpool_limits(1, user_api="openmp"):
+            found[:, classifier.classes_.astype(int)] = classifier.predict_proba(colours)
+    return found
 
 
 def _rates(labelled: pd.DataFrame, background: Background) -> np.ndarray:

@@ -93,14 +93,22 @@ def score(pooled: Counts, metric: str) -> np.ndarray:
 
 
 def scores(matrix: np.ndarray) -> dict[str, float | np.ndarray]:
-    """Every figure of ``FIGURES`` by name, of from-to matrices [..., 111, 111].
+    """Every figure of ``FIGURES`` by name, of from-to matrices [..., 111, 111]; of [..., 2, 2] the binary ones.
 
     A single matrix gives floats, a stack arrays of its leading axes: each matrix is scored by itself, so sum
     first what is to be pooled.
     """
-    conventions = {convention for convention, _ in FIGURES.values()}
-    reduced = {convention: counts(reduce(matrix, convention)) for convention in conventions}
-    figures = {name: score(reduced[convention], metric) for name, (convention, metric) in FIGURES.items()}
+    matrix = np.asarray(matrix)
+    if matrix.shape[-2:] == (2, 2):
+        reduced = {"binary": counts(matrix)}
+    else:
+        conventions = {convention for convention, _ in FIGURES.values()}
+        reduced = {convention: counts(reduce(matrix, convention)) for convention in conventions}
+    figures = {
+        name: score(reduced[convention], metric)
+        for name, (convention, metric) in FIGURES.items()
+        if convention in reduced
+    }
     return {name: float(value) if np.ndim(value) == 0 else value for name, value in figures.items()}
 
 

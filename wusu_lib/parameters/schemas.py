@@ -92,7 +92,7 @@ class BudgetParameters(DataParameters):
         "random", examples=["pretrained"], description='"pretrained", "random", a file or a folder'
     )
     encoder_learning_rate: Positive = Field(
-        1e-5, examples=[0.00001], description="of the encoder with differential"
+        1e-5, examples=[0.00001], description="of the encoder with differential, of its adapters with lora"
     )
     epochs: Count = Field(500, examples=[500], description="at most so many")
     patience: Count = Field(
@@ -151,7 +151,9 @@ class ModelParameters(BudgetParameters):
         from wusu_lib import models
 
         named = self.weights if self.weights in NAMED_WEIGHTS else "random"  # a path is looked for later
-        models.check(self.backbone, self.decoder, self.scale, named, self.bands, self.skip_block)
+        models.check(
+            self.backbone, self.decoder, self.scale, named, self.bands, self.skip_block, self.adaptation
+        )
         return self
 
     def effective(self) -> dict[str, Any]:
@@ -189,7 +191,7 @@ class TwoStageParameters(BudgetParameters):
         pattern=r"^(best|[a-z][a-z0-9_]*)$",
         description='segmentation experiment, or "best": of the stored runs that with the best val mIoU',
     )
-    variant: Literal["argmax", "slivers", "units", "map", "joint"] = Field(
+    variant: Literal["argmax", "slivers", "units", "map", "joint", "all"] = Field(
         "argmax", description="which of the variants is judged as the run's own"
     )
     tolerances: Tolerances = Field([1], examples=[[1, 2, 3]], description="width of a sliver, px")

@@ -29,19 +29,29 @@ def write_results(
     prediction. maps: validation patch -> predicted class index, uint8 [H, W]; confidence: the same patches
     (or more) -> largest class probability x 255, uint8 [H, W]. classes: label space of matrices and maps.
     """
-    keys = {name: rows[name].to_numpy(dtype=int if name == "date" else str) for name in KEYS}
-    with replacing(folder / "confusion.npz") as draft, draft.open("wb") as file:
-        np.savez_compressed(file, matrix=matrices, **keys)
-    with replacing(folder / "predictions.npz") as draft, draft.open("wb") as file:
-        kept = {"index": _stack(maps, maps), "confidence": _stack(confidence, maps)}
-        np.savez_compressed(file, patch=np.array(list(maps), dtype=str), **kept)
-    pooled = {
-        split: matrices[keys["split"] == split].sum(axis=0) for split in dict.fromkeys(keys["split"].tolist())
-    }
+    pooled = write_arrays(folder, rows, matrices, {"index": maps, "confidence": confidence})
     return {
         "metrics": {name: {s: _scores(m, name) for s, m in pooled.items()} for name in get_args(Background)},
         "absent": {split: _absent(matrix, classes) for split, matrix in pooled.items()},
     }
+
+
+def write_arrays(
+    folder: Path, rows: pd.DataFrame, matrices: np.ndarray, images: Mapping[str, Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Write confusion.npz and predictions.npz of any kind of run; give the pooled matrix of each split.
+
+    rows: columns ``KEYS``, one row a matrix. matrices: [N, K, K]. images: under "index" (and other names)
+    patch -> uint8 [H, W]; the patches are those of "index".
+    """
+    keys: dict[str, Any] = {name: rows[name].to_numpy(dtype=int if name == "date" else str) for name in KEYS}
+    with replacing(folder / "confusion.npz") as draft, draft.open("wb") as file:
+        np.savez_compressed(file, matrix=matrices, **keys)
+    patches = list(images["index"])
+    kept: dict[str, Any] = {name: _stack(found, patches) for name, found in images.items()}
+    with replacing(folder / "predictions.npz") as draft, draft.open("wb") as file:
+        np.savez_compressed(file, patch=np.array(patches, dtype=str), **kept)
+    return {split: matrices[keys["split"] == split].sum(axis=0) for split in dict.fromkeys(rows["split"])}
 
 
 def _stack(images: Mapping[str, np.ndarray], patches: Iterable[str]) -> np.ndarray:
