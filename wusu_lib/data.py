@@ -4,7 +4,8 @@ Everything random follows from (seed, epoch, position) alone: neither the number
 global generator has a part in it, so a resumed run sees the batches that an undisturbed one would have seen.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
+from typing import Any
 
 import lightning
 import numpy as np
@@ -54,14 +55,14 @@ class PatchDataset(Dataset):
         self._mean = np.asarray(mean, dtype=np.float32)[:, None, None]
         self._std = np.asarray(std, dtype=np.float32)[:, None, None]
         self._files = list(zip(self.table["image"], self.table["mask"], strict=True))
-        self._kept = [_read_pair(*files) for files in self._files] if in_memory else None
+        self._kept = [read_pair(*files) for files in self._files] if in_memory else None
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __getitem__(self, key: Key) -> dict:
         number, augmentation_seed = key if isinstance(key, tuple) else (key, None)
-        image, index = self._kept[number] if self._kept is not None else _read_pair(*self._files[number])
+        image, index = self._kept[number] if self._kept is not None else read_pair(*self._files[number])
         if self.augment and augmentation_seed is not None:
             image, index = flip(image, index, augmentation_seed)
         scaled = (image.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [C, H, W]
@@ -73,7 +74,7 @@ class PatchDataset(Dataset):
         }
 
 
-def _read_pair(image_path: str, mask_path: str) -> tuple[np.ndarray, np.ndarray]:
+def read_pair(image_path: str, mask_path: str) -> tuple[np.ndarray, np.ndarray]:
     """Image uint8 [C, H, W] and class index uint8 [H, W]."""
     image, mask = read(image_path), read(mask_path)
     if image.dtype != np.uint8:
@@ -91,12 +92,12 @@ def _read_pair(image_path: str, mask_path: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def flip(image: np.ndarray, index: np.ndarray, augmentation_seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Flip image [C, H, W] and mask [H, W] alike, each of the two ways with probability 1/2."""
+    """Flip images [..., H, W] and masks [..., H, W] alike, each of the two ways with probability 1/2."""
     vertical, horizontal = np.random.default_rng(augmentation_seed).integers(0, 2, size=2).astype(bool)
     if vertical:
-        image, index = image[:, ::-1], index[::-1]
+        image, index = image[..., ::-1, :], index[..., ::-1, :]
     if horizontal:
-        image, index = image[..., ::-1], index[:, ::-1]
+        image, index = image[..., ::-1], index[..., ::-1]
     return image, index
 
 
@@ -125,43 +126,31 @@ class EpochSampler(Sampler):
         return iter(zip(order, seeds, strict=True))
 
 
-class WusuDataModule(lightning.LightningDataModule):
-    """Loaders for the splits of a patch table (column ``split``); rows without a mask are never served.
+class SplitDataModule(lightning.LightningDataModule):
+    """Loaders for the splits of a table (columns ``split`` and ``patch``).
 
     Training is shuffled by ``EpochSampler`` and flipped; the other loaders keep the table's order and change
-    nothing. ``mean``, ``std``, ``background``, ``classes`` and ``in_memory`` as in ``PatchDataset``. The
-    last, smaller batch is kept.
+    nothing. The last, smaller batch is kept. A subclass says what the samples are: dictionaries with ``mask``
+    among them.
     """
 
-    def __init__(
-        self,
-        table: pd.DataFrame,
-        mean: Sequence[float],
-        std: Sequence[float],
-        *,
-        background: legend.Background = "ignore",
-        classes: legend.Scheme = "all",
-        batch_size: int = 8,
-        workers: int = 0,
-        seed: int = 0,
-        in_memory: bool = False,
-    ) -> None:
+    def __init__(self, table: pd.DataFrame, batch_size: int, workers: int, seed: int) -> None:
         super().__init__()
-        self.table = table[table["mask"].notna()].reset_index(drop=True)
-        self._normalisation = (mean, std)
-        self.background = background
-        self.classes = classes
+        self.table = table.reset_index(drop=True)
         self.batch_size = batch_size
         self.workers = workers
         self.seed = seed
-        self.in_memory = in_memory
-        self._datasets: dict[tuple[str, bool], PatchDataset] = {}
+        self._datasets: dict[tuple[str, bool], Sized] = {}
+
+    def samples(self, rows: pd.DataFrame, augment: bool) -> Any:
+        """The dataset of some rows, whose items are asked for as those of ``PatchDataset``."""
+        raise NotImplementedError
 
     def rows(self, split: str) -> pd.DataFrame:
-        """The labelled rows of a split in the order of its evaluation loader."""
+        """The rows of a split in the order of its evaluation loader."""
         return self.table[self.table["split"] == split].reset_index(drop=True)
 
-    def dataset(self, split: str, augment: bool = False) -> PatchDataset:
+    def dataset(self, split: str, augment: bool = False) -> Any:
         """The samples of a split. Raises ValueError for an unknown split or one without a labelled patch."""
         if split not in SPLITS:
             raise ValueError(f"split: got {split!r}; allowed: {', '.join(SPLITS)}")
@@ -170,10 +159,7 @@ class WusuDataModule(lightning.LightningDataModule):
             if rows.empty:
                 counts = self.table["split"].value_counts().to_dict()
                 raise ValueError(f"split {split!r} holds no labelled patch; the data has {counts}")
-            mean, std = self._normalisation
-            self._datasets[split, augment] = PatchDataset(
-                rows, mean, std, self.background, augment, self.in_memory, self.classes
-            )
+            self._datasets[split, augment] = self.samples(rows, augment)
         return self._datasets[split, augment]
 
     def loader(self, split: str) -> DataLoader:
@@ -199,7 +185,7 @@ class WusuDataModule(lightning.LightningDataModule):
         """``loader("test")``."""
         return self.loader("test")
 
-    def _loader(self, dataset: PatchDataset, sampler: EpochSampler | None, batch_size: int) -> DataLoader:
+    def _loader(self, dataset: Any, sampler: EpochSampler | None, batch_size: int) -> DataLoader:
         # A generator of its own: without one the loader draws from torch's global generator at every epoch.
         generator = torch.Generator().manual_seed(self.seed)
         return DataLoader(
@@ -211,3 +197,34 @@ class WusuDataModule(lightning.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             generator=generator,
         )
+
+
+class WusuDataModule(SplitDataModule):
+    """Loaders for the splits of a patch table; rows without a mask are never served.
+
+    ``mean``, ``std``, ``background``, ``classes`` and ``in_memory`` as in ``PatchDataset``.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        background: legend.Background = "ignore",
+        classes: legend.Scheme = "all",
+        batch_size: int = 8,
+        workers: int = 0,
+        seed: int = 0,
+        in_memory: bool = False,
+    ) -> None:
+        super().__init__(table[table["mask"].notna()], batch_size, workers, seed)
+        self._normalisation = (mean, std)
+        self.background = background
+        self.classes = classes
+        self.in_memory = in_memory
+
+    def samples(self, rows: pd.DataFrame, augment: bool) -> PatchDataset:
+        """One sample a row."""
+        mean, std = self._normalisation
+        return PatchDataset(rows, mean, std, self.background, augment, self.in_memory, self.classes)

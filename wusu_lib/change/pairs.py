@@ -28,7 +28,7 @@ def pairs(table: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
 
     ``table``: patches with split and block assigned; ``changes``: change masks, of ``patches.scan_changes``.
     Columns: patch (the pair's key, "test/HS1516_0"), site, date (1516), split and block (the site's), date1,
-    date2 (two-digit years), patch1, patch2, image1, image2, mask1, mask2 (keys and paths of either date), bcd,
+    date2 (two-digit years), patch1, patch2, image1, image2, mask1, mask2 (keys and paths of a date), bcd,
     scd (paths, or NA where there is none). A site that lost its place in the table (the gap between splits)
     has no pair. Raises ValueError where no pair is left.
     """
@@ -38,7 +38,7 @@ def pairs(table: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
     found = found.merge(second, on=["site", "date2"], validate="many_to_one")
     if found.empty:
         raise ValueError(
-            f"none of {len(changes)} change masks has class masks at both of its dates; expected masks such as "
+            f"none of {len(changes)} change masks has class masks at both dates; expected files such as "
             "train/HS/change/SCD/HS1516_0.tif beside train/HS/class/HS15_0.tif and HS16_0.tif"
         )
     keys = [

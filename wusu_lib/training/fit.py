@@ -17,7 +17,7 @@ from wusu_lib.training.task import SegmentationTask
 
 if TYPE_CHECKING:
     from wusu_lib.models.segmentation import SegmentationModel
-    from wusu_lib.parameters import SegmentationParameters
+    from wusu_lib.parameters import ModelParameters, SegmentationParameters
 
 IN_MEMORY = 512 * 2**20  # bytes of images and masks that are kept in memory rather than read every epoch
 
@@ -46,7 +46,7 @@ def train_segmentation(
         in_memory=_fits_in_memory(table),
     )
     # What the stored weights expect of an image, so that they can be used without the data they learnt from.
-    expects = {"mean": mean.tolist(), "std": std.tolist(), "size": list(_shape(table)[1:])}
+    expects = {"mean": mean.tolist(), "std": std.tolist(), "size": list(image_shape(table)[1:])}
     described: dict[str, Any] = {"input": expects}
 
     def build() -> nn.Module:
@@ -59,12 +59,20 @@ def train_segmentation(
 
 
 def build_model(parameters: "SegmentationParameters", table: pd.DataFrame, seed: int) -> "SegmentationModel":
-    """The model of ``parameters`` for the patches of ``table``, its encoder frozen if so stated."""
-    return build_for_size(parameters, max(_shape(table)[1:]), seed)
+    """The model of ``parameters`` for the patches of ``table``, its encoder frozen or adapted as stated."""
+    return build_for_size(parameters, max(image_shape(table)[1:]), seed)
 
 
 def build_for_size(parameters: "SegmentationParameters", image_size: int, seed: int) -> "SegmentationModel":
     """``build_model`` for square images of ``image_size`` px, without their files."""
+    outputs = legend.outputs(parameters.background, parameters.classes)
+    return build_network(parameters, outputs, image_size, seed)
+
+
+def build_network(
+    parameters: "ModelParameters", outputs: int, image_size: int, seed: int
+) -> "SegmentationModel":
+    """A model with so many outputs whose encoder is frozen or adapted as ``parameters`` state."""
     from wusu_lib import models
 
     model = models.build(
@@ -72,7 +80,7 @@ def build_for_size(parameters: "SegmentationParameters", image_size: int, seed: 
         parameters.decoder,
         scale=parameters.scale,
         weights=parameters.weights,
-        outputs=legend.outputs(parameters.background, parameters.classes),
+        outputs=outputs,
         image_size=image_size,
         seed=seed,
         bands=parameters.bands,
@@ -80,6 +88,8 @@ def build_for_size(parameters: "SegmentationParameters", image_size: int, seed: 
     )
     if parameters.adaptation == "frozen":
         model.freeze_encoder()
+    elif parameters.adaptation == "lora":
+        models.add_lora(model, seed=seed)
     return model
 
 
@@ -87,10 +97,10 @@ def describe_model(model: "SegmentationModel", table: pd.DataFrame) -> pd.DataFr
     """Parts of a model with their sizes (``models.describe``) for the patches of ``table``."""
     from wusu_lib import models
 
-    return models.describe(model, max(_shape(table)[1:]))
+    return models.describe(model, max(image_shape(table)[1:]))
 
 
-def _shape(table: pd.DataFrame) -> tuple[int, int, int]:
+def image_shape(table: pd.DataFrame) -> tuple[int, int, int]:
     """Bands, height and width (px) of the patches."""
     from wusu_lib.patches.raster import read
 
@@ -100,7 +110,7 @@ def _shape(table: pd.DataFrame) -> tuple[int, int, int]:
 
 def _fits_in_memory(table: pd.DataFrame) -> bool:
     """Whether all images and masks fit the memory set aside for them."""
-    bands, height, width = _shape(table)
+    bands, height, width = image_shape(table)
     return len(table) * (bands + 1) * height * width <= IN_MEMORY
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from wusu_lib.data import SPLITS, WusuDataModule
+from wusu_lib.data import SPLITS, SplitDataModule
 from wusu_lib.training.progress import Line
 from wusu_lib.training.session import Session
 from wusu_lib.training.task import Counted, Task
@@ -39,7 +39,7 @@ NOISE = (
 
 
 def train(
-    folder: Path, make_task: Callable[[], Task], data: WusuDataModule, seed: int
+    folder: Path, make_task: Callable[[], Task], data: SplitDataModule, seed: int
 ) -> tuple[dict[str, Counted], dict[str, Any]]:
     """Train what ``make_task`` gives on ``data`` and count what its best weights predict in every split.
 
@@ -96,7 +96,7 @@ def _trainer(task: Task, **more: Any) -> lightning.Trainer:
     )
 
 
-def _train(task: Task, session: Session, data: WusuDataModule) -> None:
+def _train(task: Task, session: Session, data: SplitDataModule) -> None:
     task.model.train()
     left = task.settings.epochs - session.progress.epochs
     trainer = _trainer(
@@ -107,7 +107,7 @@ def _train(task: Task, session: Session, data: WusuDataModule) -> None:
     trainer.fit(task, loader, data.loader("val"))
 
 
-def _evaluate(task: Task, data: WusuDataModule, line: Line) -> dict[str, Counted]:
+def _evaluate(task: Task, data: SplitDataModule, line: Line) -> dict[str, Counted]:
     """Counts of every split that has labelled patches; the maps of the validation patches are kept."""
     tallies = {}
     for split in SPLITS:
