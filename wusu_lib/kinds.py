@@ -97,7 +97,8 @@ def _compare_maps(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
 def _detect(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
     from wusu_lib.change.direct import train_direct
 
-    return train_direct(folder, exp, seed)
+    stated = cast(DirectParameters, exp.parameters)
+    return train_direct(folder, stated, exp.table, exp.dossier.changes, exp.statistics, seed)
 
 
 def _segmentation_parts(exp: "Experiment") -> pd.DataFrame:
@@ -114,7 +115,7 @@ def _source_parts(exp: "Experiment") -> pd.DataFrame:
 def _direct_parts(exp: "Experiment") -> pd.DataFrame:
     from wusu_lib.change.direct import describe_direct
 
-    return describe_direct(exp)
+    return describe_direct(cast(DirectParameters, exp.parameters), exp.table, exp.seeds[0])
 
 
 KINDS: dict[Schema, Kind] = {

@@ -93,7 +93,7 @@ def score(pooled: Counts, metric: str) -> np.ndarray:
 
 
 def scores(matrix: np.ndarray) -> dict[str, float | np.ndarray]:
-    """Every figure of ``FIGURES`` by name, of from-to matrices [..., 111, 111]; of [..., 2, 2] the binary ones.
+    """Every figure of ``FIGURES`` by name, of matrices [..., 111, 111]; of [..., 2, 2] the binary ones.
 
     A single matrix gives floats, a stack arrays of its leading axes: each matrix is scored by itself, so sum
     first what is to be pooled.
