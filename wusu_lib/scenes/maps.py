@@ -1,0 +1,219 @@
+"""Maps of whole scenes: classes of one date, or classes, changes and confidence of two."""
+
+import filecmp
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from wusu_lib import legend, provenance
+from wusu_lib.atomic import write_json
+from wusu_lib.change.prior import Prior
+from wusu_lib.runs.stored import RECORD, complete_record
+from wusu_lib.scenes import geotiff, rasters, styles
+from wusu_lib.scenes.cleaning import SQUARE, Cleaning, changes
+from wusu_lib.scenes.engines import Engine, check_engine, compute
+from wusu_lib.scenes.inference import Job
+from wusu_lib.scenes.predictor import Predictor
+from wusu_lib.scenes.store import Store
+from wusu_lib.scenes.tiling import Tiling
+
+STATE = ".strips"  # folder of what is computed so far
+LOCK = ".lock"
+NAMES = ("classes.", "t1.", "t2.", "fromto.", "confidence.")  # of the files that are written here
+CODE = ("wusu_lib.scenes.maps", "wusu_lib.scenes.cluster")
+
+
+@dataclass(frozen=True)
+class SceneMaps:
+    """Maps of a scene in ``folder``: cloud-optimised GeoTIFFs on one grid, and ``record.json``.
+
+    ``classes`` (of one image) or ``t1`` and ``t2``: classes in WUSU's codes (uint8, 0 = no data or
+    unlabelled). ``fromto``: labels of ``change.transitions`` (uint8, 255 = unlabelled at either date).
+    ``confidence``: see ``decision.decide`` (uint8, 255 = certain, 0 = none).
+    """
+
+    folder: Path
+
+    @property
+    def classes(self) -> Path:
+        """Class map of a single image."""
+        return self.folder / "classes.tif"
+
+    @property
+    def t1(self) -> Path:
+        """Class map of the first date."""
+        return self.folder / "t1.tif"
+
+    @property
+    def t2(self) -> Path:
+        """Class map of the second date."""
+        return self.folder / "t2.tif"
+
+    @property
+    def fromto(self) -> Path:
+        """From-to map."""
+        return self.folder / "fromto.tif"
+
+    @property
+    def confidence(self) -> Path:
+        """Confidence in the classes of all dates."""
+        return self.folder / "confidence.tif"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was computed from what; of a pair also ``pixels``, their number by from-to label (as text)."""
+        record = complete_record(self.folder)
+        if record is None:
+            raise ValueError(f"{self.folder}: holds no complete maps; make them with scenes.change_map")
+        return record
+
+
+def change_map(
+    predictor: Predictor,
+    t1: str | Path,
+    t2: str | Path,
+    folder: str | Path,
+    *,
+    prior: Prior | None = None,
+    tolerance: int = 0,
+    smallest: Mapping[str, int] | int | None = None,
+    tiling: Tiling | None = None,
+    batch: int = 8,
+    engine: Engine = "local",
+    threads: int = 1,
+) -> SceneMaps:
+    """Map two dates of a scene and what changed between them; files into ``folder``.
+
+    ``prior``: decode both dates together (``change.learn_prior``). ``tolerance`` and ``smallest``: slivers
+    and small areas of change to take back, in pixels, in the from-to map only (``Cleaning``). ``tiling``:
+    windows, by default of the training's size with a quarter of overlap. ``batch``: windows that go through
+    the model together. ``engine``: "local", or "ray" for a cluster (``cluster``). ``threads``: torch's, 0 for
+    all; one gives the same bytes on any number of cores.
+
+    Maps that are there already, of the same images, model and settings, are left as they are; whatever was
+    interrupted goes on from its last finished strip, with either engine, to the same bytes. Errors as
+    ``rasters.pair``, ``Tiling`` and ``Cleaning``; ValueError also for the same image twice, a folder that
+    cannot be written, and a prior that does not couple two dates.
+    """
+    layers = rasters.pair(t1, t2)
+    _refuse_same(Path(t1), Path(t2))
+    if prior is not None and prior.dates != 2:
+        raise ValueError(f"prior: couples {prior.dates} dates; expected 2")
+    cleaning = Cleaning(tolerance, {} if smallest is None else smallest)
+    job = Job(layers, tiling or Tiling.usual(predictor.window), batch, threads, prior)
+    maps = SceneMaps(Path(folder))
+    plan = _plan(job, predictor) | {"cleaning": cleaning.as_dict()}
+    with _held(maps.folder, engine):
+        if not _complete(maps.folder, plan):
+            store = Store(maps.folder / STATE, job, plan)
+            compute(job, predictor, store, engine, f"{Path(t1).name} to {Path(t2).name}")
+            _write_maps(store, predictor, [maps.t1, maps.t2, maps.confidence])
+            counts = _write_changes(maps.fromto, store, cleaning, predictor)
+            _finish(maps.folder, plan | {"pixels": {str(n): int(c) for n, c in enumerate(counts) if c}})
+    return maps
+
+
+def class_map(
+    predictor: Predictor,
+    image: str | Path,
+    folder: str | Path,
+    *,
+    tiling: Tiling | None = None,
+    batch: int = 8,
+    engine: Engine = "local",
+    threads: int = 1,
+) -> SceneMaps:
+    """Map one image: ``classes`` and ``confidence`` of the maps. Arguments and errors as ``change_map``."""
+    job = Job((rasters.single(image),), tiling or Tiling.usual(predictor.window), batch, threads)
+    maps = SceneMaps(Path(folder))
+    plan = _plan(job, predictor)
+    with _held(maps.folder, engine):
+        if not _complete(maps.folder, plan):
+            store = Store(maps.folder / STATE, job, plan)
+            compute(job, predictor, store, engine, Path(image).name)
+            _write_maps(store, predictor, [maps.classes, maps.confidence])
+            _finish(maps.folder, plan)
+    return maps
+
+
+def _refuse_same(t1: Path, t2: Path) -> None:
+    """Raise ValueError if both are one file or hold the same bytes: a mistake, not a scene without change."""
+    if t1.samefile(t2) or filecmp.cmp(t1, t2, shallow=False):
+        raise ValueError(f"t1 and t2 are the same image ({t1}, {t2}); give images of two dates")
+
+
+def _plan(job: Job, predictor: Predictor) -> dict[str, Any]:
+    """All that the maps depend on, as JSON would give it back."""
+    first = job.layers[0]
+    return {
+        "images": [{"path": layer.path, "hash": _hash(layer.path)} for layer in job.layers],
+        "grid": asdict(first.grid) | {"transform": list(first.grid.transform)},
+        "predictor": {"name": predictor.name, "fingerprint": predictor.fingerprint},
+        "classes": predictor.classes,
+        "tiling": asdict(job.tiling),
+        "batch": job.batch,
+        "prior": None if job.prior is None else job.prior.ratio.tolist(),
+        "code": provenance.code_hash(CODE),
+        "versions": provenance.versions(),
+    }
+
+
+def _hash(path: str) -> str:
+    return provenance.content_hash(Path(path))
+
+
+@contextmanager
+def _held(folder: Path, engine: str) -> Iterator[None]:
+    """The output folder, made and locked: a second process waits, then finds the maps."""
+    check_engine(engine)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK):
+            yield
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise ValueError(f"folder: {folder} cannot be written ({error}); choose another") from error
+
+
+def _complete(folder: Path, plan: dict[str, Any]) -> bool:
+    """Whether the folder holds the maps of this plan; if they are another's, they no longer count."""
+    record = complete_record(folder)
+    if record is not None and all(record.get(name) == value for name, value in plan.items()):
+        return True
+    (folder / RECORD).unlink(missing_ok=True)
+    return False
+
+
+def _write_maps(store: Store, predictor: Predictor, paths: list[Path]) -> None:
+    """The dates' class maps and, last, the confidence."""
+    grid, classes = store.job.grid, styles.classes(predictor.classes)
+    for channel, path in enumerate(paths[:-1]):
+        geotiff.write(path, grid, classes, lambda *at, n=channel: legend.code_from_index(store.read(n, *at)))
+    last = len(paths) - 1
+    geotiff.write(paths[-1], grid, styles.CONFIDENCE, lambda *at: store.read(last, *at))
+
+
+def _write_changes(path: Path, store: Store, cleaning: Cleaning, predictor: Predictor) -> np.ndarray:
+    """The cleaned from-to map; gives the number of pixels by value, int64 [256]."""
+    counts = np.zeros(256, dtype=np.int64)
+
+    def read(*at: int) -> np.ndarray:
+        labels = changes(store, cleaning, *at)
+        counts[:] += np.bincount(labels.ravel(), minlength=256)
+        return labels
+
+    geotiff.write(path, store.job.grid, styles.changes(predictor.classes), read, SQUARE)
+    return counts
+
+
+def _finish(folder: Path, record: dict[str, Any]) -> None:
+    """Write the record, which makes the maps count, and clear away what they were made from."""
+    files = sorted(file for file in folder.iterdir() if file.name[0] != "." and file.is_file())
+    sizes = {file.name: file.stat().st_size for file in files if file.name.startswith(NAMES)}
+    write_json(folder / RECORD, record | {"status": "complete", "files": sizes})
+    shutil.rmtree(folder / STATE)
