@@ -13,6 +13,7 @@ from wusu_lib.models.backbones import (
 )
 from wusu_lib.models.catalogue import BACKBONES, expected_statistics, find
 from wusu_lib.models.decoders import DECODERS, DecoderSpec, canonical, refuse
+from wusu_lib.models.lora import add_lora
 from wusu_lib.models.weights import check_weights
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "SCALES",
     "BackboneSpec",
     "DecoderSpec",
+    "add_lora",
     "build",
     "canonical",
     "check",
@@ -42,11 +44,14 @@ def check(
     weights: str = "random",
     bands: Bands = "all",
     skip_block: int = 0,
+    adaptation: str = "full",
 ) -> None:
     """Check names and combination of a model before any work; imports neither torch nor TerraTorch, reads no
     file.
 
-    Raises ValueError naming what is allowed, and FileNotFoundError for a path without weights.
+    Raises ValueError naming what is allowed, with the reason where a combination is refused (a decoder that
+    does not go with the backbone, a skip block that is not there, LoRA without attention), and
+    FileNotFoundError for a path without weights.
     """
     spec, reader = find(backbone), canonical(decoder)
     check_scale(scale)
@@ -57,6 +62,11 @@ def check(
         )
     spec.skip(scale, skip_block)
     refuse(spec, reader)
+    if adaptation == "lora" and not spec.transformer:
+        raise ValueError(
+            f'adaptation: got "lora"; it adapts attention layers and {spec.title} has none; use "frozen", '
+            '"full" or "differential"'
+        )
     check_weights(weights, backbone, scale)
 
 
@@ -74,15 +84,13 @@ def build(
 ) -> "SegmentationModel":
     """A model from images [B, 4, H, W] (bands B, G, R, NIR, normalised) to logits [B, outputs, H, W].
 
-    ``bands``: "all", or "rgb", where NIR is left out and the encoder is built for three bands.
-    ``skip_block``: the transformer block, counted from 1, whose output DeepLabV3+ takes for its skip; 0 = the
-    backbone's usual one.
-
     ``weights``: "pretrained" (the hub's), "random", or the path of a checkpoint file (published, or a model
-    stored by this library) or of a folder that holds ``<backbone>`` with the suffix .safetensors, .pt, .pth or .ckpt.
-    Everything that starts at random is a function of ``seed``. ``image_size`` (px) is checked here so that a
-    size that cannot be padded fails early; the model itself accepts any other size later, since position
-    embeddings are interpolated.
+    stored by this library) or of a folder that holds ``<backbone>`` with the suffix .safetensors, .pt, .pth
+    or .ckpt. ``bands``: "all", or "rgb", where NIR is left out and the encoder is built for three bands.
+    ``skip_block``: the transformer block, counted from 1, whose output DeepLabV3+ takes for its skip; 0 = the
+    backbone's usual one. Everything that starts at random is a function of ``seed``. ``image_size`` (px) is
+    checked here so that a size that cannot be padded fails early; the model itself accepts any other size
+    later, since position embeddings are interpolated.
 
     Raises ValueError and FileNotFoundError as ``check`` does, FileNotFoundError if the hub cannot be reached,
     and ValueError naming the keys where a checkpoint does not match the encoder.
