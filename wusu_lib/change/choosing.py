@@ -73,9 +73,10 @@ def _try_all(
         single = class_maps(place.stack)
         for at in place.pairs:
             two = slice(at, at + 2)
-            truth, compared = from_to(*place.truth[two]), from_to(*single[two])
+            truth, (before, after) = from_to(*place.truth[two]), single[two]
+            compared = from_to(before, after)
             for tolerance in stated.tolerances:
-                thick = drop_slivers(compared, *single[two], tolerance)
+                thick = drop_slivers(compared, before, after, tolerance)
                 add(("tolerance", tolerance, 0.0), truth, thick)
                 for share, smallest in units.items():
                     add(("unit_share", tolerance, share), truth, drop_small(thick, smallest))

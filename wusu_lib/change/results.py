@@ -44,9 +44,9 @@ def coordinates(number: int, matrix: np.ndarray) -> np.ndarray:
 
 def write_variants(folder: Path, found: Mapping[str, list[np.ndarray]], **more: np.ndarray) -> None:
     """Write the matrices of several variants, as ``coordinates`` of their pairs, beside ``more``."""
-    arrays: dict[str, Any] = {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
+    arrays: dict[str, Any] = {name: np.concatenate(parts, axis=1) for name, parts in found.items()} | more
     with replacing(folder / VARIANTS) as draft, draft.open("wb") as file:
-        np.savez_compressed(file, variants=np.array(list(found)), **arrays, **more)
+        np.savez_compressed(file, variants=np.array(list(found)), **arrays)
 
 
 def read_variant(folder: Path, name: str, pairs: int) -> np.ndarray:

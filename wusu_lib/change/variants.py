@@ -37,7 +37,7 @@ class Settings:
 
     def prior(self, dates: Sequence[int]) -> Prior:
         """The prior of successive dates; an interval that train lacks has the sum over train's."""
-        everywhere = sum(self.counts.values())
+        everywhere = np.sum(list(self.counts.values()), axis=0)
         return learn_prior([self.counts.get(step, everywhere) for step in pairwise(dates)], self.smoothing)
 
 
@@ -53,7 +53,7 @@ def joint_maps(stack: np.ndarray, dates: Sequence[int], settings: Settings) -> n
 
 def clean(labels: np.ndarray, maps: np.ndarray, settings: Settings) -> np.ndarray:
     """A from-to map [H, W] without slivers and small areas; ``maps``: the two class maps [2, H, W]."""
-    return drop_small(drop_slivers(labels, *maps, settings.tolerance), settings.units)
+    return drop_small(drop_slivers(labels, maps[0], maps[1], settings.tolerance), settings.units)
 
 
 def pair_labels(
@@ -66,7 +66,7 @@ def pair_labels(
     two = slice(at, at + 2)
     single, together = class_maps(stack[two]), joint[two]
     compared = from_to(*single)
-    without_slivers = drop_slivers(compared, *single, settings.tolerance)
+    without_slivers = drop_slivers(compared, single[0], single[1], settings.tolerance)
     return {
         "argmax": compared,
         "slivers": without_slivers,

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wusu_lib import metrics
+from wusu_lib import legend, metrics
+from wusu_lib.change import measures
 from wusu_lib.legend import Background, Scheme
 
 RECORD = "record.json"
@@ -73,7 +74,10 @@ class Run:
 
     @property
     def matrices(self) -> np.ndarray:
-        """int64 [N,12,12], one confusion matrix a patch, rows truth, columns prediction, by class index."""
+        """int64 [N,12,12], one confusion matrix a patch, rows truth, columns prediction, by class index.
+
+        Of a change run: one a pair of dates, [N,111,111] by from-to label, or [N,2,2] (unchanged, changed).
+        """
         return self._confusion["matrix"]
 
     @cached_property
@@ -85,7 +89,7 @@ class Run:
 
     def prediction(self, patch: str) -> np.ndarray:
         """Class index (uint8 [H,W], 0 to 11) predicted on a validation patch; ValueError for any other
-        patch.
+        patch. Of a change run: from-to labels of a validation pair.
         """
         return self._of_patch("index", patch)
 
@@ -106,7 +110,8 @@ class Run:
     def scores(
         self, split: str = "val", background: Background = "ignore", classes: Scheme = "all"
     ) -> dict[str, float]:
-        """``loss`` and the figures of ``metrics.scores`` of one split, pooled over its patches.
+        """``loss`` and the figures of ``metrics.scores`` of one split, pooled over its patches; of a change
+        run those of ``change.scores``.
 
         The loss is the mean over the pixels that training counts, in the run's own protocol and classes,
         whatever ``background`` and ``classes`` are; NaN where there is none (per-pixel floor).
@@ -118,8 +123,17 @@ class Run:
         loss = self.record["losses"].get(split)
         return {
             "loss": float("nan") if loss is None else loss,
-            **{k: float(v) for k, v in metrics.scores(matrices.sum(axis=0), background, classes).items()},
+            **_figures(matrices.sum(axis=0), background, classes),
         }
+
+
+def _figures(pooled: np.ndarray, background: Background, classes: Scheme) -> dict[str, float]:
+    """Every figure of a pooled matrix, of class maps ([12, 12]) or of change."""
+    if len(pooled) == legend.N_INDEX:
+        found = metrics.scores(pooled, background, classes)
+    else:
+        found = measures.scores(pooled)
+    return {name: float(value) for name, value in found.items()}
 
 
 def complete_record(folder: Path) -> dict[str, Any] | None:
