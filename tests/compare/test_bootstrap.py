@@ -86,9 +86,11 @@ def test_interval_is_the_percentile_interval_stretched_for_few_blocks():
 
 def test_seeds_that_disagree_widen_the_interval_by_student_t():
     # Every block alike: only seeds vary, so the degrees of freedom are those of the seeds.
-    stretch, freedom = bootstrap._small_sample(np.array([0.0, 0.3]), np.array([20, 3]))
+    blocks, seeds = (20 / 19, 19.0), (3 / 2, 2.0)
+    inflations, freedoms = np.array([blocks, seeds]).T
+    stretch, freedom = bootstrap._small_sample(np.array([0.0, 0.3]), inflations, freedoms)
     assert (stretch, freedom) == (pytest.approx(np.sqrt(3 / 2)), pytest.approx(2))
-    stretch, freedom = bootstrap._small_sample(np.array([0.3, 0.0]), np.array([20, 1]))
+    stretch, freedom = bootstrap._small_sample(np.array([0.3, 0.0]), inflations, freedoms)
     assert (stretch, freedom) == (pytest.approx(np.sqrt(20 / 19)), pytest.approx(19))
 
 

@@ -7,13 +7,14 @@ bootstrap: Owen 2007, Ann. Appl. Stat. 1(2), doi 10.1214/07-AOAS122; it errs on 
 a resample lacks altogether is left out of that resample's macro mean, as ``metrics`` leaves it out; a
 resample without one counted pixel is dropped.
 
-The percentile interval of n blocks is too narrow by about sqrt((n-1)/n) and ignores that the spread itself is
-estimated (Hesterberg 2015, Am. Stat. 69(4), doi 10.1080/00031305.2015.1089789, "expanded percentile"). Its
-two halves are therefore stretched about the resamples' median by sqrt(V'/V) * t/z: V is the variance by
-blocks plus that by seeds, V' the same with n/(n-1) on each part, t and z the quantiles of Student's t and
-the normal distribution, with Welch and Satterthwaite's degrees of freedom. With many blocks and one seed
-this changes next to nothing; with two or three seeds that disagree it widens the interval a lot, which is
-all that two or three seeds can support.
+The percentile interval is too narrow for three reasons: with n blocks by about sqrt((n-1)/n), since the
+spread itself is estimated (both Hesterberg 2015, Am. Stat. 69(4), doi 10.1080/00031305.2015.1089789,
+"expanded percentile"), and since neighbouring blocks are not independent (``neighbours``). Its two halves are
+therefore stretched about the resamples' median by sqrt(V'/V) * t/z: V is the variance by blocks plus that by
+seeds, V' the same with ``neighbours.dependence`` on the one and n/(n-1) on the other, t and z the quantiles
+of Student's t and the normal distribution, with Welch and Satterthwaite's degrees of freedom. With two or
+three seeds that disagree it widens the interval a lot, which is all that two or three seeds can support.
+``simulation`` measures how often the interval is right.
 
 With **one seed** only blocks are drawn: the interval is about these trained models on other ground of this
 kind. It says nothing of another training with another seed.
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from wusu_lib.compare.measures import Measure, measure
+from wusu_lib.compare.neighbours import dependence
 from wusu_lib.compare.pairing import BlockCounts, Run, block_counts
 from wusu_lib.legend import Background, Scheme
 
@@ -168,8 +170,11 @@ class Resampled:
         if counted.n_blocks == 1:
             return cls(value, spread, np.empty(0), 1.0, np.inf)
         by_block, draws = _resample(counted, of, resamples, np.random.default_rng(seed))
-        variances = np.array([by_block.var(), by_seed.var() / counted.n_seeds])
-        stretch, freedom = _small_sample(variances, np.array([counted.n_blocks, counted.n_seeds]))
+        parts = [(by_block.var(), *dependence(counted.blocks))]
+        if several:
+            n = counted.n_seeds
+            parts.append((by_seed.var() / n, n / (n - 1), n - 1.0))
+        stretch, freedom = _small_sample(*np.array(parts).T)
         return cls(value, spread, np.sort(draws), stretch, freedom)
 
     def interval(self, alpha: float) -> np.ndarray:
@@ -231,16 +236,12 @@ def _draw(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
     return np.bincount(drawn.ravel(), minlength=n * size).reshape(n, size).astype(np.float64)
 
 
-def _small_sample(variances: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
-    """sqrt(V'/V) and the degrees of freedom (Satterthwaite 1946) of a sum of variances, each of a mean of n
-    things.
-
-    A part with n = 1 has no variance to estimate and is left out.
+def _small_sample(variances: np.ndarray, inflations: np.ndarray, freedoms: np.ndarray) -> tuple[float, float]:
+    """sqrt(V'/V) and the degrees of freedom (Satterthwaite 1946) of a sum of variances: V as resampled, V'
+    each part times its inflation.
     """
-    several = sizes > 1
-    variances, sizes = variances[several], sizes[several]
     if variances.sum() == 0:
-        return 1.0, float(sizes.min() - 1)
-    unbiased = variances * sizes / (sizes - 1)
-    freedom = unbiased.sum() ** 2 / (unbiased**2 / (sizes - 1)).sum()
+        return 1.0, float(freedoms.min())
+    unbiased = variances * inflations
+    freedom = unbiased.sum() ** 2 / (unbiased**2 / freedoms).sum()
     return float(np.sqrt(unbiased.sum() / variances.sum())), float(freedom)

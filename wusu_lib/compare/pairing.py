@@ -39,10 +39,12 @@ class BlockCounts:
     """Pixels per side, seed and block, ready to be weighted and summed.
 
     values: float64 [sides, seeds, blocks, 3, K]; the 3 are hits, truth and predicted of ``metrics.Counts``.
-    n_patches: images, each date of a site; for change, intervals of two dates.
+    blocks: their names in that order. n_patches: images, each date of a site; for change, intervals of two
+    dates.
     """
 
     values: np.ndarray
+    blocks: tuple[str, ...]
     n_patches: int
 
     @property
@@ -86,7 +88,7 @@ def block_counts(sides: Sequence[Sequence[Run]], split: str, measure: Measure) -
         _check_same(first, other)
     blocks = first.keys["block"].to_numpy(str)
     values = np.stack([[by_block(run.counts, blocks) for run in side] for side in rows])
-    return BlockCounts(values, n_patches=len(first.keys))
+    return BlockCounts(values, tuple(np.unique(blocks).tolist()), n_patches=len(first.keys))
 
 
 def by_block(counts: np.ndarray, blocks: np.ndarray) -> np.ndarray:
