@@ -12,6 +12,7 @@ from wusu_lib.figures.imagery import rgb, stretch
 from wusu_lib.figures.intervals import intervals
 from wusu_lib.figures.maps import dates, patch_examples, predictions
 from wusu_lib.figures.model import parts
+from wusu_lib.figures.steps import step_losses
 from wusu_lib.figures.theme import style, use
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "predictions",
     "rgb",
     "shared_ground",
+    "step_losses",
     "stretch",
     "style",
     "training_curves",

@@ -5,6 +5,7 @@ repeats a result; these functions do. Each returns an ``IPython.display.Markdown
 expression of a cell.
 """
 
+from wusu_lib.sentences.analysis import stability
 from wusu_lib.sentences.data import balance, bands, data, dates, examples, shared, shared_ground, transitions
 from wusu_lib.sentences.results import (
     absent,
@@ -34,6 +35,7 @@ __all__ = [
     "predictions",
     "shared",
     "shared_ground",
+    "stability",
     "ten_columns",
     "transitions",
     "unseen",
