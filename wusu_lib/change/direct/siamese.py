@@ -23,7 +23,7 @@ class SiameseModel(nn.Module):
 
     ``base`` gives the encoder, the neck, the decoder and, for "scd", the head of the classes, which both
     dates share. The change head reads the decoder's maps of the two dates, fused as ``fusion`` says: a 3 x 3
-    convolution with batch normalisation and ReLU, then a 1 x 1 convolution to one logit. Its weights are
+    convolution to half as many channels, batch normalisation, ReLU, a 1 x 1 convolution to one logit. Its weights are
     drawn from a generator of their own, seeded with ``seed``.
     """
 
@@ -40,7 +40,7 @@ class SiameseModel(nn.Module):
         width = base.decoder.out_channels
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.change_head = _change_head(width if fusion == "difference" else 2 * width, width)
+            self.change_head = _change_head(width if fusion == "difference" else 2 * width, width // 2)
 
     @property
     def encoder(self) -> nn.Module:
