@@ -10,9 +10,9 @@ from wusu_lib import legend
 from wusu_lib.change.transitions import FIRST, SECOND
 from wusu_lib.legend import Scheme
 from wusu_lib.scenes import targets as target_names
-from wusu_lib.scenes.rasters import opened
 from wusu_lib.scenes.polygons_ground import placed, square_metres
 from wusu_lib.scenes.polygons_trace import mean_values, trace
+from wusu_lib.scenes.rasters import opened
 
 if TYPE_CHECKING:
     import geopandas
