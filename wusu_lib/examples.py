@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib import labels, legend
+from wusu_lib.change.pairs import true_labels
+from wusu_lib.change.transitions import SECOND
 
 WORTH_SHOWING = 0.01  # a class counts as shown if it covers this share of a patch
 
@@ -25,6 +27,31 @@ def validation(table: pd.DataFrame, n: int = 3) -> list[str]:
         best = max(left, key=lambda p: (((shares[p] >= WORTH_SHOWING) & ~shown).sum(), -shares[p][0]))
         chosen.append(best)
         shown |= shares[best] >= WORTH_SHOWING
+    return chosen
+
+
+def change(pairs: pd.DataFrame, n: int = 3) -> list[str]:
+    """Keys of ``n`` validation pairs that together show most kinds of change, no two of the same site.
+
+    ``pairs``: table of pairs of dates (``change.pairs.pairs``). Greedy: the next pair is the one that adds
+    most classes that ground changed to, of ``WORTH_SHOWING`` of a patch each, then the one with most changed
+    ground, then the first of the table.
+    """
+    rows = pairs[pairs["split"] == "val"]
+    labels_of = {row.patch: true_labels(row) for row in rows.itertuples()}
+    shares = {
+        pair: np.bincount(SECOND[found].ravel(), minlength=legend.N_INDEX)[1:] / found.size
+        for pair, found in labels_of.items()
+    }
+    sites = dict(zip(rows["patch"], rows["site"], strict=True))
+    shown = np.zeros(len(legend.CLASSES), dtype=bool)
+    chosen: list[str] = []
+    while left := [p for p in shares if sites[p] not in {sites[c] for c in chosen}]:
+        best = max(left, key=lambda p: (((shares[p] >= WORTH_SHOWING) & ~shown).sum(), shares[p].sum()))
+        chosen.append(best)
+        shown |= shares[best] >= WORTH_SHOWING
+        if len(chosen) == n:
+            break
     return chosen
 
 

@@ -1,6 +1,13 @@
 """The pairs of dates on which change is judged: one row an annotated interval of a site."""
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
+
+from wusu_lib import legend
+from wusu_lib.change.maps import from_to
+from wusu_lib.patches.raster import read
 
 COLUMNS = (
     "patch",
@@ -51,3 +58,8 @@ def pairs(table: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
 def _dated(labelled: pd.DataFrame, number: int) -> pd.DataFrame:
     """Rows of the table as the first or the second date of a pair."""
     return labelled.rename(columns={name: f"{name}{number}" for name in ["date", *_OF_A_DATE]})
+
+
+def true_labels(row: Any) -> np.ndarray:
+    """True from-to map of a pair (a row of ``pairs``) from its class masks, uint8 [H, W]."""
+    return from_to(*(legend.index_from_code(read(mask)[0]) for mask in (row.mask1, row.mask2)))

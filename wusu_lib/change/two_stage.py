@@ -22,7 +22,7 @@ from wusu_lib.change.choosing import choose
 from wusu_lib.change.evidence import count_transitions, joint_counts
 from wusu_lib.change.maps import from_to
 from wusu_lib.change.matrices import confusion
-from wusu_lib.change.pairs import pairs
+from wusu_lib.change.pairs import pairs, true_labels
 from wusu_lib.change.results import coordinates, write_change, write_variants
 from wusu_lib.change.stacks import Stack, stacks
 from wusu_lib.change.stored import code_book
@@ -133,11 +133,6 @@ def _place(site: str, images: pd.DataFrame, rows: pd.DataFrame, probabilities: n
     at = {steps.index((row["date1"], row["date2"])): row for _, row in rows.iterrows()}
     truth = np.stack([_index(mask, probabilities.shape[2:]) for mask in images["mask"]])
     return Place(site, dates, probabilities, truth, at)
-
-
-def true_labels(row: Any) -> np.ndarray:
-    """True from-to map of a pair from its class masks, uint8 [H, W]."""
-    return from_to(*(legend.index_from_code(read(mask)[0]) for mask in (row.mask1, row.mask2)))
 
 
 def _index(mask: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -3,6 +3,8 @@
 A figure is not on pyplot's list, so a notebook shows it exactly once: where a cell ends with the call.
 """
 
+from wusu_lib.figures.change_maps import change_maps
+from wusu_lib.figures.change_ways import change_ways
 from wusu_lib.figures.classes import class_iou, confusion_matrix
 from wusu_lib.figures.curves import training_curves
 from wusu_lib.figures.data import band_histograms, class_balance, from_to
@@ -12,11 +14,14 @@ from wusu_lib.figures.imagery import rgb, stretch
 from wusu_lib.figures.intervals import intervals
 from wusu_lib.figures.maps import dates, patch_examples, predictions
 from wusu_lib.figures.model import parts
+from wusu_lib.figures.rates import rates
 from wusu_lib.figures.steps import step_losses
 from wusu_lib.figures.theme import style, use
 
 __all__ = [
     "band_histograms",
+    "change_maps",
+    "change_ways",
     "class_balance",
     "class_iou",
     "confusion_matrix",
@@ -28,6 +33,7 @@ __all__ = [
     "parts",
     "patch_examples",
     "predictions",
+    "rates",
     "rgb",
     "shared_ground",
     "step_losses",

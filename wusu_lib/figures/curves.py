@@ -1,6 +1,6 @@
-"""Learning curves: loss and mIoU by epoch, of a run and what it is compared with, one line a seed."""
+"""Learning curves: loss and a figure by epoch, of a run and what it is compared with, one line a seed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wusu_lib.figures.groups import groups
@@ -11,23 +11,28 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PANELS = (("train/loss", "Training loss"), ("val/loss", "Validation loss"), ("val/mIoU", "Validation mIoU"))
+_LOSSES = {"train/loss": "Training loss", "val/loss": "Validation loss"}
 
 
 @styled
 def training_curves(
-    runs: Sequence[Any], baseline_runs: Sequence[Any] = (), names: Sequence[str] | None = None
+    runs: Sequence[Any],
+    baseline_runs: Sequence[Any] = (),
+    names: Sequence[str] | None = None,
+    metric: str = "mIoU",
 ) -> "Figure":
-    """Training loss, validation loss and validation mIoU by epoch; thin lines are seeds, thick ones means.
+    """Training loss, validation loss and a validation figure by epoch; thin lines are seeds, thick ones
+    means.
 
-    ``runs``: objects with ``history`` (DataFrame: epoch, train/loss, val/loss, val/mIoU) and
+    ``runs``: objects with ``history`` (DataFrame: epoch, train/loss, val/loss, val/<metric>) and
     ``parameters``. A dot marks each seed's epoch of least validation loss, if it has one. The mean is drawn
     only over epochs that every seed reached, since early stopping would otherwise bend it. Runs with an
     empty history (no epochs) are left out. Raises ValueError where a history lacks a column, or where none
     has an epoch.
     """
+    shown = {**_LOSSES, f"val/{metric}": f"Validation {metric}"}
     trained = [
-        ([_history(run) for run in group.runs if len(run.history)], group.name, group.colour)
+        ([_history(run, shown) for run in group.runs if len(run.history)], group.name, group.colour)
         for group in groups(runs, baseline_runs, names)
     ]
     if not any(histories for histories, _, _ in trained):
@@ -37,7 +42,7 @@ def training_curves(
     figure = open_figure(3.0)
     panels = figure.subplots(1, 3)
     panels[1].sharey(panels[0])
-    for axes, (column, title) in zip(panels, _PANELS, strict=True):
+    for axes, (column, title) in zip(panels, shown.items(), strict=True):
         for histories, name, colour in trained:
             if histories:
                 _draw(axes, histories, column, name, colour)
@@ -45,7 +50,7 @@ def training_curves(
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         axes.grid(axis="y")
     panels[0].set_ylabel("loss (cross-entropy, nats)")
-    panels[2].set_ylabel("mIoU (0 to 1)")
+    panels[2].set_ylabel(f"{metric} (0 to 1)")
     panels[2].set_ylim(bottom=0)
     handles, _ = panels[1].get_legend_handles_labels()
     figure.legend(handles=[*handles, _best_handle()], loc="outside lower center", ncols=len(handles) + 1)
@@ -60,10 +65,10 @@ def _best_handle() -> Any:
     )
 
 
-def _history(run: Any) -> "pd.DataFrame":
+def _history(run: Any, columns: Iterable[str]) -> "pd.DataFrame":
     """A run's history by epoch. Raises ValueError naming the columns that it lacks."""
     history = run.history
-    missing = [c for c in ("epoch", *(column for column, _ in _PANELS)) if c not in history]
+    missing = [c for c in ("epoch", *columns) if c not in history]
     if missing:
         raise ValueError(f"history lacks {missing}; it has {list(history.columns)}")
     return history.set_index("epoch").sort_index()

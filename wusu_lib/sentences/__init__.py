@@ -17,12 +17,17 @@ from wusu_lib.sentences.results import (
     unseen,
     verdict,
 )
+from wusu_lib.sentences.ways import change_data, change_figures, change_maps, change_masks, ways
 from wusu_lib.sentences.words import counted, listed, pooled
 
 __all__ = [
     "absent",
     "balance",
     "bands",
+    "change_data",
+    "change_figures",
+    "change_maps",
+    "change_masks",
     "class_iou",
     "confusion",
     "counted",
@@ -40,4 +45,5 @@ __all__ = [
     "transitions",
     "unseen",
     "verdict",
+    "ways",
 ]

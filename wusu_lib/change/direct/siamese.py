@@ -23,8 +23,8 @@ class SiameseModel(nn.Module):
 
     ``base`` gives the encoder, the neck, the decoder and, for "scd", the head of the classes, which both
     dates share. The change head reads the decoder's maps of the two dates, fused as ``fusion`` says: a 3 x 3
-    convolution to half as many channels, batch normalisation, ReLU, a 1 x 1 convolution to one logit. Its weights are
-    drawn from a generator of their own, seeded with ``seed``.
+    convolution to half as many channels, batch normalisation, ReLU, a 1 x 1 convolution to one logit. Its
+    weights are drawn from a generator of their own, seeded with ``seed``.
     """
 
     def __init__(self, base: SegmentationModel, method: Method, fusion: Fusion, seed: int) -> None:
