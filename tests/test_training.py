@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from wusu_lib import metrics
+from wusu_lib.losses import TrainingLoss
 from wusu_lib.training import fit
 from wusu_lib.training.tally import Tally, confidence, pixel_loss
 from wusu_lib.training.task import SegmentationTask
@@ -264,6 +265,40 @@ def test_a_loss_that_is_not_finite_is_told(tmp_path, tree):
     with pytest.raises(ValueError, match="the training loss became nan; try a smaller learning_rate"):
         train(tmp_path, tree, build=broken)
     assert not (tmp_path / "confusion.npz").exists()
+
+
+class Tripled(tiny.TinyModel):
+    """Minimises a multiple of the cross-entropy that it is told by."""
+
+    factor = 3.0
+
+    def training_loss(self, images, mask):
+        loss, pixels = pixel_loss(self(images), mask)
+        return TrainingLoss(self.factor * loss, pixels, loss.detach())
+
+
+def tripled(factor=3.0):
+    torch.manual_seed(0)
+    model = Tripled(11)
+    model.factor = factor
+    return model
+
+
+def test_an_objective_of_its_own_is_recorded_beside_a_comparable_loss(tmp_path, tree):
+    train(tmp_path / "own", tree, epochs=2, build=tripled)
+    train(tmp_path / "usual", tree, epochs=2)
+    own, usual = (pd.read_csv(tmp_path / name / "history.csv") for name in ("own", "usual"))
+    assert own["train/objective"].tolist() == pytest.approx((3 * own["train/loss"]).tolist(), rel=1e-6)
+    assert "train/objective" not in usual
+    first, other = (pd.read_csv(tmp_path / name / "steps.csv").iloc[0] for name in ("own", "usual"))
+    assert first["train/loss"] == pytest.approx(other["train/loss"], rel=1e-6)
+    assert first["gradient_norm"] == pytest.approx(3 * other["gradient_norm"], rel=1e-5)
+
+
+def test_an_objective_that_is_not_finite_is_told(tmp_path, tree):
+    """Its cross-entropy, that of the forward pass before the step, still is."""
+    with pytest.raises(ValueError, match="the training loss became nan; try a smaller learning_rate"):
+        train(tmp_path, tree, build=lambda: tripled(float("nan")), epochs=1, accumulate=100)
 
 
 def test_an_interrupt_reaches_the_caller_and_can_be_repeated(tmp_path, tree):

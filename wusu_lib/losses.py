@@ -1,4 +1,4 @@
-"""What a training minimises, and the cross-entropy by which every model is told, in training as in validation."""
+"""What a training minimises, and the cross-entropy by which every training and validation is told."""
 
 from typing import NamedTuple
 

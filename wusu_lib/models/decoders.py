@@ -178,8 +178,8 @@ DECODERS: dict[str, DecoderSpec] = {
             "dim": 64,
             "heads": 4,
             "queries": 20,
-            "pixel_layers": 2,
-            "layers": 3,
+            "pixel_layers": 1,
+            "layers": 3,  # one for each level of the pixel decoder
             "feedforward": (128, 128),
         },
         set_loss=True,

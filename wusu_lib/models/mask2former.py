@@ -20,8 +20,8 @@ from transformers.models.mask2former.modeling_mask2former import (
 
 from wusu_lib.models.set_loss import Queries
 
-# Decoders that predict classes themselves must stand in a source of their own: TerraTorch asks the source, not
-# the decoder, whether it still wants a head.
+# Decoders that predict classes themselves must stand in a source of their own: TerraTorch asks the source,
+# not the decoder, whether it still wants a head.
 SETS = Registry()
 SETS.includes_head = True
 DECODER_REGISTRY.register_source("sets", SETS)

@@ -9,6 +9,7 @@ done differently:
   labels nor logits elsewhere have a part in the loss. An image without a labelled pixel is left out whole.
 - **All labelled pixels count, not a random sample of points.** A patch has few classes, so the memory that
   sampling saves is small, and a sampled point would mix labelled and ignored pixels between their centres.
+  Masks are enlarged to the pixels as they are for a prediction.
 """
 
 from collections.abc import Sequence
@@ -131,7 +132,7 @@ def _layer_loss(classes: Tensor, masks: Tensor, wanted: list[tuple[int, Target]]
     for row, (i, truth) in enumerate(wanted):
         chosen, positions = match(classes[i], masks[i], truth)
         labels[row, chosen] = truth.classes[positions]
-        mask_loss.append(_mask_loss(masks[i, chosen], truth.truth[positions], truth.labelled))
+        mask_loss.append(_mask_loss(masks[i].index_select(0, chosen), truth.truth[positions], truth.labelled))
     seen = classes[[i for i, _ in wanted]]  # [images, Q, K + 1]
     weight = torch.ones(classes.shape[-1], device=classes.device)
     weight[nobody] = NO_OBJECT_WEIGHT
@@ -140,12 +141,19 @@ def _layer_loss(classes: Tensor, masks: Tensor, wanted: list[tuple[int, Target]]
 
 
 def _mask_loss(masks: Tensor, truth: Tensor, labelled: Tensor) -> Tensor:
-    """Weighted cross-entropy and Dice loss [T] of mask logits [T, h, w] enlarged to the truth [T, H, W]."""
+    """Weighted cross-entropy and Dice loss [T] of mask logits [T, h, w] enlarged to the truth [T, H, W].
+
+    The sums over pixels are written as products, which take no memory for what is summed.
+    """
     logits = F.interpolate(masks[None], size=truth.shape[-2:], mode="bilinear", align_corners=False)[0]
-    logits = logits.where(labelled > 0, 0.0)  # no gradient from where nothing is known
-    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    entropy = (entropy * labelled).sum((1, 2)) / labelled.sum()
-    probability = logits.sigmoid() * labelled
-    overlap = 2 * (probability * truth).sum((1, 2))
-    dice = 1 - (overlap + 1) / (probability.sum((1, 2)) + truth.sum((1, 2)) + 1)
-    return MASK_WEIGHT * entropy + DICE_WEIGHT * dice
+    logits = logits.where(labelled > 0, 0.0).flatten(1)  # no gradient from where nothing is known
+    truth, labelled = truth.flatten(1), labelled.flatten()  # [T, H*W], [H*W]
+    probability = logits.sigmoid()
+    entropy = (F.softplus(logits) @ labelled - _dot(logits, truth)) / labelled.sum()
+    overlap, both = 2 * _dot(probability, truth), probability @ labelled + truth.sum(1)
+    return MASK_WEIGHT * entropy + DICE_WEIGHT * (1 - (overlap + 1) / (both + 1))
+
+
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    """Sums [T] of the products of rows [T, N]."""
+    return torch.einsum("tn,tn->t", left, right)
