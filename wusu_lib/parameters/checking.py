@@ -4,12 +4,10 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
-from wusu_lib.parameters.schemas import Parameters, Schema
+from pydantic import BaseModel, ValidationError
 
 
-def parse(schema: Schema, values: Mapping[str, Any]) -> Parameters:
+def parse[S: BaseModel](schema: type[S], values: Mapping[str, Any]) -> S:
     """Check ``values`` against ``schema``. Raises one ValueError that lists every fault and what is
     allowed.
     """
@@ -21,7 +19,7 @@ def parse(schema: Schema, values: Mapping[str, Any]) -> Parameters:
     raise ValueError("\n".join([f"{owner}: {len(faults)} parameter(s) cannot be used.", *faults]))
 
 
-def _explain(schema: Schema, owner: str, fault: Any) -> str:
+def _explain(schema: type[BaseModel], owner: str, fault: Any) -> str:
     """One line for one of pydantic's faults: what was expected, what came, what to do."""
     name = str(fault["loc"][0]) if fault["loc"] else ""
     came = f"got {fault['input']!r} ({type(fault['input']).__name__})"
@@ -50,7 +48,7 @@ def _explain(schema: Schema, owner: str, fault: Any) -> str:
     return f"{name}: expected {expected}, for instance {_example(schema, name)}; {came}"
 
 
-def _example(schema: Schema, name: str) -> str:
+def _example(schema: type[BaseModel], name: str) -> str:
     field = schema.model_fields[name]
     return repr(field.examples[0] if field.examples else field.default)
 

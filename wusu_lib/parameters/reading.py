@@ -6,24 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from wusu_lib.parameters.checking import parse
 from wusu_lib.parameters.schemas import Parameters, schema_for
 
 INJECTED = "# Parameters"  # first line of the cell that papermill puts behind the parameters cell
 
 
-def from_namespace(namespace: Mapping[str, Any]) -> Parameters:
+def from_namespace(namespace: Mapping[str, Any], schema: type[BaseModel] | None = None) -> Any:
     """Parameters of the running notebook, from its ``globals()``; a plain dictionary is checked key by key.
 
+    ``schema``: by default that of the kind of experiment which the names tell.
     A notebook's namespace holds more than parameters, so unknown names are looked for where parameters are
     set: in the latest executed cell that assigns ``name`` and in the latest cell that papermill injected.
     """
     if "In" not in namespace:
-        return parse(schema_for(namespace), namespace)
+        return parse(schema or schema_for(namespace), namespace)
     cells = [str(cell) for cell in namespace["In"]]
     injected = next((_assigned(cell) for cell in reversed(cells) if cell.lstrip().startswith(INJECTED)), [])
     own = next((names for cell in reversed(cells) if "name" in (names := _assigned(cell))), list(namespace))
-    schema = schema_for(own)
+    schema = schema or schema_for(own)
     declared = set(injected) | (set() if own == list(namespace) else set(own))
     wanted = (set(schema.model_fields) & set(namespace)) | declared
     return parse(schema, {name: namespace.get(name) for name in sorted(wanted)})
