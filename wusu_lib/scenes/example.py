@@ -9,7 +9,7 @@ from wusu_lib import legend, patches, synthetic
 from wusu_lib.change import from_to
 from wusu_lib.patches.raster import read
 
-FOLDER, AREA, DATES = "test", "HS", (15, 18)  # a half that no model learnt from
+FOLDER, AREA, DATES = "test", "JA", (15, 18)  # a half that no model learnt from
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def example(folder: str | Path) -> Example:
 
 def _mosaic(arrays: list[np.ndarray]) -> np.ndarray:
     """One array [C, H, W] of patches [C, size, size] in order of their index, each half over the next."""
-    size, columns = arrays[0].shape[-1], int(synthetic.demo.ARGUMENTS["cols"])  # type: ignore[call-overload]
+    size, columns = arrays[0].shape[-1], int(str(synthetic.demo.ARGUMENTS["cols"]))
     rows, stride = len(arrays) // columns, arrays[0].shape[-1] // 2
     shape = (len(arrays[0]), (rows - 1) * stride + size, (columns - 1) * stride + size)
     whole = np.zeros(shape, dtype=arrays[0].dtype)

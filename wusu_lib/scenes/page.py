@@ -16,9 +16,10 @@ import numpy as np
 from wusu_lib import legend
 from wusu_lib.atomic import replacing
 from wusu_lib.legend import Scheme
+from wusu_lib.scenes.grids import Grid
 from wusu_lib.scenes.out_folder import writable
 from wusu_lib.scenes.page_pictures import data_uri, pictures, reduction
-from wusu_lib.scenes.rasters import Grid, pair
+from wusu_lib.scenes.rasters import pair
 
 if TYPE_CHECKING:
     import geopandas
@@ -105,7 +106,7 @@ def _summary(changes: "geopandas.GeoDataFrame", dates: Sequence[str]) -> str:
     count, places = len(changes), changes["object"].nunique()
     return (
         f"{count:,} polygon{'s' * (count != 1)} in {places:,} place{'s' * (places != 1)}, {hectares:,.2f} ha "
-        "in all. Natural colour, both dates brightened alike. The polygons and their confidence are a model's."
+        "in all. Natural colour, both dates brightened alike. Polygons and confidence are a model's."
     )
 
 
