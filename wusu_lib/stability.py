@@ -58,10 +58,11 @@ def deviations(steps: pd.DataFrame, n: int | None = None) -> Deviations:
 
 
 def compare(runs: Sequence[Any], baseline: Sequence[Any], seed: int = 0) -> pd.DataFrame:
-    """One row a measure: its value for the runs and the baseline, and the effect with its 95 % interval.
+    """One row a measure: its value for the runs and the baseline, and the effect with its interval.
 
     Columns: measure ("loss variance", "gradient spikes"), run, baseline (values, mean over seeds), effect
-    ("ratio" run / baseline for the variance, "difference" run - baseline for the spikes), estimate, low, high,
+    ("ratio" run / baseline for the variance, "difference" run - baseline for the spikes), estimate, low, high
+    (95 %),
     steps (a seed), seeds, shared (0 to 1). The steps are those that both trainings made; NaN where they are
     fewer than 15. ``runs`` and ``baseline``: objects with ``seed`` and ``steps``. Raises ValueError where
     their seeds differ.

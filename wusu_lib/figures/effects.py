@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLUMNS = ("experiment", "value", "low", "high", "threshold", "outcome")
+_COLUMNS = ("experiment", "metric", "value", "low", "high", "threshold", "outcome", "stands")
 _THRESHOLD = TEXT
 _BEHIND: dict[str, Any] = {
     "facecolor": "white",
@@ -54,13 +54,27 @@ def effect(difference: Any, prediction: Any) -> "Figure":
 
 
 @styled
-def forest(rows: pd.DataFrame, metric: str = "val mIoU") -> "Figure":
+def forest(rows: pd.DataFrame) -> "Figure":
     """One row an experiment: difference to its baseline with 95 % interval, predicted threshold, outcome.
 
-    ``rows``: columns experiment, value, low, high (NaN where there is no interval), threshold (signed:
-    negative for a predicted fall), outcome (supported, refuted or inconclusive). Raises ValueError on a
-    missing column, an unknown outcome, or no row.
+    ``rows``: columns experiment, metric ("val mIoU"), value, low, high (NaN where there is no interval),
+    threshold (signed: negative for a predicted fall), outcome (supported, refuted or inconclusive), stands
+    (differs from 0 after Holm's adjustment: a filled dot). Each metric has its own panel and axis:
+    differences of different measures cannot be held against each other. Raises ValueError on a missing
+    column, an unknown outcome, or no row.
     """
+    _check(rows)
+    panels = list(rows.groupby("metric", sort=False))
+    sizes = [len(part) + 1.6 for _, part in panels]
+    figure = open_figure(0.42 * sum(sizes) + 0.5)
+    grid = figure.subplots(len(panels), squeeze=False, height_ratios=sizes)
+    for axes, (metric, part) in zip(grid[:, 0], panels, strict=True):
+        _panel(axes, part, metric)
+    figure.legend(handles=_handles(rows), loc="outside upper left", ncols=3)
+    return figure
+
+
+def _check(rows: pd.DataFrame) -> None:
     missing = [column for column in _COLUMNS if column not in rows]
     unknown = set(rows["outcome"]) - set(OUTCOMES) if not missing else set()
     if missing or unknown or rows.empty:
@@ -72,10 +86,12 @@ def forest(rows: pd.DataFrame, metric: str = "val mIoU") -> "Figure":
             else "no row"
         )
         raise ValueError(f"forest: {what}; expected columns {list(_COLUMNS)}, outcomes {list(OUTCOMES)}")
-    figure = open_figure(0.42 * len(rows) + 1.1)
-    axes = figure.subplots()
+
+
+def _panel(axes: "Axes", rows: pd.DataFrame, metric: str) -> None:
+    """The experiments that are judged by one metric."""
     for y, row in enumerate(rows.itertuples()):
-        _interval(axes, y, row.value, row.low, row.high, OUTCOMES[row.outcome])
+        _interval(axes, y, row.value, row.low, row.high, OUTCOMES[row.outcome], row.stands)
         axes.plot([row.threshold] * 2, [y - 0.3, y + 0.3], color=_THRESHOLD, linewidth=2)
     _limits(axes, rows[["value", "low", "high", "threshold"]].to_numpy().ravel())
     axes.axvline(0, color=QUIET, linewidth=1, zorder=0)
@@ -85,8 +101,6 @@ def forest(rows: pd.DataFrame, metric: str = "val mIoU") -> "Figure":
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     _right_labels(axes, rows)
-    figure.legend(handles=_handles(rows), loc="outside upper left", ncols=4)
-    return figure
 
 
 def _signed(value: float) -> str:
@@ -94,9 +108,22 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _interval(axes: "Axes", y: float, value: float, low: float, high: float, colour: str) -> None:
+def _interval(
+    axes: "Axes", y: float, value: float, low: float, high: float, colour: str, filled: bool = True
+) -> None:
     axes.plot([low, high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
-    axes.plot(value, y, "o", color=colour, markersize=8, markeredgecolor="white")
+    axes.plot(value, y, color=colour, **_dot(colour, filled))
+
+
+def _dot(colour: str, filled: bool) -> dict[str, Any]:
+    edge, face = ("white", colour) if filled else (colour, "white")
+    return {
+        "marker": "o",
+        "markersize": 8,
+        "markeredgecolor": edge,
+        "markerfacecolor": face,
+        "markeredgewidth": 1.6,
+    }
 
 
 def _limits(axes: "Axes", values: Any) -> None:
@@ -127,11 +154,15 @@ def _handles(rows: pd.DataFrame) -> list[Any]:
     from matplotlib.lines import Line2D
 
     lines = [
-        Line2D([], [], color=colour, marker="o", markeredgecolor="white", markersize=8, label=outcome)
+        Line2D([], [], color=colour, label=outcome, **_dot(colour, True))
         for outcome, colour in OUTCOMES.items()
         if outcome in set(rows["outcome"])
     ]
-    return [
-        *lines,
-        Line2D([], [], color=_THRESHOLD, marker="|", markersize=11, mew=2, ls="", label="predicted"),
+    names = {True: "differs from 0 after Holm", False: "does not differ after Holm"}
+    dots = [
+        Line2D([], [], ls="", label=name, **_dot(_THRESHOLD, filled))
+        for filled, name in names.items()
+        if filled in set(rows["stands"])
     ]
+    predicted = Line2D([], [], color=_THRESHOLD, marker="|", markersize=11, mew=2, ls="", label="predicted")
+    return [*lines, *dots, predicted]

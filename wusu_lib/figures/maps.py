@@ -137,6 +137,7 @@ def _grid(
     present: np.ndarray,
     errors: bool = False,
     classes: legend.Scheme = "all",
+    small_print: bool = False,
 ) -> "tuple[Figure, list[list[Axes]]]":
     """A figure of ``rows`` x ``len(titles)`` square panels with one legend of the classes ``present``."""
     handles = swatches(present, classes)
@@ -145,7 +146,7 @@ def _grid(
     columns = 4 if errors else 5
     side = (WIDTH - 0.25) / len(titles) - _GAP
     lines = -(-len(handles) // columns)
-    under = 0.14 if errors else 0.0  # room for the small print under a panel
+    under = 0.14 if errors or small_print else 0.0  # room for the small print under a panel
     figure = open_figure(rows * (side + _GAP + under) + 0.45 + lines * _LEGEND_ROW)
     grid = figure.subplots(rows, len(titles), squeeze=False)
     for axes in grid.flat:

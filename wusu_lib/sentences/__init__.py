@@ -5,7 +5,7 @@ repeats a result; these functions do. Each returns an ``IPython.display.Markdown
 expression of a cell.
 """
 
-from wusu_lib.sentences.analysis import stability
+from wusu_lib.sentences.analysis import boundary, disagreement, gap, objects, stability
 from wusu_lib.sentences.data import balance, bands, data, dates, examples, shared, shared_ground, transitions
 from wusu_lib.sentences.results import (
     absent,
@@ -24,6 +24,7 @@ __all__ = [
     "absent",
     "balance",
     "bands",
+    "boundary",
     "change_data",
     "change_figures",
     "change_maps",
@@ -34,8 +35,11 @@ __all__ = [
     "curves",
     "data",
     "dates",
+    "disagreement",
     "examples",
+    "gap",
     "listed",
+    "objects",
     "pooled",
     "predictions",
     "shared",

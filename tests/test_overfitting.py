@@ -1,0 +1,34 @@
+"""The gap between training and validation, from stored runs."""
+
+import pytest
+from stored_runs import store
+
+from wusu_lib import metrics, overfitting, sentences
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    monkeypatch.setenv("WUSU_RUNS", str(tmp_path / "runs"))
+
+
+def test_the_gap_is_training_minus_validation():
+    mine = store("exp04", 1, (8, 10, 5, 10), losses={"train": 0.5, "val": 0.75})
+    base = store("exp03", 1, (8, 10, 8, 10), losses={"train": 0.5, "val": 0.5})
+    miou, loss = (row for _, row in overfitting.gap([mine], [base]).iterrows())
+    gaps = [run.scores("train")["mIoU"] - run.scores("val")["mIoU"] for run in (mine, base)]
+    assert [miou["run"], miou["baseline"]] == pytest.approx(gaps)
+    assert miou["difference"] == pytest.approx(gaps[0] - gaps[1])
+    assert miou["low"] <= miou["difference"] <= miou["high"]
+    assert (loss["run"], loss["baseline"]) == (0.25, 0)
+    text = sentences.gap(overfitting.gap([mine], [base]), [mine], [base]).data
+    assert f"is {gaps[0]:.3f} higher in training" in text
+    assert "0.250 nats above training, against 0.000" in text
+    merged = overfitting.gap([mine], [base], classes="merged").iloc[0]
+    rows = [(mine.confusion["split"] == split).to_numpy() for split in ("train", "val")]
+    train, val = (metrics.scores(mine.matrices[r].sum(axis=0), classes="merged")["mIoU"] for r in rows)
+    assert merged["run"] == pytest.approx(train - val)
+
+
+def test_other_seeds_are_refused():
+    with pytest.raises(ValueError, match=r"the runs have \[1\], the baseline \[2\]"):
+        overfitting.gap([store("exp04", 1, (8, 10, 5, 10))], [store("exp03", 2, (8, 10, 5, 10))])
