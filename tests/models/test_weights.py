@@ -58,6 +58,44 @@ def test_stored_model_and_nested_state(tmp_path, trained, encoder_state):
     assert_loaded(tmp_path / "run.ckpt", encoder_state)
 
 
+def test_a_model_of_three_bands_can_start_one_of_four_and_the_other_way_round(tmp_path, encoder_state):
+    """By the bands' names: NIR's filter is the mean of the colours' where there is none, or is left out."""
+    save_file(encoder_state, tmp_path / "four.safetensors")
+    four = models.build("prithvi_300m", "unet", weights=str(tmp_path / "four.safetensors"), bands="rgb")
+    colours = encoder_state[KEY][:, :3]
+    assert torch.equal(four.encoder.state_dict()[KEY], colours)
+    save_file({**encoder_state, KEY: colours.contiguous()}, tmp_path / "three.safetensors")
+    three = models.build("prithvi_300m", "unet", weights=str(tmp_path / "three.safetensors"))
+    found = three.encoder.state_dict()[KEY]
+    assert torch.equal(found[:, :3], colours)
+    torch.testing.assert_close(found[:, 3], colours.mean(dim=1))
+
+
+@pytest.mark.parametrize("name", ["dinov3_sat_large", "clay", "resnet50"])
+def test_a_stored_model_of_every_family_can_start_another(tmp_path, name):
+    stored = models.build(name, "fpn", image_size=64, seed=3)
+    save_file(stored.state_dict(), tmp_path / f"{name}.safetensors")
+    found = models.build(name, "fpn", image_size=64, weights=str(tmp_path)).encoder.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in stored.encoder.state_dict().items())
+
+
+def test_clays_own_checkpoint_has_its_encoder_inside_a_larger_model(tmp_path):
+    encoder = models.build("clay", "linear", image_size=64, seed=3).encoder.state_dict()
+    whole = {f"model.encoder.{key}": value for key, value in encoder.items()}
+    torch.save({"state_dict": {**whole, "model.decoder.mask_patch": torch.zeros(3)}}, tmp_path / "clay.ckpt")
+    found = models.build("clay", "linear", image_size=64, weights=str(tmp_path)).encoder.state_dict()
+    assert all(torch.equal(found[key], encoder[key]) for key in encoder)
+
+
+def test_a_classifier_is_left_out_of_a_cnns_checkpoint(tmp_path):
+    """Keys as in the published files: the network's own, with its last layer."""
+    encoder = models.build("resnet50", "fpn", image_size=64, seed=3).encoder
+    state = {**encoder.network.state_dict(), "fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2)}
+    save_file(state, tmp_path / "resnet50.safetensors")
+    found = models.build("resnet50", "fpn", image_size=64, weights=str(tmp_path)).encoder.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in encoder.state_dict().items())
+
+
 def test_decoder_starts_the_same_whatever_fills_the_encoder(tmp_path, encoder_state):
     torch.save(encoder_state, tmp_path / "a.pt")
     random = models.build("prithvi_300m", "unet").state_dict()
