@@ -63,21 +63,23 @@ class Global(nn.Module):
         self.embed = nn.Conv2d(4, 32, 8, stride=8)
         self.positions = nn.Parameter(torch.randn(1, 32, window // 8, window // 8))
         self.block = nn.TransformerEncoderLayer(32, 4, 64, dropout=0, batch_first=True)
-        self.head = nn.ConvTranspose2d(32, outputs, 8, stride=8)
+        self.head = nn.Conv2d(32, outputs, 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         tokens = self.embed(images) + self.positions
         shape = tokens.shape
         mixed = self.block(tokens.flatten(2).mT).mT.reshape(shape)  # [B, C, h, w] -> [B, h*w, C] and back
-        return 2 * self.head(mixed)
+        logits = 2 * self.head(mixed)
+        return nn.functional.interpolate(logits, scale_factor=8, mode="bilinear")
 
 
 def predictor(kind=Local, window: int = 64, seed: int = 0, **more) -> Predictor:
-    """A predictor with random weights. ``more``: background, classes, precision, further model arguments."""
+    """A predictor with random weights. ``more``: background, classes, precision, the model's arguments."""
     torch.manual_seed(seed)
     rest = {k: more.pop(k) for k in list(more) if k in ("background", "classes", "precision", "name")}
     empty = Predictor(nn.Identity(), MEAN, STD, window=window, device="cpu", **rest)
-    empty.model = kind(len(empty.indices), **more).eval()
+    arguments = {"window": window, **more} if kind is Global else more
+    empty.model = kind(len(empty.indices), **arguments).eval()
     return empty
 
 

@@ -12,7 +12,8 @@ from xml.etree import ElementTree as Xml
 
 import numpy as np
 
-from wusu_lib.scenes.rasters import CACHE_MB, Grid, without_georeference
+from wusu_lib.scenes.grids import Grid
+from wusu_lib.scenes.rasters import CACHE_MB, without_georeference
 
 TILE = 512  # pixels
 Read = Callable[[int, int, int, int], np.ndarray]  # top, left, height, width -> uint8 [height, width]

@@ -15,8 +15,9 @@ import numpy as np
 
 from wusu_lib.change.prior import Prior
 from wusu_lib.scenes.decision import decide
+from wusu_lib.scenes.grids import Grid
 from wusu_lib.scenes.predictor import Predictor
-from wusu_lib.scenes.rasters import Grid, Layer, Reader
+from wusu_lib.scenes.rasters import Layer, Reader
 from wusu_lib.scenes.tiling import Axis, Tiling
 
 Tick = Callable[[int], None]  # told how many windows were done

@@ -19,6 +19,7 @@ from wusu_lib.scenes import geotiff, rasters, styles
 from wusu_lib.scenes.cleaning import SQUARE, Cleaning, changes
 from wusu_lib.scenes.engines import Engine, check_engine, compute
 from wusu_lib.scenes.inference import Job
+from wusu_lib.scenes.out_folder import writable
 from wusu_lib.scenes.predictor import Predictor
 from wusu_lib.scenes.store import Store
 from wusu_lib.scenes.tiling import Tiling
@@ -172,12 +173,8 @@ def _hash(path: str) -> str:
 def _held(folder: Path, engine: str) -> Iterator[None]:
     """The output folder, made and locked: a second process waits, then finds the maps."""
     check_engine(engine)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / LOCK):
-            yield
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise ValueError(f"folder: {folder} cannot be written ({error}); choose another") from error
+    with FileLock(writable(folder) / LOCK):
+        yield
 
 
 def _complete(folder: Path, plan: dict[str, Any]) -> bool:

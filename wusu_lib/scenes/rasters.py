@@ -16,27 +16,11 @@ from typing import Any
 import numpy as np
 
 from wusu_lib.patches.contents import BAND_NAMES
+from wusu_lib.scenes.grids import Grid, overlap, whole_shift
 
-ALIGNED = 1e-3  # pixels: closer than this, two grids are the same
-EDGE_POINTS = 21  # a side of an image is followed through a change of coordinates at so many points
+BANDS = len(BAND_NAMES)
 CACHE_MB = 128  # of decoded blocks; GDAL's own default is a twentieth of the machine's memory
 _OPENING = threading.Lock()  # warnings.catch_warnings swaps global state
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Pixels on the ground: ``crs`` (WKT, empty: none), ``transform`` (a, b, c, d, e, f), size in pixels."""
-
-    crs: str
-    transform: tuple[float, ...]
-    height: int
-    width: int
-
-    def cut(self, row: int, column: int, height: int, width: int) -> "Grid":
-        """The part that starts at a pixel of this grid."""
-        a, b, c, d, e, f = self.transform
-        moved = (a, b, c + a * column + b * row, d, e, f + d * column + e * row)
-        return Grid(self.crs, moved, height, width)
 
 
 @dataclass(frozen=True)
@@ -56,7 +40,7 @@ class Layer:
             if not self.warped:
                 yield Reader(source, self.row, self.column)
                 return
-            with _warped(source, self.grid) as view:
+            with _as_data(source, self.path) as plain, _warped(plain, self.grid) as view:
                 yield Reader(view, 0, 0)
 
 
@@ -76,9 +60,26 @@ class Reader:
         """
         rows, columns = self.row + top, self.column + left
         window = ((rows, rows + height), (columns, columns + width))
-        bands = list(range(1, len(BAND_NAMES) + 1))
-        valid = self.source.read_masks(bands, window=window).any(axis=0)  # [4, H, W] -> [H, W]
-        return self.source.read(bands, window=window), valid
+        counts = self.source.read(list(range(1, BANDS + 1)), window=window)
+        return counts, _valid(self.source, counts, window)
+
+
+def _valid(source: Any, counts: np.ndarray, window: Any) -> np.ndarray:
+    """Which pixels of a window hold data: bool [H, W] for counts [4, H, W].
+
+    GDAL's own mask would not do: it takes a fourth band that is marked as alpha for one, as GDAL itself marks
+    the infrared of a plain four-band TIFF.
+    """
+    from rasterio.enums import MaskFlags
+
+    flags = source.mask_flag_enums[0]
+    if source.count > BANDS:
+        return source.read(BANDS + 1, window=window) > 0
+    if source.nodata is not None:
+        return (counts != source.nodata).any(axis=0)
+    if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
+        return source.read_masks(1, window=window) > 0
+    return np.ones(counts.shape[1:], dtype=bool)
 
 
 def check(path: str | Path, name: str) -> Grid:
@@ -114,9 +115,9 @@ def pair(t1: str | Path, t2: str | Path) -> tuple[Layer, Layer]:
         )
     if not first.crs:
         return _by_pixel(first, second, paths)
-    row, column, height, width = _overlap(first, second)
+    row, column, height, width = overlap(first, second)
     grid = first.cut(row, column, height, width)
-    shift = _whole_shift(grid, second)
+    shift = whole_shift(grid, second)
     layer1 = Layer(paths[0], grid, row, column)
     return layer1, Layer(paths[1], grid, warped=True) if shift is None else Layer(paths[1], grid, *shift)
 
@@ -152,12 +153,12 @@ def _check_bands(source: Any, path: str | Path, name: str) -> None:
     """Raise ValueError unless there are four bands of uint8, perhaps followed by an alpha band."""
     from rasterio.enums import ColorInterp
 
-    wanted = f"expected {len(BAND_NAMES)} bands ({', '.join(BAND_NAMES)}) of uint8"
+    wanted = f"expected {BANDS} bands ({', '.join(BAND_NAMES)}) of uint8"
     types = sorted(set(source.dtypes))
-    alpha = source.count == len(BAND_NAMES) + 1 and source.colorinterp[-1] == ColorInterp.alpha
+    alpha = source.count == BANDS + 1 and source.colorinterp[-1] == ColorInterp.alpha
     if source.count == 1:
         raise ValueError(f"{name}: {path} has one band; {wanted}. Is it a class map rather than an image?")
-    if source.count != len(BAND_NAMES) and not alpha:
+    if source.count != BANDS and not alpha:
         raise ValueError(f"{name}: {path} has {source.count} bands; {wanted}")
     if types != ["uint8"]:
         raise ValueError(
@@ -175,64 +176,38 @@ def _by_pixel(first: Grid, second: Grid, paths: list[str]) -> tuple[Layer, Layer
     return Layer(paths[0], first), Layer(paths[1], first)
 
 
-def _overlap(first: Grid, second: Grid) -> tuple[int, int, int, int]:
-    """Part of the first grid whose pixel centres the second covers: row, column, height, width."""
-    points = _outline(second, first)
-    limits = (first.width, first.height)
-    low, high = points.min(axis=0) - 0.5 - ALIGNED, points.max(axis=0) - 0.5 + ALIGNED
-    start = [max(0, int(np.ceil(value))) for value in low]
-    stop = [min(limit, int(np.floor(value)) + 1) for value, limit in zip(high, limits, strict=True)]
-    (column, row), (width, height) = start, [b - a for a, b in zip(start, stop, strict=True)]
-    if width < 1 or height < 1:
-        raise ValueError(f"t1 and t2 do not overlap: t1 covers {_extent(first)}, t2 covers {_extent(second)}")
-    return row, column, height, width
+@contextmanager
+def _as_data(source: Any, path: str) -> Iterator[Any]:
+    """The source; where its fourth band is marked as alpha, a view in which it is a band like the others.
+
+    A warp would weight the other bands by it.
+    """
+    import rasterio
+    from rasterio.enums import ColorInterp
+
+    if source.colorinterp[BANDS - 1] != ColorInterp.alpha:
+        yield source
+        return
+    bands = list(range(1, BANDS + 1))
+    with rasterio.open(_view(source, path, bands)) as view:
+        yield view
 
 
-def _outline(grid: Grid, other: Grid) -> np.ndarray:
-    """Points along a grid's four sides as (column, row) of another grid's pixels, float64 [n, 2]."""
-    from affine import Affine
-    from rasterio.warp import transform
+def _view(source: Any, path: str, bands: list[int]) -> str:
+    """GDAL's description of a virtual raster: the bands of a file, with its grid and nodata value."""
+    from xml.etree import ElementTree as Xml
 
-    along = np.linspace(0, 1, EDGE_POINTS)
-    zero, one = np.zeros(EDGE_POINTS), np.ones(EDGE_POINTS)
-    columns = np.concatenate([along, along, zero, one]) * grid.width
-    rows = np.concatenate([zero, one, along, along]) * grid.height
-    x, y = Affine(*grid.transform) * (columns, rows)  # type: ignore[operator]  # arrays work too
-    if grid.crs != other.crs:
-        x, y = transform(grid.crs, other.crs, x, y)
-    pixels = np.stack(~Affine(*other.transform) * (np.asarray(x), np.asarray(y)), axis=1)
-    return pixels[np.isfinite(pixels).all(axis=1)] if np.isfinite(pixels).any() else np.full((1, 2), np.inf)
-
-
-def _extent(grid: Grid) -> str:
-    """Bounds of a grid in words, in its own coordinates."""
-    from affine import Affine
-    from rasterio.crs import CRS
-
-    corners = np.array([(0, 0), (grid.width, 0), (0, grid.height), (grid.width, grid.height)], dtype=float)
-    x, y = Affine(*grid.transform) * corners.T
-    crs = CRS.from_wkt(grid.crs).to_string()
-    shown = crs if len(crs) < 40 else crs.split('"')[1]
-    return f"x {min(x):g} to {max(x):g}, y {min(y):g} to {max(y):g} ({shown})"
-
-
-def _whole_shift(grid: Grid, other: Grid) -> tuple[int, int] | None:
-    """Where ``grid`` starts on ``other`` (row, column) if it lies inside and their pixels coincide."""
-    from affine import Affine
-    from rasterio.crs import CRS
-
-    if CRS.from_wkt(grid.crs) != CRS.from_wkt(other.crs):
-        return None
-    corners = np.array([(0, 0), (grid.width, 0), (0, grid.height)], dtype=float)
-    x, y = Affine(*grid.transform) * corners.T
-    there = np.stack(~Affine(*other.transform) * (x, y), axis=1)
-    column, row = (int(value) for value in np.rint(there[0]))
-    if np.abs(there - corners - (column, row)).max() > ALIGNED:
-        return None
-    inside = (
-        min(row, column) >= 0 and row + grid.height <= other.height and column + grid.width <= other.width
-    )
-    return (row, column) if inside else None
+    root = Xml.Element("VRTDataset", rasterXSize=str(source.width), rasterYSize=str(source.height))
+    Xml.SubElement(root, "SRS").text = source.crs.to_wkt()
+    Xml.SubElement(root, "GeoTransform").text = ", ".join(map(repr, source.transform.to_gdal()))
+    for number in bands:
+        band = Xml.SubElement(root, "VRTRasterBand", dataType="Byte", band=str(number))
+        if source.nodata is not None:
+            Xml.SubElement(band, "NoDataValue").text = repr(source.nodata)
+        part = Xml.SubElement(band, "SimpleSource")
+        Xml.SubElement(part, "SourceFilename", relativeToVRT="0").text = path
+        Xml.SubElement(part, "SourceBand").text = str(number)
+    return Xml.tostring(root, encoding="unicode")
 
 
 def _warped(source: Any, grid: Grid) -> Any:
