@@ -59,7 +59,7 @@ class Counts:
     variants: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in VARIANTS})
     # Pixels by true class at both dates and predicted class at both dates, of each split.
     errors: np.ndarray = field(default_factory=lambda: np.zeros((2, *(legend.N_INDEX,) * 4), dtype=np.int64))
-    # Pixels by class at three dates: of the truth, of single maps, of those decoded together; of each split.
+    # Pixels labelled at three dates by class at each, of each split: truth, single maps, decoded together.
     chains: np.ndarray = field(
         default_factory=lambda: np.zeros((2, 3, *(legend.N_INDEX,) * 3), dtype=np.int64)
     )
@@ -146,8 +146,9 @@ def _count(found: Iterator[Place], total: int, variant: str, settings: Settings)
         single, joint = class_maps(place.stack), joint_maps(place.stack, place.dates, settings)
         split = SPLITS.index(next(iter(place.pairs.values()))["split"])
         if len(place.dates) == 3:
+            labelled = (place.truth > 0).all(axis=0)
             for number, maps in enumerate((place.truth, single, joint)):
-                counts.chains[split, number] += chains.count(maps)
+                counts.chains[split, number] += chains.count(np.where(labelled, maps, np.uint8(0)))
         for at, row in place.pairs.items():
             labels = pair_labels(place.stack, place.dates, at, settings, joint)
             two = slice(at, at + 2)

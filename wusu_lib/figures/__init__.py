@@ -4,7 +4,10 @@ A figure is not on pyplot's list, so a notebook shows it exactly once: where a c
 """
 
 from wusu_lib.figures.analysis import boundary, gap, objects
+from wusu_lib.figures.change_flows import change_flows
 from wusu_lib.figures.change_maps import change_maps
+from wusu_lib.figures.change_scores import change_errors, change_transitions
+from wusu_lib.figures.change_targets import change_targets
 from wusu_lib.figures.change_ways import change_ways
 from wusu_lib.figures.classes import class_iou, confusion_matrix
 from wusu_lib.figures.contradictions import disagreement
@@ -24,7 +27,11 @@ from wusu_lib.figures.theme import style, use
 __all__ = [
     "band_histograms",
     "boundary",
+    "change_errors",
+    "change_flows",
     "change_maps",
+    "change_targets",
+    "change_transitions",
     "change_ways",
     "class_balance",
     "class_iou",

@@ -1,99 +1,120 @@
-"""Maps of new buildings, excavations and roads beside the images: what was found, missed and invented."""
+"""Pairs of dates side by side: both images, the annotated change, and the change that runs find."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from wusu_lib import legend
-from wusu_lib.change.maps import from_to
-from wusu_lib.change.transitions import FIRST, SECOND
-from wusu_lib.figures.imagery import read_image, read_index, rgb, shrink, stretch
-from wusu_lib.figures.theme import BLUE, GREEN, VERMILION, WIDTH, bare, open_figure, styled
+from wusu_lib.change.matrices import binary_confusion
+from wusu_lib.change.measures import counts, score
+from wusu_lib.change.pairs import true_labels
+from wusu_lib.change.transitions import N_LABELS, SECOND, UNCHANGED_COLOUR, UNLABELLED
+from wusu_lib.figures.imagery import read_image, rgb, rows_of, shrink, stretch
+from wusu_lib.figures.theme import QUIET, SMALL, VERMILION, WIDTH, bare, open_figure, styled
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# What a planner asks for: name -> the class names that new ground of it has.
-TARGETS = {
-    "New building": ("Low building", "High building"),
-    "New excavation": ("Excavation",),
-    "New road": ("Road",),
-}
-HIT, MISS, FALSE = GREEN, VERMILION, BLUE
-_FADED = 0.55  # how far the image under the map is taken towards white
-
-
-def is_target(labels: np.ndarray, target: str) -> np.ndarray:
-    """Where a from-to map says that ground became the target from something else: bool, the map's shape."""
-    indices = [legend.NAMES.index(name) for name in TARGETS[target]]
-    return np.isin(SECOND[labels], indices) & ~np.isin(FIRST[labels], indices)
-
-
-def true_map(row: Any) -> np.ndarray:
-    """True from-to map of a row of ``change.pairs``, uint8 [H, W]."""
-    return from_to(*(read_index(mask, ()) for mask in (row.mask1, row.mask2)))
-
-
-def largest(pairs: pd.DataFrame) -> dict[str, str]:
-    """Target -> the pair in which most ground truly became it; targets that never occur are left out."""
-    pixels = {
-        row.patch: {t: int(is_target(true_map(row), t).sum()) for t in TARGETS} for row in pairs.itertuples()
-    }
-    found = {target: max(pixels, key=lambda patch: pixels[patch][target]) for target in TARGETS}
-    return {target: patch for target, patch in found.items() if pixels[patch][target]}
+_UNCHANGED, _CHANGED = legend.N_INDEX, legend.N_INDEX + 1  # beside the class indices, in the maps shown
+_NAMES = (*legend.NAMES, "Unchanged", "Changed")
+_COLOURS = (*legend.COLOURS, UNCHANGED_COLOUR, VERMILION)
+_GAP, _LEGEND_ROW, _UNDER = 0.08, 0.2, 0.14  # inches
 
 
 @styled
-def change_maps(run: Any, pairs: pd.DataFrame, shown: dict[str, str]) -> "Figure":
-    """One row a target: image at both dates, and where it was found (hit), missed or falsely claimed.
+def change_maps(
+    pairs: "pd.DataFrame", shown: Sequence[str], runs: Mapping[str, Any] | None = None
+) -> "Figure":
+    """One row a pair: its two images, the annotated change, and the change that each run finds.
 
-    ``run``: ``prediction(pair)`` -> from-to labels uint8 [H, W]. ``pairs``: of ``change.pairs``. ``shown``:
-    target -> pair, as of ``largest``. Ground that is unlabelled at either date is not judged. Raises
-    ValueError where nothing is to be shown.
+    ``pairs``: table of pairs (``change.pairs.pairs``); ``shown``: keys of some; ``runs``: title -> anything
+    with ``prediction(pair)`` -> from-to labels uint8 [H,W] (0 and 1 of a run whose matrices are 2 x 2).
+    Ground that changed is drawn in the colour of the class that it became. Under each found map stands its F1
+    of changed ground on this pair. The legend lists only what occurs. Raises ValueError on an unknown pair.
     """
-    if not shown:
-        raise ValueError("change_maps: no target occurs in these pairs, so there is nothing to show")
-    rows = {row.patch: row for row in pairs.itertuples()}
-    side = WIDTH / 3
-    figure = open_figure(side * len(shown) + 0.5)
-    grid = figure.subplots(len(shown), 3, squeeze=False)
-    for panels, (target, patch) in zip(grid, shown.items(), strict=True):
-        row = rows[patch]
-        images = [read_image(path) for path in (row.image1, row.image2)]
-        low, high = stretch(images)
-        pictures = [rgb(image, low, high) for image in images]
-        judged = _judged(pictures[1], true_map(row), run.prediction(patch), target)
-        for axes, picture in zip(panels, [*pictures, judged], strict=True):
-            axes.imshow(shrink(picture, 3 * len(shown)), extent=(0, picture.shape[1], picture.shape[0], 0))
-            bare(axes)
-        panels[0].set_ylabel(f"{target}\n{patch}")
-        panels[0].set_title(f"20{row.date1}")
-        panels[1].set_title(f"20{row.date2}")
-        panels[2].set_title("Judged")
-    _legend(figure)
+    runs = runs or {}
+    rows = rows_of(pairs, shown)
+    images = [[read_image(row.image1), read_image(row.image2)] for row in rows.itertuples()]
+    low, high = stretch([image for both in images for image in both])
+    truths = [true_labels(row) for row in rows.itertuples()]
+    found = [[run.prediction(pair) for run in runs.values()] for pair in rows["patch"]]
+    maps = [
+        [_became(truth), *(_became(f, _binary(run)) for f, run in zip(each, runs.values(), strict=True))]
+        for truth, each in zip(truths, found, strict=True)
+    ]
+    present = np.unique(np.concatenate([m.ravel() for row in maps for m in row]))
+    titles = ("First date", "Second date", "Annotated", *runs)
+    figure, grid = _grid(len(rows), titles, present, bool(runs))
+    for axes, name, both, truth, each, row in zip(
+        grid, rows["patch"], images, truths, found, maps, strict=True
+    ):
+        for panel, image in zip(axes[:2], both, strict=True):
+            panel.imshow(shrink(rgb(image, low, high), 2 * len(rows)), extent=_extent(truth))
+        for panel, index in zip(axes[2:], row, strict=True):
+            panel.imshow(_coloured(index), extent=_extent(truth))
+        for panel, labels in zip(axes[3:], each, strict=True):
+            panel.set_xlabel(_agreement(truth, labels), fontsize=SMALL, color=QUIET, labelpad=2)
+        axes[0].set_xlabel(name, fontsize=SMALL, labelpad=2)
     return figure
 
 
-def _judged(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray, target: str) -> np.ndarray:
-    """The later image, faded and grey, with hits, misses and false alarms in colour: [H, W, 3]."""
+def _binary(run: Any) -> bool:
+    """Whether a run tells changed from unchanged and nothing else."""
+    return run.matrices.shape[-1] == 2
+
+
+def _became(labels: np.ndarray, binary: bool = False) -> np.ndarray:
+    """From-to labels as what is drawn: class index that ground changed to, unchanged, changed, unlabelled."""
+    changed = (labels > 0) & (labels < N_LABELS)
+    index = np.where(changed, _CHANGED if binary else SECOND[labels], _UNCHANGED)
+    return np.where(labels == UNLABELLED, 0, index)
+
+
+def _coloured(index: np.ndarray) -> np.ndarray:
+    """What is drawn in its colours, uint8 [H,W,3]."""
     from matplotlib.colors import to_rgb
 
-    grey = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2)
-    shown = grey + (1 - grey) * _FADED
-    wanted, claimed, known = is_target(truth, target), is_target(prediction, target), truth != 255
-    for where, colour in (
-        (wanted & claimed, HIT),
-        (wanted & ~claimed, MISS),
-        (claimed & ~wanted & known, FALSE),
-    ):
-        shown[where] = to_rgb(colour)
-    return shown
+    return np.array([np.round(np.multiply(to_rgb(c), 255)) for c in _COLOURS], dtype=np.uint8)[index]
 
 
-def _legend(figure: "Figure") -> None:
+def _agreement(truth: np.ndarray, labels: np.ndarray) -> str:
+    """F1 of changed ground in words."""
+    changed = binary_confusion((truth > 0) & (truth < N_LABELS), labels, truth != UNLABELLED)
+    reached = float(score(counts(changed), "F1"))
+    return "no change" if np.isnan(reached) else f"F1 {reached:.2f}"
+
+
+def _extent(labels: np.ndarray) -> tuple[int, int, int, int]:
+    """Left, right, bottom, top in pixels: maps of one place share it, whatever their array's size."""
+    return 0, labels.shape[1], labels.shape[0], 0
+
+
+def _grid(
+    rows: int, titles: Sequence[str], present: np.ndarray, noted: bool
+) -> "tuple[Figure, list[list[Axes]]]":
+    """A figure of ``rows`` x ``len(titles)`` square panels with one legend of what is ``present``."""
     from matplotlib.patches import Patch
 
-    entries = (("found", HIT), ("missed", MISS), ("false alarm", FALSE))
-    handles = [Patch(facecolor=colour, label=name) for name, colour in entries]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    handles = [
+        Patch(facecolor=_COLOURS[i], edgecolor=QUIET, linewidth=0.5, label=_label(i))
+        for i in present.tolist()
+    ]
+    side = min((WIDTH - 0.1) / len(titles) - _GAP, 2.0)
+    under = _UNDER if noted else _UNDER / 2
+    lines = -(-len(handles) // 4)
+    figure = open_figure(rows * (side + _GAP + under) + 0.5 + lines * _LEGEND_ROW)
+    grid = figure.subplots(rows, len(titles), squeeze=False)
+    for axes in grid.flat:
+        bare(axes)
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), handlelength=1.2)
+    return figure, grid.tolist()
+
+
+def _label(index: int) -> str:
+    """Name in the legend: changed ground by what it became."""
+    return f"to {_NAMES[index].lower()}" if 0 < index < _UNCHANGED else _NAMES[index]

@@ -1,0 +1,99 @@
+"""Maps of new buildings, excavations and roads beside the images: what was found, missed and invented."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from wusu_lib import legend
+from wusu_lib.change.maps import from_to
+from wusu_lib.change.transitions import FIRST, SECOND
+from wusu_lib.figures.imagery import read_image, read_index, rgb, shrink, stretch
+from wusu_lib.figures.theme import BLUE, GREEN, VERMILION, WIDTH, bare, open_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# What a planner asks for: name -> the class names that new ground of it has.
+TARGETS = {
+    "New building": ("Low building", "High building"),
+    "New excavation": ("Excavation",),
+    "New road": ("Road",),
+}
+HIT, MISS, FALSE = GREEN, VERMILION, BLUE
+_FADED = 0.55  # how far the image under the map is taken towards white
+
+
+def is_target(labels: np.ndarray, target: str) -> np.ndarray:
+    """Where a from-to map says that ground became the target from something else: bool, the map's shape."""
+    indices = [legend.NAMES.index(name) for name in TARGETS[target]]
+    return np.isin(SECOND[labels], indices) & ~np.isin(FIRST[labels], indices)
+
+
+def true_map(row: Any) -> np.ndarray:
+    """True from-to map of a row of ``change.pairs``, uint8 [H, W]."""
+    return from_to(*(read_index(mask, ()) for mask in (row.mask1, row.mask2)))
+
+
+def largest(pairs: pd.DataFrame) -> dict[str, str]:
+    """Target -> the pair in which most ground truly became it; targets that never occur are left out."""
+    pixels = {
+        row.patch: {t: int(is_target(true_map(row), t).sum()) for t in TARGETS} for row in pairs.itertuples()
+    }
+    found = {target: max(pixels, key=lambda patch: pixels[patch][target]) for target in TARGETS}
+    return {target: patch for target, patch in found.items() if pixels[patch][target]}
+
+
+@styled
+def change_targets(run: Any, pairs: pd.DataFrame, shown: dict[str, str]) -> "Figure":
+    """One row a target: image at both dates, and where it was found (hit), missed or falsely claimed.
+
+    ``run``: ``prediction(pair)`` -> from-to labels uint8 [H, W]. ``pairs``: of ``change.pairs``. ``shown``:
+    target -> pair, as of ``largest``. Ground that is unlabelled at either date is not judged. Raises
+    ValueError where nothing is to be shown.
+    """
+    if not shown:
+        raise ValueError("change_targets: no target occurs in these pairs, so there is nothing to show")
+    rows = {row.patch: row for row in pairs.itertuples()}
+    side = WIDTH / 3
+    figure = open_figure(side * len(shown) + 0.5)
+    grid = figure.subplots(len(shown), 3, squeeze=False)
+    for panels, (target, patch) in zip(grid, shown.items(), strict=True):
+        row = rows[patch]
+        images = [read_image(path) for path in (row.image1, row.image2)]
+        low, high = stretch(images)
+        pictures = [rgb(image, low, high) for image in images]
+        judged = _judged(pictures[1], true_map(row), run.prediction(patch), target)
+        for axes, picture in zip(panels, [*pictures, judged], strict=True):
+            axes.imshow(shrink(picture, 3 * len(shown)), extent=(0, picture.shape[1], picture.shape[0], 0))
+            bare(axes)
+        panels[0].set_ylabel(f"{target}\n{patch}")
+        panels[0].set_title(f"20{row.date1}")
+        panels[1].set_title(f"20{row.date2}")
+        panels[2].set_title("Judged")
+    _legend(figure)
+    return figure
+
+
+def _judged(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray, target: str) -> np.ndarray:
+    """The later image, faded and grey, with hits, misses and false alarms in colour: [H, W, 3]."""
+    from matplotlib.colors import to_rgb
+
+    grey = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2)
+    shown = grey + (1 - grey) * _FADED
+    wanted, claimed, known = is_target(truth, target), is_target(prediction, target), truth != 255
+    for where, colour in (
+        (wanted & claimed, HIT),
+        (wanted & ~claimed, MISS),
+        (claimed & ~wanted & known, FALSE),
+    ):
+        shown[where] = to_rgb(colour)
+    return shown
+
+
+def _legend(figure: "Figure") -> None:
+    from matplotlib.patches import Patch
+
+    entries = (("found", HIT), ("missed", MISS), ("false alarm", FALSE))
+    handles = [Patch(facecolor=colour, label=name) for name, colour in entries]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
