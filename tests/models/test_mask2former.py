@@ -153,6 +153,22 @@ def test_coarse_masks_learn_only_beside_labelled_pixels(generator):
     assert touched.tolist() == [False] * 3 + [True] * 5
 
 
+def test_points_are_labelled_pixels_drawn_once_by_the_seed(generator):
+    mask = random_mask(generator, ignored=True)[0]
+    labelled = (mask != 255).flatten().nonzero().squeeze(1)
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        drawn.append(target(mask, (4, 4), points=150))
+    assert torch.equal(drawn[0].pixels, drawn[1].pixels)
+    assert len(set(drawn[0].pixels.tolist())) == 150 < len(labelled)
+    assert set(drawn[0].pixels.tolist()) < set(labelled.tolist())
+    labels = mask.flatten()[drawn[0].pixels]
+    assert torch.equal(drawn[0].truth, (labels == drawn[0].classes[:, None]).float())
+    assert torch.equal(target(mask, (4, 4), points=10_000).pixels, labelled)
+    assert drawn[0].counted.sum() == len(labelled)  # the matching counts them all
+
+
 def test_an_image_without_labels_has_no_part(generator):
     queries, mask = random_queries(generator), random_mask(generator)
     mask[0] = 255

@@ -173,6 +173,7 @@ DECODERS: dict[str, DecoderSpec] = {
             "pixel_layers": 6,
             "layers": 9,
             "feedforward": (1024, 2048),
+            "points": 12544,
         },
         demo={
             "dim": 64,
@@ -181,6 +182,7 @@ DECODERS: dict[str, DecoderSpec] = {
             "pixel_layers": 1,
             "layers": 3,  # one for each level of the pixel decoder
             "feedforward": (128, 128),
+            "points": 2048,
         },
         set_loss=True,
     ),

@@ -33,10 +33,8 @@ class Mask2FormerDecoder(Mask2FormerPreTrainedModel):
 
     The first map is the level at which masks are drawn. ``pixel_layers`` and ``layers`` are the numbers of
     layers of the two decoders, ``feedforward`` the widths of their hidden layers. A prediction is made before
-    the first layer too, so there are ``layers`` + 1.
-
-    The weights start as transformers starts those of Mask2Former, ``pixel_decoder.level_embed`` too, which
-    the module alone leaves as whatever lies in memory.
+    the first layer too, so there are ``layers`` + 1. ``points`` is the number of pixels of an image at which
+    the masks are compared with the truth (``set_loss``).
     """
 
     includes_head = True  # TerraTorch asks the source only where the class has this too
@@ -51,8 +49,9 @@ class Mask2FormerDecoder(Mask2FormerPreTrainedModel):
         pixel_layers: int,
         layers: int,
         feedforward: tuple[int, int],
+        points: int,
     ) -> None:
-        config = Mask2FormerConfig(
+        config = Mask2FormerConfig(  # type: ignore[call-arg]  # num_labels is the base class's
             num_labels=num_classes,
             feature_size=dim,
             mask_feature_size=dim,
@@ -63,12 +62,27 @@ class Mask2FormerDecoder(Mask2FormerPreTrainedModel):
             decoder_layers=layers + 1,  # counts the prediction before the first layer
             encoder_feedforward_dim=feedforward[0],
             dim_feedforward=feedforward[1],
+            train_num_points=points,
         )
         super().__init__(config)
         self.pixel_decoder = Mask2FormerPixelDecoder(config, feature_channels=list(embed_dim))
         self.transformer_module = Mask2FormerTransformerModule(in_features=dim, config=config)
         self.class_predictor = nn.Linear(dim, num_classes + 1)
         self.post_init()
+        self._start()
+
+    def _start(self) -> None:
+        """Start the weights as the method's authors do.
+
+        Transformers' start, in ``post_init``, draws convolutions and projections with a deviation of 0.02:
+        meant for published weights to replace, from scratch it learns far more slowly. It is right for the
+        rest, ``level_embed`` among it, which the pixel decoder by itself leaves as whatever lay in memory.
+        """
+        fixed = ("sampling_offsets", "attention_weights")  # these start at a pattern, not at random
+        for name, module in self.pixel_decoder.named_modules():
+            if isinstance(module, nn.Linear | nn.Conv2d) and not name.endswith(fixed):
+                nn.init.xavier_uniform_(module.weight)
+        self.class_predictor.reset_parameters()
 
     def forward(self, maps: Sequence[Tensor]) -> Queries:
         """The pixel decoder runs in float32: bfloat16 cannot tell apart the positions of a fine grid."""

@@ -7,9 +7,10 @@ done differently:
 
 - **Ignored pixels are out.** The matching and the mask losses are sums over labelled pixels only, so neither
   labels nor logits elsewhere have a part in the loss. An image without a labelled pixel is left out whole.
-- **All labelled pixels count, not a random sample of points.** A patch has few classes, so the memory that
-  sampling saves is small, and a sampled point would mix labelled and ignored pixels between their centres.
-  Masks are enlarged to the pixels as they are for a prediction.
+- **Points are pixels.** Mask losses are taken at points, as in Mask2Former, where an image has more pixels
+  than that; but at the centres of labelled pixels, drawn uniformly and once each. A point between centres
+  would mix labelled and ignored pixels. The matching counts every labelled pixel, in the cell of the masks'
+  grid that it lies in. Masks are enlarged to the pixels as they are for a prediction.
 """
 
 from collections.abc import Sequence
@@ -43,38 +44,44 @@ class Queries(NamedTuple):
 class Target:
     """The T classes present in an image of H x W px, and where.
 
-    ``classes``: int64 [T], ascending. ``truth``: float [T, H, W], 1 inside the class. ``labelled``: float
-    [H, W]. ``inside`` [T, h*w] and ``counted`` [h*w]: the same as numbers of pixels in each cell of the
-    masks' grid.
+    ``classes``: int64 [T], ascending. ``pixels``: int64 [P], numbers (of H*W) of labelled pixels at which the
+    mask losses are taken. ``truth``: float [T, P], 1 inside the class. ``inside`` [T, h*w] and ``counted``
+    [h*w]: how many pixels of each class, and of all, are labelled in each cell of the masks' grid.
     """
 
     classes: Tensor
+    pixels: Tensor
     truth: Tensor
-    labelled: Tensor
     inside: Tensor
     counted: Tensor
 
 
-def target(mask: Tensor, grid: tuple[int, int]) -> Target | None:
-    """The target of one image: ``mask`` int64 train ids [H, W] (255 ignored); None if nothing is labelled."""
-    labelled = mask != IGNORE
-    classes = mask[labelled].unique()  # sorted
-    if len(classes) == 0:
+def target(mask: Tensor, grid: tuple[int, int], points: int | None = None) -> Target | None:
+    """The target of one image: ``mask`` int64 train ids [H, W] (255 ignored); None if nothing is labelled.
+
+    ``points``: at most so many pixels, drawn from torch's global generator; None = all.
+    """
+    pixels = (mask != IGNORE).flatten().nonzero().squeeze(1)  # [N]
+    if len(pixels) == 0:
         return None
-    truth = mask == classes[:, None, None]  # [T, H, W]
-    cell = _cells(mask.shape[0], mask.shape[1], grid, mask.device)
-    count = torch.stack([torch.bincount(cell[t], minlength=grid[0] * grid[1]) for t in (labelled, *truth)])
-    count = count.float()
-    return Target(classes, truth.float(), labelled.float(), inside=count[1:], counted=count[0])
+    labels = mask.flatten()[pixels]
+    classes = labels.unique()  # sorted
+    inside = labels == classes[:, None]  # [T, N]
+    cell, cells = _cells(mask.shape[0], mask.shape[1], grid, mask.device)[pixels], grid[0] * grid[1]
+    count = torch.stack([torch.bincount(cell[t], minlength=cells) for t in inside]).float()
+    if points is not None and len(pixels) > points:
+        drawn = torch.randperm(len(pixels), device=mask.device)[:points]
+        pixels, inside = pixels[drawn], inside[:, drawn]
+    return Target(classes, pixels, inside.float(), inside=count, counted=count.sum(0))
 
 
 def _cells(height: int, width: int, grid: tuple[int, int], device: torch.device) -> Tensor:
-    """Number [H, W] of the cell of an h x w grid in which each pixel's centre lies."""
+    """Number [H*W] of the cell of an h x w grid in which each pixel's centre lies."""
     rows, columns = (
         ((torch.arange(n, device=device) + 0.5) * (cells / n)).long()
         for n, cells in zip((height, width), grid, strict=True)
     )
-    return rows[:, None] * grid[1] + columns[None, :]
+    return (rows[:, None] * grid[1] + columns[None, :]).flatten()
 
 
 def match(classes: Tensor, masks: Tensor, wanted: Target) -> tuple[Tensor, Tensor]:
@@ -107,24 +114,28 @@ def _costs(classes: Tensor, masks: Tensor, wanted: Target) -> Tensor:
     )
 
 
-def set_loss(queries: Queries, mask: Tensor) -> Tensor:
+def set_loss(queries: Queries, mask: Tensor, points: int | None = None) -> Tensor:
     """The loss [] of a batch, summed over the layers: mask int64 train ids [B, H, W], 255 ignored.
 
-    Every layer is matched anew. Cross-entropy is the mean over the queries of the images that have labels,
-    mask losses are means over the matched masks of the batch. Zero, with zero gradients, if nothing is
-    labelled. In float32, whatever the queries are in.
+    ``points``: labelled pixels of an image at which mask losses are taken, the same in every layer, drawn
+    from torch's global generator; None = all. Every layer is matched anew. Cross-entropy is the mean over the
+    queries of the images that have labels, mask losses are means over the matched masks of the batch. Zero,
+    with zero gradients, if nothing is labelled. In float32, whatever the queries are in.
     """
     grid = (queries.masks[-1].shape[-2], queries.masks[-1].shape[-1])
-    found = [(i, target(image, grid)) for i, image in enumerate(mask)]
+    found = [(i, target(image, grid, points)) for i, image in enumerate(mask)]
     wanted = [(i, t) for i, t in found if t is not None]
     if not wanted:
         nothing = [0.0 * t.float().sum() for t in (*queries.classes, *queries.masks)]
         return torch.stack(nothing).sum()
     layers = zip(queries.classes, queries.masks, strict=True)
-    return torch.stack([_layer_loss(c.float(), m.float(), wanted) for c, m in layers]).sum()
+    size = (mask.shape[-2], mask.shape[-1])
+    return torch.stack([_layer_loss(c.float(), m.float(), wanted, size) for c, m in layers]).sum()
 
 
-def _layer_loss(classes: Tensor, masks: Tensor, wanted: list[tuple[int, Target]]) -> Tensor:
+def _layer_loss(
+    classes: Tensor, masks: Tensor, wanted: list[tuple[int, Target]], size: tuple[int, int]
+) -> Tensor:
     """The loss [] of one layer: classes [B, Q, K + 1], masks [B, Q, h, w], (image number, target) pairs."""
     nobody = classes.shape[-1] - 1
     labels = torch.full((len(wanted), classes.shape[1]), nobody, device=classes.device)  # [images, Q]
@@ -132,7 +143,8 @@ def _layer_loss(classes: Tensor, masks: Tensor, wanted: list[tuple[int, Target]]
     for row, (i, truth) in enumerate(wanted):
         chosen, positions = match(classes[i], masks[i], truth)
         labels[row, chosen] = truth.classes[positions]
-        mask_loss.append(_mask_loss(masks[i].index_select(0, chosen), truth.truth[positions], truth.labelled))
+        logits = _at_pixels(masks[i].index_select(0, chosen), size, truth.pixels)
+        mask_loss.append(_mask_loss(logits, truth.truth[positions]))
     seen = classes[[i for i, _ in wanted]]  # [images, Q, K + 1]
     weight = torch.ones(classes.shape[-1], device=classes.device)
     weight[nobody] = NO_OBJECT_WEIGHT
@@ -140,20 +152,15 @@ def _layer_loss(classes: Tensor, masks: Tensor, wanted: list[tuple[int, Target]]
     return CLASS_WEIGHT * class_loss + torch.cat(mask_loss).mean()
 
 
-def _mask_loss(masks: Tensor, truth: Tensor, labelled: Tensor) -> Tensor:
-    """Weighted cross-entropy and Dice loss [T] of mask logits [T, h, w] enlarged to the truth [T, H, W].
+def _at_pixels(masks: Tensor, size: tuple[int, int], pixels: Tensor) -> Tensor:
+    """Logits [T, P] of masks [T, h, w], enlarged to ``size``, at the pixels of the given numbers."""
+    enlarged = F.interpolate(masks[None], size=size, mode="bilinear", align_corners=False)[0]
+    return enlarged.flatten(1).index_select(1, pixels)
 
-    The sums over pixels are written as products, which take no memory for what is summed.
-    """
-    logits = F.interpolate(masks[None], size=truth.shape[-2:], mode="bilinear", align_corners=False)[0]
-    logits = logits.where(labelled > 0, 0.0).flatten(1)  # no gradient from where nothing is known
-    truth, labelled = truth.flatten(1), labelled.flatten()  # [T, H*W], [H*W]
+
+def _mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Weighted cross-entropy and Dice loss [T] of logits [T, P] against the truth [T, P]."""
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(1)
     probability = logits.sigmoid()
-    entropy = (F.softplus(logits) @ labelled - _dot(logits, truth)) / labelled.sum()
-    overlap, both = 2 * _dot(probability, truth), probability @ labelled + truth.sum(1)
+    overlap, both = 2 * (probability * truth).sum(1), probability.sum(1) + truth.sum(1)
     return MASK_WEIGHT * entropy + DICE_WEIGHT * (1 - (overlap + 1) / (both + 1))
-
-
-def _dot(left: Tensor, right: Tensor) -> Tensor:
-    """Sums [T] of the products of rows [T, N]."""
-    return torch.einsum("tn,tn->t", left, right)
