@@ -9,6 +9,7 @@ is annotated shows in the IoU. One pixel is 1 m, as in WUSU.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -83,10 +84,15 @@ def compare(runs: Sequence[Any], baseline: Sequence[Any], table: pd.DataFrame) -
             for side in sides
         ]
         for number, size in enumerate(_sizes(edges, unit)):
-            of = Figure("recall", lambda pooled, i=number: ratio(pooled[..., 0, i], pooled[..., 1, i]))
+            of = Figure("recall", partial(_recall, number))
             there = {"kind": kind, "size": size, "number": int(counted[0][0][:, 1, number].sum())}
             found.append(there | effect(counted, rows["block"].tolist(), of))
     return pd.DataFrame(found)
+
+
+def _recall(number: int, pooled: np.ndarray) -> np.ndarray:
+    """Recall of one bin of pooled counts [..., 2, bins]."""
+    return ratio(pooled[..., 0, number], pooled[..., 1, number])
 
 
 def _sizes(edges: Sequence[int], unit: str) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 from wusu_lib import legend
 from wusu_lib.figures.imagery import class_image, read_image, rgb, rows_of, shrink, stretch
 from wusu_lib.figures.maps import _extent, _grid
-from wusu_lib.figures.theme import SMALL, styled
+from wusu_lib.figures.theme import SMALL, open_figure, styled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,12 +25,12 @@ def disagreement(
 
     ``ranking``: the frame of ``disagreement.ranked``. The last column has the confidence (dark = sure) where
     labels and prediction differ; a frame marks the patch's heaviest region, its rank and classes stand below.
-    Raises ValueError for an empty ranking.
+    An empty ranking is said in words.
     """
     from wusu_lib import disagreement as found
 
     if ranking.empty:
-        raise ValueError("ranking: no region contradicts the labels; there is nothing to show")
+        return _nothing()
     first = ranking.drop_duplicates("patch").head(n)
     rows = rows_of(table, first["patch"].tolist())
     images = [read_image(path) for path in rows["image"]]
@@ -52,6 +52,15 @@ def disagreement(
         words = f"rank {rank + 1}: {names[region['truth']]} → {names[region['predicted']]}"
         axes[0].set_xlabel(region["patch"], fontsize=SMALL, labelpad=2)
         axes[2].set_xlabel(words, fontsize=SMALL, labelpad=2)
+    return figure
+
+
+def _nothing() -> "Figure":
+    figure = open_figure(0.8)
+    axes = figure.subplots()
+    axes.set_axis_off()
+    words = "No region contradicts the labels with confidence."
+    axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes)
     return figure
 
 
