@@ -28,7 +28,7 @@ FILE = SHARED / "weights" / "dinov2_vits14.safetensors"
 BACKBONE = "dinov2_small"
 PATCH, CLASSES = 14, 11
 BLOCKS = models.BACKBONES[BACKBONE].full.taps
-PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
 @pytest.fixture(scope="module", params=["city", "naip"])
@@ -39,7 +39,7 @@ def split(request):
     if request.param == "city":
         table = patches.assign(patches.scan(demo_city()), "blocks")
         table = table[table["date"] == 18]
-        rows = [table[table["split"] == "train"].iloc[::2], table[table["split"] == "test"]]
+        rows = [table[table["split"] == split].iloc[::3] for split in ("train", "test")]
     else:
         if not (SHARED / "data" / "naip_wv").is_dir():
             pytest.skip(f"the real patches are not there: {SHARED / 'data' / 'naip_wv'}")
@@ -123,5 +123,5 @@ def best_miou(weights, train, test):
 def test_trained_features_beat_random_ones(split):
     data, train, test = split
     trained, random = best_miou(str(FILE), train, test), best_miou("random", train, test)
-    margin = {"city": 0.15, "naip": 0.02}[data]
+    margin = {"city": 0.1, "naip": 0.02}[data]
     assert trained - random > margin, (trained, random)
