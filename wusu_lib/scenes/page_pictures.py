@@ -22,7 +22,7 @@ def reduction(height: int, width: int) -> int:
 
 def pictures(layers: tuple[Layer, Layer]) -> list[np.ndarray]:
     """Both dates as RGB uint8 [h, w, 3], every ``reduction`` pixels averaged to one, with one stretch."""
-    small = [_reduced(layer) for layer in layers]
+    small = [reduced(layer) for layer in layers]
     known = [counts[:, valid][:, :, None] for counts, valid in small if valid.any()]
     low, high = stretch(known) if known else (np.zeros(4), np.full(4, 255.0))
     shown = [np.round(255 * rgb(counts, low, high)).astype(np.uint8) for counts, _ in small]
@@ -45,7 +45,7 @@ def data_uri(picture: np.ndarray) -> str:
         return "data:image/jpeg;base64," + base64.b64encode(memory.read()).decode()
 
 
-def _reduced(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+def reduced(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
     """Counts uint8 [4, h, w] averaged over blocks, and which blocks hold data, bool [h, w]."""
     step = reduction(layer.grid.height, layer.grid.width)
     with layer.open() as reader:

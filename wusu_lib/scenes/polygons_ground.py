@@ -34,14 +34,15 @@ def square_metres(polygons: np.ndarray, grid: Any, pixel: float) -> tuple[np.nda
     name = grid.crs.to_string() if len(grid.crs.to_string()) < 30 else "the scene's projection"
     if grid.crs.is_projected:
         own = abs(grid.transform.determinant) * grid.crs.linear_units_factor[1] ** 2
-        if abs(own / _equal_area(_centre_pixel(grid), grid)[0] - 1) <= DISTORTION:
+        if abs(own / _equal_area(middle_pixel(grid), grid)[0] - 1) <= DISTORTION:
             return counted * own, f"Areas are measured in the scene's own grid ({name})."
     return _equal_area(polygons, grid), (
         f"Areas are measured in an equal-area projection, since {name} is not true to area in metres."
     )
 
 
-def _centre_pixel(grid: Any) -> np.ndarray:
+def middle_pixel(grid: Any) -> np.ndarray:
+    """The pixel in the middle of an open raster as a polygon [1] in pixel coordinates."""
     import shapely
 
     column, row = grid.width / 2, grid.height / 2
@@ -52,6 +53,6 @@ def _equal_area(polygons: np.ndarray, grid: Any) -> np.ndarray:
     """Areas in Lambert's azimuthal equal-area projection centred on the raster."""
     import geopandas
 
-    centre = geopandas.GeoSeries(placed(_centre_pixel(grid), grid), crs=grid.crs).to_crs(4326)[0].centroid
+    centre = geopandas.GeoSeries(placed(middle_pixel(grid), grid), crs=grid.crs).to_crs(4326)[0].centroid
     local = f"+proj=laea +lat_0={centre.y} +lon_0={centre.x} +datum=WGS84 +units=m"
     return geopandas.GeoSeries(placed(polygons, grid), crs=grid.crs).to_crs(local).area.to_numpy()
