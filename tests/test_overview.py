@@ -30,7 +30,8 @@ def test_with_nothing_stored_every_part_says_so(root):
     board = overview.status_board(log).data.set_index("experiment")
     assert board.index.tolist()[:6] == NAMES
     assert set(board["state"]) == {"not run"}
-    assert board["val mIoU"].isna().all()
+    assert board["mean"].isna().all()
+    assert (board["n"] == 0).all()
     assert set(board["verdict"]) == {"–"}
     assert board.loc["exp00", "against"] == "–"
     assert board.loc["exp05", "against"] == "exp04"
@@ -54,7 +55,10 @@ def test_a_stored_run_is_found_by_its_notebooks_parameters(root):
     assert [found.key for found in entry.runs] == [run.key]
     board = overview.status_board([entry]).data
     assert board["state"].tolist() == ["run (demo)"]
-    assert board["val mIoU"].tolist() == pytest.approx([run.scores("val")["mIoU"]])
+    assert board["metric"].tolist() == ["val mIoU"]
+    assert board["mean"].tolist() == pytest.approx([run.scores("val")["mIoU"]])
+    assert board["spread"].isna().all()
+    assert board["n"].tolist() == [1]
     assert board["verdict"].tolist() == ["–"]  # the floor predicts nothing
     assert board["question"].tolist() == ["What is in the data, and how far does colour alone get?"]
 
@@ -85,15 +89,43 @@ def test_effects_have_the_threshold_with_its_sign():
     assert effects["value"].round(3).tolist() == [0.485, 0.485]  # 9/11 - 5/15
     assert effects["outcome"].tolist() == ["supported", "refuted"]
     assert overview.effects_sentence(log).data == (
-        f"Of 2 predictions, 1 supported and 1 refuted. {compare.DEMO}"
+        "Of 2 predictions, 1 supported and 1 refuted. Differences from 0 that stand when all are asked at "
+        f"once (Holm, 5 %): exp05 − exp04 and exp06 − exp04. {compare.DEMO}"
     )
+    assert effects["p_holm"].tolist() == pytest.approx((2 * effects["p"]).tolist())
+    shown = overview.effects_table(log).data
+    assert shown["differs after Holm"].tolist() == ["yes", "yes"]
+    assert shown[["patches", "blocks", "seeds"]].values.tolist() == [[6, 2, 1]] * 2
+    assert shown["spread over seeds"].isna().all()
+    assert shown["metric"].tolist() == ["val mIoU"] * 2
+
+
+def test_two_seeds_have_a_spread():
+    mine = [store("exp05", seed, (hits, 10, hits, 10)) for seed, hits in ((1, 9), (2, 8))]
+    baseline = [store("exp04", seed, (5, 10, 5, 10)) for seed in (1, 2)]
+    shown = overview.effects_table([made_entry(mine=mine, baseline=baseline, seeds=(1, 2))]).data
+    both = [9 / 11, 8 / 12]
+    assert shown["spread over seeds"].tolist() == pytest.approx([abs(both[0] - both[1]) / 2**0.5])
+    assert shown["seeds"].tolist() == [2]
+
+
+def test_settings_collapse_seeds():
+    for seed, hits in ((1, 9), (2, 8)):
+        store("exp05", seed, (hits, 10, hits, 10), seeds=[1, 2])
+    store("exp05", 3, (5, 10, 5, 10), decoder="fpn")
+    shown = overview.by_setting().data.set_index("decoder")
+    assert shown["n"].to_dict() == {"–": 2, "fpn": 1}
+    assert shown.loc["–", "mean"] == pytest.approx((9 / 11 + 8 / 12) / 2)
+    assert shown.loc["–", "spread"] == pytest.approx((9 / 11 - 8 / 12) / 2**0.5)
+    assert shown.loc["–", "seeds"] == "1, 2"
+    assert shown["spread"].isna().to_dict() == {"–": False, "fpn": True}
 
 
 def test_some_of_the_seeds_are_no_verdict():
     entry = made_entry(mine=[store("exp05", 1, (8, 10, 5, 10))], seeds=(1, 2, 3))
     board = overview.status_board([entry]).data
     assert board["state"].tolist() == ["1 of 3 seeds run"]
-    assert board["val mIoU"].round(3).tolist() == [0.475]
+    assert board["mean"].round(3).tolist() == [0.475]
     assert board["verdict"].tolist() == ["–"]
 
 
@@ -118,11 +150,11 @@ def test_every_run_is_a_row():
     store("exp00", 2, (8, 10, 5, 10))
     shown = overview.every_run()
     rows = shown.data.set_index("experiment")
-    assert rows["val mIoU"].round(3).tolist() == [0.475, 0.475]
+    assert rows["val"].round(3).tolist() == [0.475, 0.475]
     assert rows.loc["exp05", "decoder"] == "fpn"
     assert rows.loc["exp00", "decoder"] == "–"
     assert rows.loc["exp05", "95 % interval"] == "0.475 to 0.475"  # every patch is alike
-    assert rows["test mIoU"].isna().all()
+    assert rows["test"].isna().all()
     assert "sortable" in shown.to_html()
 
 

@@ -220,7 +220,12 @@ class Experiment:
         if stated is None:
             raise ValueError(f"{self.name} states no prediction, so there is nothing to judge")
         difference = compare.difference(
-            mine, baseline, stated.metric, stated.split, self.parameters.background
+            mine,
+            baseline,
+            stated.metric,
+            stated.split,
+            self.parameters.background,
+            getattr(self.parameters, "classes", "all"),
         )
         return difference, compare.verdict(stated, difference, demo=self.parameters.scale == "demo")
 

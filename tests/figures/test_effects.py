@@ -59,11 +59,11 @@ def test_without_interval_it_says_so():
 def rows():
     return pd.DataFrame(
         [
-            ("exp04", 0.05, 0.03, 0.07, 0.01, "supported"),
-            ("exp05", -0.02, -0.04, -0.005, 0.01, "refuted"),
-            ("exp06", 0.02, np.nan, np.nan, -0.03, "inconclusive"),
+            ("exp04", "val mIoU", 0.05, 0.03, 0.07, 0.01, "supported", True),
+            ("exp05", "val mIoU", -0.02, -0.04, -0.005, 0.01, "refuted", False),
+            ("exp06", "val mIoU", 0.02, np.nan, np.nan, -0.03, "inconclusive", False),
         ],
-        columns=["experiment", "value", "low", "high", "threshold", "outcome"],
+        columns=["experiment", "metric", "value", "low", "high", "threshold", "outcome", "stands"],
     )
 
 
@@ -88,12 +88,34 @@ def test_forest_tells_outcomes_in_words_too(rows):
     words = [t.get_text() for t in right.get_yticklabels()]
     assert words == ["+0.050  supported", "−0.020  refuted", "+0.020  inconclusive"]
     names = [t.get_text() for t in figure.legends[0].get_texts()]
-    assert names == ["supported", "refuted", "inconclusive", "predicted"]
+    after = ["differs from 0 after Holm", "does not differ after Holm"]
+    assert names == ["supported", "refuted", "inconclusive", *after, "predicted"]
 
 
 def test_forest_legend_lists_only_outcomes_that_occur(rows):
     figure = figures.forest(rows[:1])
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["supported", "predicted"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == [
+        "supported",
+        "differs from 0 after Holm",
+        "predicted",
+    ]
+
+
+def test_what_does_not_stand_after_holm_is_hollow(rows):
+    estimates = figures.forest(rows).axes[0].lines[1:9:3]
+    white = [to_hex(line.get_markerfacecolor()) == "#ffffff" for line in estimates]
+    assert white == [False, True, True]
+
+
+def test_measures_do_not_share_an_axis(rows):
+    figure = figures.forest(rows.assign(metric=["val mIoU", "val SeK from-to", "val mIoU"]))
+    assert [axes.get_xlabel().split(" to the")[0] for axes in figure.axes] == [
+        "difference in val mIoU",
+        "difference in val SeK from-to",
+    ]
+    ticks = [[t.get_text() for t in axes.get_yticklabels()] for axes in figure.axes]
+    assert ticks == [["exp04", "exp06"], ["exp05"]]
+    assert figure.axes[0].get_xlim() != figure.axes[1].get_xlim()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ The logit of the rate at which a model misses a class at a place and a date is a
 - what the method is good or bad at there, the same for all its seeds;
 - what this training is good or bad at there;
 - how good this training is at the class everywhere;
-- the planted gain of the method.
+- the planted shift of the better method.
 
 Each "there" is a Gaussian field over the ground with the covariance exp(-distance / length), most of it
 shared by the dates. Fields are drawn for each class by itself.
@@ -45,19 +45,33 @@ class Scenario:
     method: float = 0.35
     training: float = 0.35
     seed: float = 0.0
-    shift: float = 0.0
 
 
-def cell_counts(ground: Ground, scenario: Scenario, rng: np.random.Generator) -> np.ndarray:
-    """One pair of made models: float64 [2, seeds, dates, 3, classes, cells], pixels as ``metrics.Counts`` has
-    them.
+@dataclass(frozen=True)
+class Pair:
+    """Two made methods of equal worth on one made ground.
+
+    truth: labelled pixels, float64 [dates, classes, cells]. logit: of the rates missed, [2, seeds, dates,
+    classes, cells].
     """
-    truth = _truth(ground, rng)  # [dates, classes, cells]
-    logit = _logits(ground, scenario, rng)
-    missed = truth / (1 + np.exp(-logit))
-    hits = truth - missed
-    predicted = hits + _taken_for(missed)
-    return np.stack([hits, np.broadcast_to(truth, hits.shape), predicted], axis=-3)
+
+    truth: np.ndarray
+    logit: np.ndarray
+
+    def counts(self, shift: float = 0.0) -> np.ndarray:
+        """Hits, truth and predicted pixels with side a's logits lowered by ``shift``: float64 [2, seeds,
+        dates, 3, classes, cells].
+        """
+        planted = shift * np.array([-1.0, 0.0]).reshape(2, 1, 1, 1, 1)
+        missed = self.truth / (1 + np.exp(-self.logit - planted))
+        hits = self.truth - missed
+        predicted = hits + _taken_for(missed)
+        return np.stack([hits, np.broadcast_to(self.truth, hits.shape), predicted], axis=-3)
+
+
+def draw(ground: Ground, scenario: Scenario, rng: np.random.Generator) -> Pair:
+    """One pair: new ground and new errors."""
+    return Pair(_truth(ground, rng), _logits(ground, scenario, rng))
 
 
 def _truth(ground: Ground, rng: np.random.Generator) -> np.ndarray:
@@ -73,8 +87,7 @@ def _logits(ground: Ground, scenario: Scenario, rng: np.random.Generator) -> np.
     method = _fields(ground, scenario.length, (2, 1, CLASSES), rng)
     training = _fields(ground, scenario.length, (2, scenario.seeds, CLASSES), rng)
     everywhere = scenario.seed * rng.standard_normal((2, scenario.seeds, 1, CLASSES, 1))
-    planted = scenario.shift * np.array([-1.0, 0.0]).reshape(2, 1, 1, 1, 1)
-    return hard + scenario.method * method + scenario.training * training + everywhere + planted
+    return hard + scenario.method * method + scenario.training * training + everywhere
 
 
 def _fields(ground: Ground, length: float, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -10,8 +10,8 @@ def noise_level(measured: dict[str, float]) -> Markdown:
     """What the assumed errors amount to."""
     return Markdown(
         f"With these settings the made methods have an mIoU of {measured['mIoU']:.2f}. Two equal methods "
-        f"differ on one image by {100 * measured['image']:.1f} points of pixel accuracy (standard deviation). "
-        f"The trainings of one method differ by {measured['seeds']:.4f} of mIoU."
+        f"differ on one image by {100 * measured['image']:.1f} points of pixel accuracy (standard deviation)."
+        f" The trainings of one method differ by {measured['seeds']:.4f} of mIoU."
     )
 
 
@@ -50,8 +50,8 @@ def seeds(rows: pd.DataFrame) -> Markdown:
         equal, better = (part[part["methods"] == kind].iloc[0] for kind in ("equal", "one better"))
         noun = "seed" if number == 1 else "seeds"
         parts.append(
-            f"With {number} {noun}, equal methods seem to differ in {equal['rate']:.1%} of the pairs, and the "
-            f"better one is found in {better['rate']:.0%}."
+            f"With {number} {noun}, equal methods seem to differ in {equal['rate']:.1%} of the pairs, and "
+            f"the better one is found in {better['rate']:.0%}."
         )
     return Markdown(" ".join(parts))
 
