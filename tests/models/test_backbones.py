@@ -43,6 +43,20 @@ def test_full_size_encoder_is_as_the_catalogue_says(full):
     assert spec.demo.patch == spec.full.patch
 
 
+def test_full_size_encoder_gives_every_block_on_its_grid(full):
+    """4 x 4 patches behind the prefix, or without it, or the last stage of a CNN."""
+    name, encoder = full
+    spec = models.BACKBONES[name]
+    side = 4 * spec.full.patch
+    with torch.device("meta"), torch.no_grad():
+        found = encoder(torch.empty(1, 4, side, side))
+    last = (
+        (1, spec.prefix_tokens + 16, spec.full.dim) if spec.output == "tokens" else (1, spec.full.dim, 4, 4)
+    )
+    assert len(found) == spec.full.depth
+    assert found[-1].shape == last
+
+
 @pytest.mark.parametrize("name", ["dinov3_sat_large", "dinov2_small"])
 def test_the_encoder_itself_leaves_out_the_prefix_tokens(name):
     from wusu_lib.models.encoders import build_encoder
