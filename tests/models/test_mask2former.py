@@ -1,5 +1,7 @@
 """Mask2Former: set loss against transformers and by brute force, ignored pixels, scores, precision."""
 
+import copy
+import pickle
 from functools import partial
 from itertools import permutations
 
@@ -225,6 +227,23 @@ def test_half_precision_keeps_positions_matching_and_loss_in_single(model):
     (loss.objective / loss.pixels).backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
     model.zero_grad()
+
+
+def test_copies_answer_alike_from_weights_of_their_own(model):
+    images = torch.randn(1, 4, 64, 64)
+    with torch.no_grad():
+        before = model.eval()(images)
+        for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            torch.testing.assert_close(twin(images), before, rtol=0, atol=0)
+            twin.decoder.pixel_decoder.adapter_1[0].weight.zero_()
+            assert not torch.allclose(twin(images), before)
+        torch.testing.assert_close(model(images), before, rtol=0, atol=0)
+
+
+def test_the_table_of_parts_shows_the_queries_of_every_layer(model):
+    shapes = models.describe(model, 64).set_index("part")["output shape"]
+    assert shapes["decoder"] == "4 of 20 x 13, 4 of 20 x 16 x 16"
+    assert shapes["head"] == shapes["total"] == "12 x 64 x 64"
 
 
 def test_every_weight_follows_from_the_seed(model):

@@ -51,7 +51,8 @@ class SetSegmentationModel(SegmentationModel):
         with torch.no_grad():
             entropy, pixels = pixel_loss(self._scores(queries, height, width), mask)
         padded = F.pad(mask, self.padding(height, width), value=IGNORE)
-        loss = set_loss(queries, padded, self.decoder.config.train_num_points)
+        points: int = self.decoder.config.train_num_points  # type: ignore[union-attr, assignment]
+        loss = set_loss(queries, padded, points)
         return TrainingLoss(loss * pixels, pixels, entropy)
 
     def features(self, images: Tensor) -> Queries:  # type: ignore[override]
