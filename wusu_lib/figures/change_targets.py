@@ -5,43 +5,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from wusu_lib import legend
-from wusu_lib.change.maps import from_to
-from wusu_lib.change.transitions import FIRST, SECOND
-from wusu_lib.figures.imagery import read_image, read_index, rgb, shrink, stretch
+from wusu_lib.change.pairs import true_labels
+from wusu_lib.change.targets import is_target
+from wusu_lib.figures.imagery import read_image, rgb, shrink, stretch
 from wusu_lib.figures.theme import BLUE, GREEN, VERMILION, WIDTH, bare, open_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What a planner asks for: name -> the class names that new ground of it has.
-TARGETS = {
-    "New building": ("Low building", "High building"),
-    "New excavation": ("Excavation",),
-    "New road": ("Road",),
-}
 HIT, MISS, FALSE = GREEN, VERMILION, BLUE
 _FADED = 0.55  # how far the image under the map is taken towards white
-
-
-def is_target(labels: np.ndarray, target: str) -> np.ndarray:
-    """Where a from-to map says that ground became the target from something else: bool, the map's shape."""
-    indices = [legend.NAMES.index(name) for name in TARGETS[target]]
-    return np.isin(SECOND[labels], indices) & ~np.isin(FIRST[labels], indices)
-
-
-def true_map(row: Any) -> np.ndarray:
-    """True from-to map of a row of ``change.pairs``, uint8 [H, W]."""
-    return from_to(*(read_index(mask, ()) for mask in (row.mask1, row.mask2)))
-
-
-def largest(pairs: pd.DataFrame) -> dict[str, str]:
-    """Target -> the pair in which most ground truly became it; targets that never occur are left out."""
-    pixels = {
-        row.patch: {t: int(is_target(true_map(row), t).sum()) for t in TARGETS} for row in pairs.itertuples()
-    }
-    found = {target: max(pixels, key=lambda patch: pixels[patch][target]) for target in TARGETS}
-    return {target: patch for target, patch in found.items() if pixels[patch][target]}
 
 
 @styled
@@ -49,8 +22,8 @@ def change_targets(run: Any, pairs: pd.DataFrame, shown: dict[str, str]) -> "Fig
     """One row a target: image at both dates, and where it was found (hit), missed or falsely claimed.
 
     ``run``: ``prediction(pair)`` -> from-to labels uint8 [H, W]. ``pairs``: of ``change.pairs``. ``shown``:
-    target -> pair, as of ``largest``. Ground that is unlabelled at either date is not judged. Raises
-    ValueError where nothing is to be shown.
+    target -> pair, as of ``change.targets.largest``. Ground unlabelled at either date is not judged.
+    Raises ValueError where nothing is to be shown.
     """
     if not shown:
         raise ValueError("change_targets: no target occurs in these pairs, so there is nothing to show")
@@ -63,7 +36,7 @@ def change_targets(run: Any, pairs: pd.DataFrame, shown: dict[str, str]) -> "Fig
         images = [read_image(path) for path in (row.image1, row.image2)]
         low, high = stretch(images)
         pictures = [rgb(image, low, high) for image in images]
-        judged = _judged(pictures[1], true_map(row), run.prediction(patch), target)
+        judged = _judged(pictures[1], true_labels(row), run.prediction(patch), target)
         for axes, picture in zip(panels, [*pictures, judged], strict=True):
             axes.imshow(shrink(picture, 3 * len(shown)), extent=(0, picture.shape[1], picture.shape[0], 0))
             bare(axes)
