@@ -5,6 +5,7 @@ has one fixed, square grid; its v1.5 gives the last block only. Both versions ha
 different sizes: what is built here is TerraTorch's, with wavelengths of its own and any grid.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -35,15 +36,18 @@ class ClayTokens(EmbeddingEncoder):
     waves: Tensor
 
     def __init__(self, bands: Sequence[str], dim: int, depth: int, heads: int) -> None:
-        super().__init__(
-            img_size=PATCH,  # not used: the grid follows from the image
-            patch_size=PATCH,
-            dim=dim,
-            depth=depth,
-            heads=heads,
-            dim_head=dim // heads,
-            mlp_ratio=4.0,
-        )
+        with warnings.catch_warnings():
+            # torch's remark that a layer of the filter generator could be faster if it read nested tensors
+            warnings.filterwarnings("ignore", "enable_nested_tensor is True")
+            super().__init__(
+                img_size=PATCH,  # not used: the grid follows from the image
+                patch_size=PATCH,
+                dim=dim,
+                depth=depth,
+                heads=heads,
+                dim_head=dim // heads,
+                mlp_ratio=4.0,
+            )
         self.register_buffer("waves", torch.tensor(wavelengths(bands)), persistent=False)
         self.out_channels = [dim] * depth
 

@@ -20,11 +20,11 @@ class Stages(nn.Module):
         self.out_channels = list(channels)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        net = self.network
-        x = net.maxpool(F.relu(net.bn1(net.conv1(images))))  # [B, C, H / 4, W / 4]
+        part = self.network.get_submodule
+        x = part("maxpool")(F.relu(part("bn1")(part("conv1")(images))))  # [B, C, H / 4, W / 4]
         maps = []
-        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
-            x = stage(x)
+        for stage in ("layer1", "layer2", "layer3", "layer4"):
+            x = part(stage)(x)
             maps.append(x)
         return maps
 

@@ -29,7 +29,7 @@ def _unfused(blocks: nn.Module) -> None:
     """For sequences this short the fused attention kernel is slower on a CPU (bf16)."""
     for module in blocks.modules():
         if hasattr(module, "fused_attn"):
-            module.fused_attn = False
+            module.fused_attn = False  # type: ignore[assignment]
 
 
 def _prithvi(bands: Sequence[str], patch: int) -> PrithviViT:
@@ -85,6 +85,11 @@ def clay_miniature(bands: Sequence[str], pretrained: bool = False) -> ClayTokens
 def resnet_miniature(bands: Sequence[str], pretrained: bool = False) -> Stages:
     """Stands in for ResNet-50: one basic block a stage, 32 to 256 channels."""
     network = ResNet(
-        BasicBlock, layers=(1, 1, 1, 1), channels=NARROW, in_chans=len(bands), num_classes=0, global_pool=""
+        BasicBlock,  # type: ignore[arg-type]  # timm's annotation asks for an instance
+        layers=(1, 1, 1, 1),
+        channels=NARROW,
+        in_chans=len(bands),
+        num_classes=0,
+        global_pool="",
     )
     return Stages(network, NARROW)

@@ -5,7 +5,7 @@ would go on calling the original) and lacks the final normalisation. So timm's o
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import timm
 from terratorch.registry import TERRATORCH_BACKBONE_REGISTRY
@@ -34,7 +34,8 @@ class PatchMaps(nn.Module):
         self.out_channels = [vit.embed_dim] * len(vit.blocks)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        return self.vit.forward_intermediates(images, norm=True, intermediates_only=True)
+        maps = self.vit.forward_intermediates(images, norm=True, intermediates_only=True)
+        return cast(list[Tensor], maps)  # as timm gives it with these arguments
 
 
 def patch_maps(name: str, bands: Sequence[str], **arguments: Any) -> PatchMaps:
@@ -42,7 +43,7 @@ def patch_maps(name: str, bands: Sequence[str], **arguments: Any) -> PatchMaps:
     vit = timm.create_model(
         name, pretrained=False, num_classes=0, in_chans=len(bands), dynamic_img_size=True, **arguments
     )
-    return PatchMaps(vit)
+    return PatchMaps(cast(VisionTransformer | Eva, vit))
 
 
 @TERRATORCH_BACKBONE_REGISTRY.register
