@@ -17,6 +17,18 @@ from wusu_lib.sentences.results import (
     unseen,
     verdict,
 )
+from wusu_lib.sentences.stages import (
+    change_errors,
+    change_flows,
+    change_targets,
+    change_transitions,
+    code_book,
+    three_dates,
+    two_stage_figures,
+    two_stage_gains,
+    two_stage_settings,
+    two_stage_source,
+)
 from wusu_lib.sentences.ways import change_data, change_figures, change_maps, change_masks, ways
 from wusu_lib.sentences.words import counted, listed, pooled
 
@@ -26,10 +38,15 @@ __all__ = [
     "bands",
     "boundary",
     "change_data",
+    "change_errors",
     "change_figures",
+    "change_flows",
     "change_maps",
     "change_masks",
+    "change_targets",
+    "change_transitions",
     "class_iou",
+    "code_book",
     "confusion",
     "counted",
     "curves",
@@ -46,7 +63,12 @@ __all__ = [
     "shared_ground",
     "stability",
     "ten_columns",
+    "three_dates",
     "transitions",
+    "two_stage_figures",
+    "two_stage_gains",
+    "two_stage_settings",
+    "two_stage_source",
     "unseen",
     "verdict",
     "ways",
