@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wusu_lib import legend
-from wusu_lib.figures.imagery import class_image
+from wusu_lib.figures.imagery import class_image, shrink
 from wusu_lib.figures.theme import QUIET, SMALL, WIDTH, open_figure, styled
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIDE = 600  # pixels of the longer side of a panel at most
+SIDE = 600  # pixels of the longer side of a class map at most
 
 
 @styled
@@ -24,10 +24,10 @@ def scene_maps(task: Any, maps: Any) -> "Figure":
     the scene has no coordinate system.
     """
     shown = _pictures(task)
-    codes = [_thinned(path, shown[0].shape[:2]) for path in (maps.t1, maps.t2)]
+    codes = [_thinned(path) for path in (maps.t1, maps.t2)]
     classes = [legend.index_from_code(values) for values in codes]
     height, width = shown[0].shape[:2]
-    figure = open_figure(min(11.0, WIDTH * height / width + 1.3))
+    figure = open_figure(min(10.5, (WIDTH - 0.9) * height / width + 1.5))
     grid = figure.subplots(2, 2, sharex=True, sharey=True)
     for axes, picture, date in zip(grid[0], shown, task.dates, strict=True):
         _show(axes, picture, task)
@@ -48,7 +48,7 @@ def scene_changes(task: Any, changes: "geopandas.GeoDataFrame") -> "Figure":
     from matplotlib.patches import PathPatch
 
     picture = _pictures(task)[1]
-    grey = np.repeat((200 - 0.45 * (255 - picture.mean(axis=-1, keepdims=True))).astype(np.uint8), 3, axis=-1)
+    grey = np.repeat((250 - 0.45 * (255 - picture.mean(axis=-1, keepdims=True))).astype(np.uint8), 3, axis=-1)
     height, width = picture.shape[:2]
     figure = open_figure(min(9.0, 5.6 * height / width + 1.2))
     axes = figure.subplots()
@@ -65,20 +65,19 @@ def scene_changes(task: Any, changes: "geopandas.GeoDataFrame") -> "Figure":
 
 
 def _pictures(task: Any) -> list[np.ndarray]:
-    """Both dates, RGB uint8, thinned to ``SIDE``."""
+    """Both dates, RGB uint8, small enough for a figure."""
     from wusu_lib.scenes.page_pictures import pictures
 
-    shown = pictures(task.layers)
-    step = -(-max(shown[0].shape[:2]) // SIDE)
-    return [picture[::step, ::step] for picture in shown]
+    return [shrink(picture / 255, 2) for picture in pictures(task.layers)]
 
 
-def _thinned(path: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """A class map at the size of the pictures, by nearest pixel."""
+def _thinned(path: Any) -> np.ndarray:
+    """A class map at ``SIDE`` at most, by nearest pixel."""
     from wusu_lib.scenes.rasters import opened
 
     with opened(path) as raster:
-        return raster.read(1, out_shape=shape)
+        step = max(1.0, max(raster.shape) / SIDE)
+        return raster.read(1, out_shape=tuple(round(side / step) for side in raster.shape))
 
 
 def _unit(task: Any) -> tuple[float, float, str]:

@@ -202,6 +202,6 @@ def embedded(written: Written) -> Any:
         return HTML(f"<p>The page is too large to stand in this report: {_link(page.path)}</p>")
     content = html.escape(page.path.read_text(encoding="utf-8"))
     return HTML(
-        f'<iframe srcdoc="{content}" title="Map of the changes" loading="lazy" sandbox="allow-scripts" '
-        'style="width: 100%; height: 760px; border: 0"></iframe>'
+        f'<div><iframe srcdoc="{content}" title="Map of the changes" loading="lazy" sandbox="allow-scripts" '
+        'style="width: 100%; height: 760px; border: 0"></iframe></div>'
     )

@@ -40,7 +40,7 @@ class MapChangeParameters(BaseModel):
     t2: str = Field("", examples=["2018.tif"], description="image of the second date")
     date1: Label = Field("", examples=["2015"], description="label of the first date; empty: from the file")
     date2: Label = Field("", examples=["2018"], description="label of the second date")
-    run: Label = Field("exp05", examples=["exp05"], description="experiment, or the folder of a stored run")
+    run: Label = Field("exp06", examples=["exp06"], description="experiment, or the folder of a stored run")
     scale: Literal["demo", "full"] = Field("demo", description="of the experiment's run")
     data_root: str = Field("", description="data of the experiment's run; empty: the mini city")
     targets: Names = Field([], examples=[["Building", "Road"]], description="new classes; empty: all")
@@ -50,6 +50,9 @@ class MapChangeParameters(BaseModel):
     out: str = Field("", description="folder of the results; empty: runs/map_change")
     window: Annotated[int, Field(ge=0)] = Field(0, examples=[512], description="px; 0: as in training")
     overlap: Annotated[int, Field(ge=0)] = Field(0, examples=[128], description="px; 0: a quarter")
+    tolerance: Annotated[int, Field(ge=0, le=32)] = Field(
+        1, examples=[1], description="px of misregistration; slivers of change so narrow are taken back"
+    )
     decode: Literal["argmax", "map"] = Field("argmax", description="each date alone, or both together")
     engine: Literal["local", "ray"] = Field("local", description="this machine, or a Ray cluster")
 

@@ -64,6 +64,7 @@ class Task:
             self.t2,
             self.out,
             tiling=self._tiling(),
+            tolerance=self.parameters.tolerance,
             prior=self._prior() if self.parameters.decode == "map" else None,
             engine=self.parameters.engine,
         )
