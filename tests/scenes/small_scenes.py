@@ -1,5 +1,6 @@
 """Small scenes on disk and models without training, for tests of mapping."""
 
+import time
 import warnings
 from pathlib import Path
 
@@ -73,12 +74,20 @@ class Global(nn.Module):
         return nn.functional.interpolate(logits, scale_factor=8, mode="bilinear")
 
 
+class Slow(Global):
+    """A model that takes its time, so that something can happen in the middle of the work."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.1)
+        return super().forward(images)
+
+
 def predictor(kind=Local, window: int = 64, seed: int = 0, **more) -> Predictor:
     """A predictor with random weights. ``more``: background, classes, precision, the model's arguments."""
     torch.manual_seed(seed)
     rest = {k: more.pop(k) for k in list(more) if k in ("background", "classes", "precision", "name")}
     empty = Predictor(nn.Identity(), MEAN, STD, window=window, device="cpu", **rest)
-    arguments = {"window": window, **more} if kind is Global else more
+    arguments = {"window": window, **more} if issubclass(kind, Global) else more
     empty.model = kind(len(empty.indices), **arguments).eval()
     return empty
 
