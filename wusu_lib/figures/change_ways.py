@@ -48,7 +48,8 @@ def _draw(axes: "Axes", rows: pd.DataFrame, ways: list[str]) -> None:
         axes.plot([row.low, row.high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
         axes.plot(row.value, y, "o", color=colour, markersize=6, markeredgecolor="white")
         place = {"textcoords": "offset points", "ha": "center", "fontsize": SMALL}
-        axes.annotate(f"{row.value:.2f}", (row.value, y), (0, 5), **place)
+        value = f"{row.value:.2f}".replace("-", "\N{MINUS SIGN}")
+        axes.annotate(value, (row.value, y), (0, 5), **place)
     lowest = min(0.0, rows["low"].min()) if rows["low"].notna().any() else 0.0
     axes.set_xlim(lowest, max(rows[["value", "high"]].max().max() * 1.1, lowest + 0.05))
     axes.grid(axis="x")

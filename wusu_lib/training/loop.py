@@ -9,7 +9,7 @@ import shutil
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,13 @@ NOISE = (
 
 
 def train(
-    folder: Path, make_task: Callable[[], Task], data: SplitDataModule, seed: int
+    folder: Path,
+    make_task: Callable[[], Task],
+    data: SplitDataModule,
+    seed: int,
+    splits: Sequence[str] = SPLITS,
 ) -> tuple[dict[str, Counted], dict[str, Any]]:
-    """Train what ``make_task`` gives on ``data`` and count what its best weights predict in every split.
+    """Train what ``make_task`` gives on ``data`` and count what its best weights predict in some splits.
 
     Resumes what ``folder`` holds. Writes history.csv, steps.csv, model.safetensors and TensorBoard events.
     Gives the counts by split (the validation maps kept) and the record's part that all kinds share: losses,
@@ -57,7 +61,7 @@ def train(
             _train(task, session, data)
         clock = time.monotonic()
         session.load_best(task.model)
-        tallies = _evaluate(task, data, line)
+        tallies = _evaluate(task, data, line, splits)
     pd.DataFrame(session.progress.history).to_csv(folder / "history.csv", index=False)
     pd.DataFrame(session.progress.steps).to_csv(folder / "steps.csv", index=False)
     _link(session.best_file(), folder / "model.safetensors")
@@ -107,10 +111,10 @@ def _train(task: Task, session: Session, data: SplitDataModule) -> None:
     trainer.fit(task, loader, data.loader("val"))
 
 
-def _evaluate(task: Task, data: SplitDataModule, line: Line) -> dict[str, Counted]:
-    """Counts of every split that has labelled patches; the maps of the validation patches are kept."""
+def _evaluate(task: Task, data: SplitDataModule, line: Line, splits: Sequence[str]) -> dict[str, Counted]:
+    """Counts of each split that has labelled patches; the maps of the validation patches are kept."""
     tallies = {}
-    for split in SPLITS:
+    for split in splits:
         if len(data.rows(split)):
             line.update(f"evaluating {split}", now=True)
             task.keep_maps = split == "val"

@@ -10,13 +10,14 @@ from wusu_lib.change.direct.siamese import SiameseModel
 def table_of_parts(model: SiameseModel, image_size: int) -> pd.DataFrame:
     """Columns and rows as of ``models.describe``; the shapes are those of one date of a square pair.
 
-    "head" gives the classes of a date and is there for semantic change only; "change head" reads both dates.
+    "head" gives the classes of a date and is there for semantic change only; "change", the change head, reads
+    the decoder's maps of both dates.
     """
     shared = models.describe(model.base, image_size)
     kept = shared[(shared["part"] != "total") & ((shared["part"] != "head") | (model.method == "scd"))]
     grid = shared.loc[shared["part"] == "decoder", "output shape"].item().split(" x ", 1)[1]
     rows = [
-        ("change head", f"{model.fusion} of two dates", *_sizes(model.change_head), f"1 x {grid}"),
+        ("change", f"head on the {model.fusion} of two dates", *_sizes(model.change_head), f"1 x {grid}"),
         ("total", type(model).__name__, *_sizes(model), f"1 x {image_size} x {image_size}"),
     ]
     return pd.concat([kept, pd.DataFrame(rows, columns=list(shared))], ignore_index=True)

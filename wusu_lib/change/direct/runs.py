@@ -23,6 +23,8 @@ from wusu_lib.training.loop import threads, train
 if TYPE_CHECKING:
     from wusu_lib.parameters import DirectParameters
 
+JUDGED = ("val", "test")  # as the two-stage way is
+
 
 def train_direct(
     folder: Path,
@@ -52,7 +54,7 @@ def train_direct(
         return DirectTask(model, parameters, weight)
 
     with threads(parameters.scale):
-        tallies, figures = train(folder, make_task, data, seed)
+        tallies, figures = train(folder, make_task, data, seed, JUDGED)
     return _write(folder, rows, tallies) | figures | found
 
 
