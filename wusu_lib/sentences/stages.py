@@ -34,8 +34,8 @@ def two_stage_figures(runs: Sequence, baseline: Sequence) -> Markdown:
     share = mine["BCD precision"]
     return Markdown(
         f"On the validation pairs {listed(words)} of **{baseline[0].parameters['name']}**. Of the pixels "
-        f"that are claimed to have changed, {share:.0%} did; of those that changed, {mine['BCD recall']:.0%} are "
-        "claimed. The two conventions differ because a transition has to be right at both dates at once."
+        f"that are claimed to have changed, {share:.0%} did; of those that changed, "
+        f"{mine['BCD recall']:.0%} are claimed. The two conventions differ because a transition has to be right at both dates at once."
     )
 
 
@@ -47,7 +47,8 @@ def two_stage_settings(runs: Sequence) -> Markdown:
         share = best.get("unit_share", stated["unit_shares"][0])
         words.append(
             f"Slivers are up to {counted(chosen['tolerance'], 'pixel')} wide, smaller areas may hold "
-            f"{share:.1%} of a class's true change, and the prior is smoothed by {chosen['smoothing']:g} pixels."
+            f"{share:.1%} of a class's true change, and the prior is smoothed by "
+            f"{chosen['smoothing']:,.0f} pixels."
         )
         tried = {"tolerance": "tolerances", "smoothing": "smoothings", "unit_share": "unit_shares"}
         ends = [
@@ -55,7 +56,8 @@ def two_stage_settings(runs: Sequence) -> Markdown:
             for step, name in tried.items()
             if step in best and len(stated[name]) > 1 and best[step] in (min(stated[name]), max(stated[name]))
         ]
-        words.append(f"The best {listed(ends)} lies at an end of what was tried." if ends else "")
+        verb = "lies" if len(ends) == 1 else "lie"
+        words.append(f"The best {listed(ends)} {verb} at an end of what was tried." if ends else "")
     return Markdown(" ".join(words))
 
 
@@ -86,8 +88,8 @@ def two_stage_gains(gains: pd.DataFrame) -> Markdown:
     ]
     return Markdown(
         f"{' '.join(words)} Decoding two dates together instead of taking each date's likeliest class "
-        f"changes the figure by {listed(moved)}. The settings were chosen on validation, so its gains are flattered; "
-        "those on test are not."
+        f"changes the figure by {listed(moved)}. The settings were chosen on validation, so its gains are "
+        "flattered; those on test are not."
     )
 
 
