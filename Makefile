@@ -12,7 +12,7 @@ MAKEFLAGS += -j2
 # Every notebook is a page. Experiments come first, so that the pages that read their runs wait less.
 EXECUTED := $(EXPERIMENTS:%=book/log/%.ipynb) \
   $(filter-out $(EXPERIMENTS:%=book/log/%.ipynb),$(patsubst notebooks/%,book/log/%,$(sort $(wildcard notebooks/*.ipynb))))
-LIBRARY := $(shell find wusu_lib -name '*.py')
+LIBRARY := $(shell find wusu_lib -name '*.py' -o -name 'page.*')
 PAGES := _config.yml _toc.yml $(shell find book -path book/log -prune -o -type f -print) $(wildcard params/*.yaml)
 
 help: ## List the commands
