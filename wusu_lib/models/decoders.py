@@ -115,7 +115,7 @@ DECODERS: dict[str, DecoderSpec] = {
         necks=_pyramid,
         grid_multiple=2,
         full={"decoder_pyramid_channels": 256, "decoder_segmentation_channels": 128, "decoder_dropout": 0.2},
-        demo={"decoder_pyramid_channels": 48, "decoder_segmentation_channels": 32, "decoder_dropout": 0.1},
+        demo={"decoder_pyramid_channels": 96, "decoder_segmentation_channels": 64, "decoder_dropout": 0.1},
     ),
     "deeplab": DecoderSpec(
         title="DeepLabV3+",
