@@ -34,6 +34,8 @@ def log(tmp_path_factory):
         ]
     for job in jobs:
         job.result()
+    (run, *_) = (source / "runs" / "exp06").glob("*/record.json")  # the tool's own choice, of one epoch
+    execute("map_change", run=run.parent)
     execute("results", overlay=source / "small.yaml")
     return source
 
