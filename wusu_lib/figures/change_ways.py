@@ -1,6 +1,6 @@
 """Several ways of finding change, figure by figure."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -47,7 +47,7 @@ def _draw(axes: "Axes", rows: pd.DataFrame, ways: list[str]) -> None:
         colour = LINES[y % len(LINES)]
         axes.plot([row.low, row.high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
         axes.plot(row.value, y, "o", color=colour, markersize=6, markeredgecolor="white")
-        place = {"textcoords": "offset points", "ha": "center", "fontsize": SMALL}
+        place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": SMALL}
         value = f"{row.value:.2f}".replace("-", "\N{MINUS SIGN}")
         axes.annotate(value, (row.value, y), (0, 5), **place)
     lowest = min(0.0, rows["low"].min()) if rows["low"].notna().any() else 0.0

@@ -9,7 +9,7 @@ import shutil
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,13 @@ NOISE = (
 )
 
 
-def train(
+def train[C: Counted](
     folder: Path,
-    make_task: Callable[[], Task],
+    make_task: Callable[[], Task[C]],
     data: SplitDataModule,
     seed: int,
     splits: Sequence[str] = SPLITS,
-) -> tuple[dict[str, Counted], dict[str, Any]]:
+) -> tuple[dict[str, C], dict[str, Any]]:
     """Train what ``make_task`` gives on ``data`` and count what its best weights predict in some splits.
 
     Resumes what ``folder`` holds. Writes history.csv, steps.csv, model.safetensors and TensorBoard events.
@@ -84,12 +84,16 @@ def threads(scale: str) -> Iterator[None]:
 
 
 def _trainer(task: Task, **more: Any) -> lightning.Trainer:
-    """A trainer that leaves checkpoints, schedule, early stopping and progress to the session."""
+    """A trainer that leaves checkpoints, schedule, early stopping and progress to the session.
+
+    With "warn" attention on CUDA would choose kernels whose gradient differs from run to run, so that is for
+    models that cannot be repeated anyway.
+    """
     return lightning.Trainer(
         accelerator="auto",
         devices=1,
         precision=PRECISION[task.settings.precision],  # type: ignore[arg-type]
-        deterministic="warn",
+        deterministic=getattr(task.model, "repeatable", True) or "warn",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -111,7 +115,9 @@ def _train(task: Task, session: Session, data: SplitDataModule) -> None:
     trainer.fit(task, loader, data.loader("val"))
 
 
-def _evaluate(task: Task, data: SplitDataModule, line: Line, splits: Sequence[str]) -> dict[str, Counted]:
+def _evaluate[C: Counted](
+    task: Task[C], data: SplitDataModule, line: Line, splits: Sequence[str]
+) -> dict[str, C]:
     """Counts of each split that has labelled patches; the maps of the validation patches are kept."""
     tallies = {}
     for split in splits:
@@ -132,7 +138,7 @@ def _link(file: Path, name: Path) -> None:
         shutil.copyfile(file, name)
 
 
-def _figures(tallies: dict[str, Counted], task: Task, session: Session) -> dict[str, Any]:
+def _figures(tallies: Mapping[str, Counted], task: Task, session: Session) -> dict[str, Any]:
     parameters = list(task.model.parameters())
     return {
         "losses": {split: tally.loss if tally.pixels else None for split, tally in tallies.items()},

@@ -26,7 +26,7 @@ class Counted(Protocol):
         """Figures by name, the most telling one first."""
 
 
-class Task(lightning.LightningModule):
+class Task[C: Counted](lightning.LightningModule):
     """AdamW around a model with an ``encoder``; what is learnt and what is counted is the subclass's.
 
     ``adaptation``: "frozen" trains all but the encoder, "full" all at ``learning_rate``, "differential" the
@@ -40,7 +40,7 @@ class Task(lightning.LightningModule):
     the objective's.
     """
 
-    tally: Any  # a ``Counted``
+    tally: C
 
     def __init__(self, model: nn.Module, parameters: "ModelParameters") -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Task(lightning.LightningModule):
         """
         raise NotImplementedError
 
-    def empty_tally(self) -> Any:
+    def empty_tally(self) -> C:
         """What an evaluation starts to count with."""
         raise NotImplementedError
 
@@ -146,7 +146,7 @@ class Task(lightning.LightningModule):
         return torch.optim.AdamW(groups, weight_decay=self.settings.weight_decay, fused=True)
 
 
-class SegmentationTask(Task):
+class SegmentationTask(Task[Tally]):
     """Land cover: images [B, C, H, W] -> logits [B, K, H, W], by the model's own ``training_loss``."""
 
     settings: "SegmentationParameters"

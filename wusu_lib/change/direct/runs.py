@@ -77,7 +77,7 @@ def change_weight(train: pd.DataFrame) -> float:
     if half of the ground changed, and claim far too much. The square root lies between. Raises ValueError
     where no training pixel changed.
     """
-    counted = sum(count_transitions(train).values())
+    counted = np.sum(list(count_transitions(train).values()), axis=0)
     unchanged = int(np.trace(counted[1:, 1:]))
     changed = int(counted[1:, 1:].sum()) - unchanged
     if not changed:

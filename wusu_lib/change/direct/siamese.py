@@ -37,7 +37,7 @@ class SiameseModel(nn.Module):
         self.fusion = fusion
         if method == "bcd":
             base.head = nn.Identity()  # no classes are asked for
-        width = base.decoder.out_channels
+        width: int = base.decoder.out_channels  # type: ignore[assignment]  # every decoder has it
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.change_head = _change_head(width if fusion == "difference" else 2 * width, width // 2)
@@ -46,6 +46,11 @@ class SiameseModel(nn.Module):
     def encoder(self) -> nn.Module:
         """What can be pre-trained, and has a learning rate of its own."""
         return self.base.encoder
+
+    @property
+    def repeatable(self) -> bool:
+        """As ``SegmentationModel.repeatable``."""
+        return self.base.repeatable
 
     def freeze_encoder(self) -> None:
         """As ``SegmentationModel.freeze_encoder``."""

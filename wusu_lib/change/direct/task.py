@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from wusu_lib.parameters import DirectParameters
 
 
-class DirectTask(Task):
+class DirectTask(Task[PairTally]):
     """Change of pairs [B, 2, C, H, W], with ``weight`` as in ``judging.pair_loss``."""
 
     settings: "DirectParameters"
