@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from wusu_lib import parameters
-from wusu_lib.parameters import PixelParameters, SegmentationParameters, parse
+from wusu_lib.parameters import (
+    DirectParameters,
+    PixelParameters,
+    SegmentationParameters,
+    TwoStageParameters,
+    parse,
+    schema_for,
+)
 
 GOOD = {
     "name": "exp05",
@@ -52,8 +59,9 @@ def test_an_unknown_name_is_told_its_neighbour_and_all_names():
 
 
 def test_an_unknown_choice_is_told_what_is_allowed():
-    assert "adaptation: got 'frozn'; allowed: frozen, full, differential, lora; did you mean frozen?" in fault(
-        adaptation="frozn"
+    assert (
+        "adaptation: got 'frozn'; allowed: frozen, full, differential, lora; did you mean frozen?"
+        in fault(adaptation="frozn")
     )
     assert all(name in fault(decoder="deeplap") for name in ("deeplap", "unet", "fpn", "deeplab"))
     assert all(name in fault(backbone="prithvi") for name in ("prithvi_300m", "prithvi_600m"))
@@ -183,3 +191,24 @@ def test_a_notebook_without_usable_parameters_is_refused(tmp_path):
         parameters.from_notebook(write_notebook(tmp_path / "exp02.ipynb", CELL + "\nepochs = 2 * 5"))
     with pytest.raises(FileNotFoundError, match="notebooks there: exp01, exp02"):
         parameters.from_notebook(tmp_path / "exp09.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("names", "schema"),
+    [
+        (["name", "seeds"], PixelParameters),
+        (["name", "backbone", "prediction"], SegmentationParameters),
+        (["name", "prediction", "run", "epochs"], TwoStageParameters),
+        (["name", "backbone", "decoder", "method"], DirectParameters),
+    ],
+)
+def test_the_kind_of_an_experiment_is_told_by_its_names(names, schema):
+    assert schema_for(names) is schema
+
+
+def test_what_cannot_change_a_figure_is_not_effective():
+    kept = parse(SegmentationParameters, GOOD | {"weights": "/some/file.pt"}).effective()
+    assert kept.keys().isdisjoint({"name", "data_root", "seeds", "prediction", "workers", "weights"})
+    stated = {"name": "exp15", "prediction": GOOD["prediction"], "run": "exp06"}
+    compared = parse(TwoStageParameters, stated).effective()
+    assert set(compared) == {"scale", "split", "variant", "tolerances", "unit_shares", "smoothings"}

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from small_tree import write_tree
 
-from wusu_lib import experiment, legend, patches
-from wusu_lib.change import errors, steps, tables, two_stage
+from wusu_lib import experiment, legend, patches, sentences
+from wusu_lib.change import code_book, errors, measures, steps, tables, two_stage
 from wusu_lib.change.measures import scores
+from wusu_lib.change.pairs import pairs
 from wusu_lib.change.results import read_beside, read_variant
 from wusu_lib.change.variants import VARIANTS
 from wusu_lib.runs import find
@@ -55,6 +56,12 @@ def places(tmp_path, monkeypatch, root):
 
     monkeypatch.setattr(two_stage, "stacks", lambda run, train: stack)
     return noise
+
+
+def every_pair(exp):
+    """The validation pairs."""
+    found = pairs(exp.table, exp.dossier.changes)
+    return found[found["split"] == "val"]
 
 
 def prepare(root, **changed):
@@ -117,6 +124,31 @@ def test_errors_and_chains_are_counted_of_the_maps_as_they_are(root, places):
     assert (gains["low"] <= gains["high"]).all()
     for made in (tables.variants([run]), tables.error_rates([run]), tables.trials([run], "Fscd from-to")):
         assert "<table" in made.to_html()
+
+
+def test_every_sentence_says_what_the_run_holds(root, places):
+    places["share"] = 0.1
+    exp = prepare(root, tolerances=[0, 1])
+    runs = exp.runs()
+    val = every_pair(exp)
+    matrix = sentences.pooled(runs, "val")
+    table = measures.scores(matrix)
+    assert f"BCD F1 is {table['BCD F1']:.3f} against" in sentences.two_stage_figures(runs, runs).data
+    assert "those of **exp00**" in sentences.two_stage_source(runs).data
+    assert "The best tolerance lies at an end" in sentences.two_stage_settings(runs).data
+    assert "Of 6 steps on test" in sentences.two_stage_gains(steps.gains(runs)).data
+    true = (matrix.sum(axis=1)[1:] > 0).sum()
+    assert sentences.change_transitions(matrix).data.startswith(f"{true} transition")
+    assert f"{matrix[1:].sum() / matrix.sum():.1%} of the labelled" in sentences.change_flows(matrix).data
+    assert "New building: " in sentences.change_targets(runs, val).data
+    assert "correlation of the two errors" in sentences.change_errors(runs).data
+    counts = tables.chain_counts(exp, runs)
+    single = int(counts.loc[("val", "each date by itself"), "implausible"])
+    assert f"On validation, {single:,} pixels" in sentences.three_dates(exp, runs).data
+    book = code_book(exp.dossier)
+    assert f"{book.agreement:.2%} of the" in sentences.code_book(book).data
+    assert tables.codes(book).data["pixels"].sum() == book.table()["pixels"].sum()
+    assert len(tables.never_seen(book).data) <= 11
 
 
 def test_the_baseline_of_change_is_that_experiments_maps_compared(root):

@@ -89,3 +89,13 @@ def test_an_image_without_mask_does_not_stop_the_audit(tree: Path) -> None:
 def test_there_must_be_a_tree(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="not a WUSU tree"):
         patches.inspect(tmp_path / "nowhere")
+
+
+def test_a_changed_change_mask_changes_its_fingerprint_only(tree: Path) -> None:
+    before = patches.inspect(tree)
+    mask = tree / "train/HS/change/SCD/HS1516_0.tif"
+    write_raster(mask, patches.read(mask) + 1)
+    after = patches.inspect(tree)
+    assert after.fingerprint == before.fingerprint
+    assert after.change_fingerprint != before.change_fingerprint
+    assert len(after.change_fingerprint) == 16

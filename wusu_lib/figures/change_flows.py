@@ -35,7 +35,7 @@ def change_flows(matrix: np.ndarray, names: tuple[str, str] = ("Annotated", "Pre
     for axes, side, name in zip(figure.subplots(1, 2), sides, names, strict=True):
         axes.set(xlim=(-0.42, 1.42), ylim=(height, -0.02 * height))
         axes.set_axis_off()
-        axes.set_title(f"{name}: {short_count(side[1:].sum())} px changed", x=0.5, ha="center")
+        axes.set_title(f"{name}: {short_count(side[1:].sum())} px changed", loc="center")
         _diagram(axes, side, tallest)
     return figure
 
