@@ -52,4 +52,5 @@ def assemble(
         ClassScores() if decoder_spec.set_loss else parts.head,
         band_order=spec.reads(bands)[1],
         size_multiple=decoder_spec.size_multiple(spec, scale),
+        repeatable=decoder_spec.repeatable,
     )

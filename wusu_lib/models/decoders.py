@@ -25,6 +25,7 @@ class DecoderSpec:
     the necks between encoder and decoder. ``full`` and ``demo`` are the decoder's arguments at each scale.
     A transformer's patch grid must be a multiple of ``grid_multiple`` in both directions: images are padded
     to that. ``set_loss``: whether it predicts a set of masks and is trained by matching them to the truth.
+    ``repeatable``: whether all of its operations have a deterministic gradient on CUDA.
     """
 
     title: str
@@ -34,6 +35,7 @@ class DecoderSpec:
     full: Mapping[str, Any]
     demo: Mapping[str, Any]
     set_loss: bool = False
+    repeatable: bool = True
 
     def arguments(self, scale: Scale) -> dict[str, Any]:
         """The decoder's arguments at one scale."""
@@ -144,6 +146,7 @@ DECODERS: dict[str, DecoderSpec] = {
         full={"channels": 256},
         # The coarsest demo map is 4 or 5 cells wide: pooling it to 6 would repeat cells.
         demo={"channels": 48, "pool_scales": (1, 2, 3)},
+        repeatable=False,  # pools to several sizes
     ),
     "segformer": DecoderSpec(
         title="SegFormer",
@@ -185,6 +188,7 @@ DECODERS: dict[str, DecoderSpec] = {
             "points": 2048,
         },
         set_loss=True,
+        repeatable=False,  # samples its maps at points: grid_sample
     ),
 }
 

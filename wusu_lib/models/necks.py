@@ -16,7 +16,8 @@ class TokensToMaps(Neck):
 
     TerraTorch's ReshapeTokensToImage guesses a square grid whenever the number of tokens is a square (a 4 x
     16 grid becomes 8 x 8, scrambled) and knows one prefix token only. Here the grid follows from the image's
-    size.
+    size. The maps lie in memory as written: as a view of the tokens they would have the channels last, and
+    cuDNN refuses the atrous depthwise convolutions of DeepLabV3+ on such maps in bfloat16.
     """
 
     def __init__(self, channel_list: list[int], patch: int, prefix_tokens: int) -> None:
@@ -26,7 +27,8 @@ class TokensToMaps(Neck):
 
     def forward(self, features: list[Tensor], image_size: tuple[int, int]) -> list[Tensor]:
         grid = (image_size[0] // self.patch, image_size[1] // self.patch)
-        return [x[:, self.prefix_tokens :].transpose(1, 2).unflatten(2, grid) for x in features]
+        maps = [x[:, self.prefix_tokens :].transpose(1, 2).unflatten(2, grid) for x in features]
+        return [each.contiguous() for each in maps]
 
     def process_channel_list(self, channel_list: list[int]) -> list[int]:
         return channel_list

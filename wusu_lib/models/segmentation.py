@@ -16,7 +16,8 @@ class SegmentationModel(nn.Module):
     ``encoder`` holds everything that can be pre-trained; ``neck``, ``decoder`` and ``head`` are new.
     ``band_order`` picks the encoder's bands from the data's (three where NIR is left out). An image whose
     sides are not a multiple of ``size_multiple`` (px) is padded by reflection, evenly on both sides, and the
-    logits are cropped back to its exact place.
+    logits are cropped back to its exact place. ``repeatable``: whether a training on CUDA can be repeated to
+    the last bit, which takes a deterministic gradient of every operation.
     """
 
     band_order: Tensor
@@ -30,6 +31,7 @@ class SegmentationModel(nn.Module):
         *,
         band_order: Sequence[int],
         size_multiple: int,
+        repeatable: bool = True,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -37,6 +39,7 @@ class SegmentationModel(nn.Module):
         self.decoder = decoder
         self.head = head
         self.size_multiple = size_multiple
+        self.repeatable = repeatable
         self.encoder_frozen = False
         self.reorders = list(band_order) != list(range(len(DATA_BANDS)))
         self.register_buffer("band_order", torch.tensor(band_order), persistent=False)
