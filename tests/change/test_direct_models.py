@@ -32,3 +32,8 @@ def test_a_frozen_binary_network_trains_all_but_the_encoder(table):
     assert parts.loc["encoder", "trainable"] == 0
     assert parts.loc["change", "trainable"] == parts.loc["change", "parameters"] > 0
     assert "head" not in parts.index
+
+
+def test_a_decoder_without_a_map_is_refused_before_any_work():
+    with pytest.raises(ValueError, match='decoder: got "mask2former".*use another decoder'):
+        tiny_pairs.settings(decoder="mask2former")

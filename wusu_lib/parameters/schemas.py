@@ -211,6 +211,15 @@ class DirectParameters(ModelParameters):
         "difference", description="how the maps of the two dates meet"
     )
 
+    @model_validator(mode="after")
+    def _decoder_gives_a_map(self) -> Self:
+        if self.decoder == "mask2former":
+            raise ValueError(
+                'decoder: got "mask2former", which predicts objects and gives no map that two dates could '
+                "meet in; use another decoder, for instance deeplab"
+            )
+        return self
+
 
 Parameters = PixelParameters | SegmentationParameters | TwoStageParameters | DirectParameters
 Schema = type[Parameters]
