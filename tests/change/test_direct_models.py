@@ -35,5 +35,5 @@ def test_a_frozen_binary_network_trains_all_but_the_encoder(table):
 
 
 def test_a_decoder_without_a_map_is_refused_before_any_work():
-    with pytest.raises(ValueError, match='decoder: got "mask2former".*use another decoder'):
+    with pytest.raises(ValueError, match=r'decoder: got "mask2former".*use another decoder'):
         tiny_pairs.settings(decoder="mask2former")
