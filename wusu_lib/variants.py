@@ -8,18 +8,11 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from wusu_lib import compare, experiment, parameters
+from wusu_lib import compare
 from wusu_lib.experiment import Experiment
-from wusu_lib.models.backbones import find
+from wusu_lib.models.catalogue import find
+from wusu_lib.parameters import SegmentationParameters
 from wusu_lib.runs import Run
-
-
-def change(exp: Experiment, **changed: object) -> Experiment:
-    """The experiment with some parameters changed; ValueError as ``experiment.prepare`` for
-    an impossible one.
-    """
-    stated = exp.parameters
-    return experiment.open_experiment(parameters.parse(type(stated), {**stated.model_dump(), **changed}))
 
 
 def bands_and_skips(exp: Experiment) -> dict[str, Experiment]:
@@ -27,14 +20,20 @@ def bands_and_skips(exp: Experiment) -> dict[str, Experiment]:
 
     The blocks are those at the quarter points of the backbone, without the one that the run itself uses; none
     where the decoder has no skip to choose. Without the infrared in the run itself, that variant is left out.
+    Raises ValueError for an experiment that trains no segmentation model.
     """
-    stated, spec = exp.parameters, find(exp.parameters.backbone)
+    stated = exp.parameters
+    if not isinstance(stated, SegmentationParameters):
+        raise ValueError(
+            f"{exp.name} trains no segmentation model, so it has neither bands nor a skip to choose"
+        )
+    spec = find(stated.backbone)
     encoder = spec.encoder(stated.scale)
     own = stated.skip_block or encoder.skip + 1
     choosable = spec.transformer and stated.decoder == "deeplab"
     blocks = [tap + 1 for tap in encoder.taps if choosable and tap + 1 != own]
-    found = {"red, green, blue only": change(exp, bands="rgb")} if stated.bands == "all" else {}
-    return found | {f"skip from block {block}": change(exp, skip_block=block) for block in blocks}
+    found = {"red, green, blue only": exp.variant(bands="rgb")} if stated.bands == "all" else {}
+    return found | {f"skip from block {block}": exp.variant(skip_block=block) for block in blocks}
 
 
 def effects(variants: Mapping[str, Experiment], runs: Sequence[Run]) -> pd.DataFrame:

@@ -21,6 +21,7 @@ SEED_SPREAD = 0.1  # standard deviation, on the logit of the rate missed of each
 GROUNDS: dict[str, Scheme] = {"whole test folder": "folders", "validation half of it": "blocks"}
 AVERAGED = 24  # made grounds over which a gain is planted
 TRIED = np.linspace(0, 0.5, 11)  # shifts
+FRESH = 1  # of the pairs: the interval's reach was chosen with the pairs of seed 0 in sight
 
 
 def by_length(n: int = 200, split: Scheme = "folders") -> pd.DataFrame:
@@ -83,7 +84,7 @@ def intervals(
     ground: Ground,
     scenario: Scenario,
     n: int,
-    seed: int = 0,
+    seed: int = FRESH,
     shifts: Sequence[float] = (0.0,),
     resampled: Sequence[Callable[[Ground, np.ndarray], BlockCounts]] = (),
 ) -> np.ndarray:
