@@ -193,6 +193,8 @@ class SplitDataModule(lightning.LightningDataModule):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.workers,
+            # A fork of a process in which CUDA and its threads run can hang for ever.
+            multiprocessing_context="forkserver" if self.workers else None,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=generator,

@@ -18,8 +18,8 @@ from wusu_lib.runs import Run
 def bands_and_skips(exp: Experiment) -> dict[str, Experiment]:
     """What experiment 6 asks beside its main question: no near infrared, and another block for the skip.
 
-    The blocks are those at the quarter points of the backbone, without the one that the run itself uses; none
-    where the decoder has no skip to choose. Without the infrared in the run itself, that variant is left out.
+    The blocks are those at the quarter points of the backbone, without the one that the run itself uses and
+    the last one, which the skip is joined to; none where the decoder has no skip to choose. Without the infrared in the run itself, that variant is left out.
     Raises ValueError for an experiment that trains no segmentation model.
     """
     stated = exp.parameters
@@ -31,7 +31,7 @@ def bands_and_skips(exp: Experiment) -> dict[str, Experiment]:
     encoder = spec.encoder(stated.scale)
     own = stated.skip_block or encoder.skip + 1
     choosable = spec.transformer and stated.decoder == "deeplab"
-    blocks = [tap + 1 for tap in encoder.taps if choosable and tap + 1 != own]
+    blocks = [tap + 1 for tap in encoder.taps[:-1] if choosable and tap + 1 != own]
     found = {"red, green, blue only": exp.variant(bands="rgb")} if stated.bands == "all" else {}
     return found | {f"skip from block {block}": exp.variant(skip_block=block) for block in blocks}
 

@@ -43,7 +43,7 @@ def train_segmentation(
         batch_size=parameters.batch_size,
         workers=parameters.workers,
         seed=seed,
-        in_memory=_fits_in_memory(table),
+        in_memory=not parameters.workers and _fits_in_memory(table),  # workers would each get a copy
     )
     # What the stored weights expect of an image, so that they can be used without the data they learnt from.
     expects = {"mean": mean.tolist(), "std": std.tolist(), "size": list(image_shape(table)[1:])}

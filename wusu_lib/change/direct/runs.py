@@ -104,7 +104,7 @@ def _data(
         batch_size=parameters.batch_size,
         workers=parameters.workers,
         seed=seed,
-        in_memory=len(rows) * (2 * bands + 3) * height * width <= IN_MEMORY,
+        in_memory=not parameters.workers and len(rows) * (2 * bands + 3) * height * width <= IN_MEMORY,
     )
 
 
