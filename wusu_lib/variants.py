@@ -19,7 +19,8 @@ def bands_and_skips(exp: Experiment) -> dict[str, Experiment]:
     """What experiment 6 asks beside its main question: no near infrared, and another block for the skip.
 
     The blocks are those at the quarter points of the backbone, without the one that the run itself uses and
-    the last one, which the skip is joined to; none where the decoder has no skip to choose. Without the infrared in the run itself, that variant is left out.
+    the last one, which the skip is joined to; none where the decoder has no skip to choose. Without the
+    infrared in the run itself, that variant is left out.
     Raises ValueError for an experiment that trains no segmentation model.
     """
     stated = exp.parameters
