@@ -29,6 +29,7 @@ from wusu_lib.sentences.stages import (
     two_stage_settings,
     two_stage_source,
 )
+from wusu_lib.sentences.variants import variants
 from wusu_lib.sentences.ways import change_data, change_figures, change_maps, change_masks, ways
 from wusu_lib.sentences.words import counted, listed, pooled
 
@@ -70,6 +71,7 @@ __all__ = [
     "two_stage_settings",
     "two_stage_source",
     "unseen",
+    "variants",
     "verdict",
     "ways",
 ]
