@@ -29,9 +29,8 @@ def log(tmp_path_factory):
         assert done.returncode == 0, done.stderr[-3000:]
 
     with ThreadPoolExecutor(2) as pool:  # as `make book` does
-        jobs = [
-            pool.submit(execute, name, **({} if name == "exp00" else {"epochs": 1})) for name in EXPERIMENTS
-        ]
+        jobs = [pool.submit(execute, name) for name in ("simulations", "codes", "exp00")]
+        jobs += [pool.submit(execute, name, epochs=1) for name in EXPERIMENTS if name != "exp00"]
     for job in jobs:
         job.result()
     (run, *_) = (source / "runs" / "exp06").glob("*/record.json")  # the tool's own choice, of one epoch
