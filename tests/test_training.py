@@ -6,31 +6,15 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from wusu_lib import metrics
-from wusu_lib.losses import TrainingLoss
-from wusu_lib.training import fit
-from wusu_lib.training.tally import Tally, confidence, pixel_loss
+from wusu_lib.training.tally import confidence
 from wusu_lib.training.task import SegmentationTask
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     return tiny.write_tree(tmp_path_factory.mktemp("tree"))
-
-
-def train(folder, tree, seed=0, build=None, **changes):
-    folder.mkdir(exist_ok=True)
-    parameters = tiny.settings(**changes)
-    outputs = 11 if parameters.background == "ignore" else 12
-    return fit(
-        folder,
-        build or (lambda: tiny.build(seed, outputs)),
-        tiny.data(tree, parameters, seed),
-        parameters,
-        seed,
-    )
 
 
 def content(folder):
@@ -53,7 +37,9 @@ def assert_same(one, other):
 
 
 def test_a_training_learns_and_leaves_its_files(tmp_path, tree):
-    figures = train(tmp_path, tree, epochs=15, patience=15, learning_rate=0.05, encoder_learning_rate=0.05)
+    figures = tiny.train(
+        tmp_path, tree, epochs=15, patience=15, learning_rate=0.05, encoder_learning_rate=0.05
+    )
     assert figures["losses"]["val"] < 1.0 < np.log(11)
     assert figures["metrics"]["ignore"]["val"]["pixel_acc"] > 0.8
     history = pd.read_csv(tmp_path / "history.csv")
@@ -68,14 +54,14 @@ def test_a_training_learns_and_leaves_its_files(tmp_path, tree):
 
 
 def test_the_classes_that_a_split_lacks_are_recorded(tmp_path, tree):
-    absent = train(tmp_path, tree, epochs=1)["absent"]
+    absent = tiny.train(tmp_path, tree, epochs=1)["absent"]
     assert "Lake" in absent["train"]
     assert "Road" not in absent["val"]
     assert len(absent["val"]) == 8
 
 
 def test_every_patch_has_its_matrix_and_every_validation_patch_its_map(tmp_path, tree):
-    figures = train(tmp_path, tree, epochs=2)
+    figures = tiny.train(tmp_path, tree, epochs=2)
     with np.load(tmp_path / "confusion.npz") as stored:
         confusion = dict(stored)
     assert confusion["matrix"].shape == (18, 12, 12)
@@ -91,7 +77,7 @@ def test_every_patch_has_its_matrix_and_every_validation_patch_its_map(tmp_path,
 
 
 def test_merged_classes_are_trained_and_stored_under_their_first_member(tmp_path, tree):
-    figures = train(tmp_path, tree, build=lambda: tiny.build(0, 9), epochs=1, classes="merged")
+    figures = tiny.train(tmp_path, tree, make=lambda: tiny.build(0, 9), epochs=1, classes="merged")
     assert not {"High building", "Lake", "Low building"} & set(figures["absent"]["val"])
     assert {"Building", "Water"} <= set(figures["absent"]["val"])
     with np.load(tmp_path / "confusion.npz") as stored:
@@ -105,7 +91,7 @@ def test_confidence_is_the_largest_probability():
 
 
 def test_every_stored_map_has_its_confidence(tmp_path, tree):
-    train(tmp_path, tree, epochs=1)
+    tiny.train(tmp_path, tree, epochs=1)
     with np.load(tmp_path / "predictions.npz") as stored:
         assert stored["confidence"].shape == stored["index"].shape
         assert stored["confidence"].dtype == np.uint8
@@ -113,7 +99,7 @@ def test_every_stored_map_has_its_confidence(tmp_path, tree):
 
 
 def test_the_studys_protocol_learns_unlabelled_ground_as_a_class(tmp_path, tree):
-    train(tmp_path, tree, epochs=8, background="class")
+    tiny.train(tmp_path, tree, epochs=8, background="class")
     with np.load(tmp_path / "confusion.npz") as stored:
         assert stored["matrix"][:, 0, 0].sum() > 0
 
@@ -121,20 +107,20 @@ def test_the_studys_protocol_learns_unlabelled_ground_as_a_class(tmp_path, tree)
 @pytest.mark.parametrize("precision", ["32", "bf16"])
 def test_the_same_start_gives_the_same_end(tmp_path, tree, precision):
     for name in ("one", "two"):
-        train(tmp_path / name, tree, precision=precision)
+        tiny.train(tmp_path / name, tree, precision=precision)
     assert_same(content(tmp_path / "one"), content(tmp_path / "two"))
 
 
 def test_another_seed_gives_another_end(tmp_path, tree):
     for seed in (0, 1):
-        train(tmp_path / str(seed), tree, seed=seed)
+        tiny.train(tmp_path / str(seed), tree, seed=seed)
     one, other = content(tmp_path / "0"), content(tmp_path / "1")
     assert not np.array_equal(one["history"], other["history"])
 
 
 def test_the_number_of_workers_changes_nothing(tmp_path, tree):
     for workers in (0, 2):
-        train(tmp_path / str(workers), tree, epochs=2, workers=workers)
+        tiny.train(tmp_path / str(workers), tree, epochs=2, workers=workers)
     assert_same(content(tmp_path / "0"), content(tmp_path / "2"))
 
 
@@ -143,7 +129,7 @@ def test_the_figures_do_not_depend_on_the_size_of_an_evaluations_batches(tmp_pat
     for patches, batches in ((4, 3), (32, 1)):
         monkeypatch.setattr("wusu_lib.data.EVALUATION_PIXELS", patches * tiny.SIDE**2)
         assert len(tiny.data(tree, tiny.settings()).loader("train")) == batches
-        losses.append(train(tmp_path / str(patches), tree, epochs=2)["losses"])
+        losses.append(tiny.train(tmp_path / str(patches), tree, epochs=2)["losses"])
     small, large = content(tmp_path / "4"), content(tmp_path / "32")
     for name in ("c/patch", "c/matrix", "p/patch", "p/index"):
         np.testing.assert_array_equal(small[name], large[name], err_msg=name)
@@ -157,7 +143,7 @@ class Cut(BaseException):
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, tree, epoch, monkeypatch):
     changes = {"epochs": 9, "patience": 2, "learning_rate": 0.3}  # high: the schedule and early stopping act
-    train(tmp_path / "whole", tree, **changes)
+    tiny.train(tmp_path / "whole", tree, **changes)
     from wusu_lib.training import session
 
     def stop(*_):
@@ -170,19 +156,19 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, tree, epoc
             session.Session, "_note", lambda *a: original(*a) if next(calls, stop) is None else stop()
         )
         with pytest.raises(Cut):
-            train(tmp_path / "cut", tree, **changes)
-    train(tmp_path / "cut", tree, **changes)
+            tiny.train(tmp_path / "cut", tree, **changes)
+    tiny.train(tmp_path / "cut", tree, **changes)
     assert_same(content(tmp_path / "whole"), content(tmp_path / "cut"))
 
 
 def test_training_stops_when_the_validation_loss_no_longer_falls(tmp_path, tree):
-    figures = train(tmp_path, tree, epochs=60, patience=2, learning_rate=0.3, accumulate=1)
+    figures = tiny.train(tmp_path, tree, epochs=60, patience=2, learning_rate=0.3, accumulate=1)
     assert figures["stopped_early"]
     assert figures["epochs"] == figures["best_epoch"] + 2 < 60
 
 
 def test_the_rate_halves_on_a_plateau(tmp_path, tree):
-    train(tmp_path, tree, epochs=14, patience=14, learning_rate=1e-9, encoder_learning_rate=4e-8)
+    tiny.train(tmp_path, tree, epochs=14, patience=14, learning_rate=1e-9, encoder_learning_rate=4e-8)
     rates = pd.read_csv(tmp_path / "history.csv")["lr/encoder"].tolist()
     assert rates[0] == 4e-8
     assert min(rates) >= 1e-8
@@ -196,7 +182,7 @@ def weights(model):
 def test_the_encoder_is_adapted_as_stated(tmp_path, tree, adaptation):
     model = tiny.build()
     before = weights(model)
-    figures = train(tmp_path, tree, build=lambda: model, adaptation=adaptation, epochs=2)
+    figures = tiny.train(tmp_path, tree, make=lambda: model, adaptation=adaptation, epochs=2)
     after = weights(model)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert {"head.weight", "head.bias"} <= changed
@@ -225,82 +211,6 @@ def test_every_part_has_its_learning_rate(adaptation, rates):
     assert trained == sum(1 for p in task.model.parameters() if p.requires_grad)
 
 
-def test_the_loss_is_a_mean_over_labelled_pixels_not_over_batches():
-    logits = torch.randn(3, 11, 4, 4, generator=torch.Generator().manual_seed(0))
-    mask = torch.full((3, 4, 4), 255)
-    mask[0, 0, :2] = 1
-    mask[1] = 2
-    whole = nn.functional.cross_entropy(logits, mask, ignore_index=255)
-    tally = Tally("ignore")
-    for i in range(3):
-        tally.add([str(i)], logits[i : i + 1], mask[i : i + 1])
-    assert tally.pixels == 18
-    assert tally.loss == pytest.approx(whole.item(), rel=1e-6)
-
-
-def test_a_batch_without_labels_is_no_division_by_zero():
-    logits = torch.randn(1, 11, 4, 4, requires_grad=True)
-    loss, pixels = pixel_loss(logits, torch.full((1, 4, 4), 255))
-    assert (loss.item(), pixels) == (0.0, 0)
-    task = SegmentationTask(tiny.build(), tiny.settings())
-    batch = {"image": torch.zeros(1, 4, 8, 8), "mask": torch.full((1, 8, 8), 255)}
-    assert task.training_step(batch, 0).item() == 0.0
-
-
-def test_a_split_without_labels_is_told(tmp_path, tree):
-    parameters = tiny.settings(epochs=1)
-    data = tiny.data(tree, parameters)
-    data.table = data.table[data.table["split"] != "val"]
-    with pytest.raises(ValueError, match="split 'val' holds no labelled patch"):
-        fit(tmp_path, tiny.build, data, parameters, 0)
-
-
-def test_a_loss_that_is_not_finite_is_told(tmp_path, tree):
-    def broken():
-        model = tiny.build()
-        with torch.no_grad():
-            model.head.bias.fill_(float("inf"))
-        return model
-
-    with pytest.raises(ValueError, match="the training loss became nan; try a smaller learning_rate"):
-        train(tmp_path, tree, build=broken)
-    assert not (tmp_path / "confusion.npz").exists()
-
-
-class Tripled(tiny.TinyModel):
-    """Minimises a multiple of the cross-entropy that it is told by."""
-
-    factor = 3.0
-
-    def training_loss(self, images, mask):
-        loss, pixels = pixel_loss(self(images), mask)
-        return TrainingLoss(self.factor * loss, pixels, loss.detach())
-
-
-def tripled(factor=3.0):
-    torch.manual_seed(0)
-    model = Tripled(11)
-    model.factor = factor
-    return model
-
-
-def test_an_objective_of_its_own_is_recorded_beside_a_comparable_loss(tmp_path, tree):
-    train(tmp_path / "own", tree, epochs=2, build=tripled)
-    train(tmp_path / "usual", tree, epochs=2)
-    own, usual = (pd.read_csv(tmp_path / name / "history.csv") for name in ("own", "usual"))
-    assert own["train/objective"].tolist() == pytest.approx((3 * own["train/loss"]).tolist(), rel=1e-6)
-    assert "train/objective" not in usual
-    first, other = (pd.read_csv(tmp_path / name / "steps.csv").iloc[0] for name in ("own", "usual"))
-    assert first["train/loss"] == pytest.approx(other["train/loss"], rel=1e-6)
-    assert first["gradient_norm"] == pytest.approx(3 * other["gradient_norm"], rel=1e-5)
-
-
-def test_an_objective_that_is_not_finite_is_told(tmp_path, tree):
-    """Its cross-entropy, that of the forward pass before the step, still is."""
-    with pytest.raises(ValueError, match="the training loss became nan; try a smaller learning_rate"):
-        train(tmp_path, tree, build=lambda: tripled(float("nan")), epochs=1, accumulate=100)
-
-
 def test_an_interrupt_reaches_the_caller_and_can_be_repeated(tmp_path, tree):
     """Lightning by itself would ignore later interrupts and end the process."""
     import signal
@@ -312,5 +222,5 @@ def test_an_interrupt_reaches_the_caller_and_can_be_repeated(tmp_path, tree):
     before = signal.getsignal(signal.SIGINT)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            train(tmp_path, tree, build=lambda: Stopping(11))
+            tiny.train(tmp_path, tree, make=lambda: Stopping(11))
     assert signal.getsignal(signal.SIGINT) is before

@@ -13,6 +13,7 @@ from wusu_lib import legend, patches
 from wusu_lib.data import WusuDataModule
 from wusu_lib.losses import TrainingLoss, pixel_loss
 from wusu_lib.parameters import SegmentationParameters
+from wusu_lib.training import fit
 
 SIDE = 16
 USED = (0, 1, 4, 5)  # class indices in the tree: unlabelled and three classes
@@ -105,4 +106,18 @@ def data(root: Path, parameters: SegmentationParameters, seed: int = 0) -> WusuD
         workers=parameters.workers,
         seed=seed,
         in_memory=True,
+    )
+
+
+def train(folder, tree, seed=0, make=None, **changes):
+    """Train a tiny model, or what ``make`` gives, on the tree of ``write_tree``."""
+    folder.mkdir(exist_ok=True)
+    parameters = settings(**changes)
+    outputs = 11 if parameters.background == "ignore" else 12
+    return fit(
+        folder,
+        make or (lambda: build(seed, outputs)),
+        data(tree, parameters, seed),
+        parameters,
+        seed,
     )
