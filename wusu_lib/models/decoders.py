@@ -73,7 +73,7 @@ def _projected(backbone: BackboneSpec, scale: Scale, full: list[int], demo: list
 
 def _unet_necks(backbone: BackboneSpec, scale: Scale, _skip_block: int) -> Necks:
     """The study's neck of experiment 1: 256, 128, 64 and 32 channels."""
-    return _projected(backbone, scale, full=[256, 128, 64, 32], demo=[32, 48, 64, 64])
+    return _projected(backbone, scale, full=[256, 128, 64, 32], demo=[64, 96, 128, 128])
 
 
 def _mask2former_necks(backbone: BackboneSpec, scale: Scale, _skip_block: int) -> Necks:
@@ -109,7 +109,7 @@ DECODERS: dict[str, DecoderSpec] = {
         necks=_unet_necks,
         grid_multiple=2,  # the pyramid halves the grid
         full={"channels": [256, 128, 64, 32]},
-        demo={"channels": [64, 48, 48, 32]},
+        demo={"channels": [128, 96, 96, 64]},
     ),
     "fpn": DecoderSpec(
         title="FPN",
