@@ -224,7 +224,6 @@ def _warped(source: Any, grid: Grid) -> Any:
         height=grid.height,
         resampling=Resampling.bilinear,
         add_alpha=source.colorinterp[-1] != ColorInterp.alpha,
-        init_dest_nodata=source.nodata is not None,  # without a value, GDAL complains at every reading
         # A pixel is without data only where all bands are: a dark band of water may well hold the value.
         UNIFIED_SRC_NODATA="YES",
     )
