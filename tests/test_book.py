@@ -83,7 +83,7 @@ def test_a_click_on_a_header_sorts_the_table(book, browser):
     tab = browser.new_page(viewport=DESKTOP)
     tab.goto((book[0] / "book/log/results.html").as_uri())
     table = tab.locator("table.sortable").first
-    column = table.locator("thead tr").first.locator("th").all_inner_texts().index("val mIoU")
+    column = table.locator("thead tr").first.locator("th").all_inner_texts().index("mean")
     header = table.locator("thead tr").first.locator("th").nth(column)
 
     def values():

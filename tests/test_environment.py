@@ -15,7 +15,8 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-REQUIREMENTS = [Requirement(r) for r in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]]
+OPTIONAL = [r for extra in PROJECT["optional-dependencies"].values() for r in extra]
+REQUIREMENTS = [Requirement(r) for r in PROJECT["dependencies"] + OPTIONAL]
 PINS = {
     canonicalize_name(name): Version(version)
     for name, version in re.findall(r"^([^#\s=]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M)

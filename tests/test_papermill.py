@@ -18,7 +18,13 @@ from wusu_lib.patches import read
 EXP05 = ROOT / "notebooks" / "exp05.ipynb"
 PATIENCE = 30  # seconds; a mistake is told in about 4 on an idle machine
 MISTAKES = {
-    "decoder": ("deeplap", ["decoder: got 'deeplap'", "unet, fpn, deeplab, deeplabv3plus"]),
+    "decoder": (
+        "deeplap",
+        [
+            "decoder: got 'deeplap'",
+            "unet, fpn, deeplab, upernet, segformer, linear, mask2former, deeplabv3plus",
+        ],
+    ),
     "learning_rate": ("fast", ["learning_rate: expected a number", "got 'fast' (str)"]),
     "decodr": (
         "unet",
@@ -75,7 +81,10 @@ def test_help_lists_each_parameter_with_type_and_help():
     assert kinds["learning_rate"] == "float"
     for name, kind in kinds.items():
         assert f" {name}: {kind} (default " in shown
-    assert 'decoder: str (default "deeplab") unet, fpn or deeplab (also deeplabv3plus) weights:' in shown
+    assert (
+        'decoder: str (default "deeplab") unet, fpn, deeplab, upernet, segformer, mask2former or linear'
+        in shown
+    )
     assert "Unknown" not in shown
 
 

@@ -80,8 +80,9 @@ def test_a_notebook_cell_shows_its_figure_once():
     cell = """
 from wusu_lib import figures
 import pandas as pd
-row = ("exp04", 0.05, 0.03, 0.07, 0.01, "supported")
-figures.forest(pd.DataFrame([row], columns="experiment value low high threshold outcome".split()))
+columns = "experiment metric value low high threshold outcome stands".split()
+row = ("exp04", "val mIoU", 0.05, 0.03, 0.07, 0.01, "supported", True)
+figures.forest(pd.DataFrame([row], columns=columns))
 """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
     inline = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # Jupyter's own default
