@@ -43,7 +43,11 @@ def test_the_variants_leave_out_the_runs_own_skip_and_the_last_block(root):
 
 def test_there_is_no_skip_to_choose_where_the_decoder_has_none_and_no_infrared_to_leave_out_twice(root):
     assert list(variants.bands_and_skips(prepare(root, decoder="fpn"))) == ["red, green, blue only"]
-    assert list(variants.bands_and_skips(prepare(root, decoder="fpn", bands="rgb"))) == []
+    none = variants.bands_and_skips(prepare(root, decoder="fpn", bands="rgb"))
+    assert none == {}
+    effects = variants.effects(none, [])
+    assert effects.empty
+    assert sentences.variants(effects).data == "There is nothing to compare with these parameters."
     with pytest.raises(ValueError, match="trains no segmentation model"):
         variants.bands_and_skips(
             experiment.prepare({"name": "exp00", "data_root": str(root), "split": "folders"})

@@ -40,16 +40,13 @@ def bands_and_skips(exp: Experiment) -> dict[str, Experiment]:
 def effects(variants: Mapping[str, Experiment], runs: Sequence[Run]) -> pd.DataFrame:
     """Each variant minus the run itself, on the predicted metric and split; trains what is not stored.
 
-    Columns: experiment (the variant's label), value, low, high (95 % interval), n_patches, n_blocks, n_seeds.
+    Columns as of ``compare.differences``, the variant's label under experiment.
     """
-    rows = []
-    for label, variant in variants.items():
-        stated = variant.prediction
-        if stated is None:
-            raise ValueError(f"{variant.name} states no prediction, so there is no metric to compare on")
-        own = compare.difference(
-            variant.runs(), runs, stated.metric, stated.split, variant.parameters.background
-        )
-        sizes = {"n_patches": own.n_patches, "n_blocks": own.n_blocks, "n_seeds": own.n_seeds}
-        rows.append({"experiment": label, "value": own.value, "low": own.low, "high": own.high, **sizes})
-    return pd.DataFrame(rows)
+    if not variants:
+        return compare.differences({}, runs, "mIoU")
+    first = next(iter(variants.values()))
+    stated = first.prediction
+    if stated is None:
+        raise ValueError(f"{first.name} states no prediction, so there is no metric to compare on")
+    sides = {label: variant.runs() for label, variant in variants.items()}
+    return compare.differences(sides, runs, stated.metric, stated.split, first.parameters.background)

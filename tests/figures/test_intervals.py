@@ -27,7 +27,11 @@ def test_each_row_has_its_label_its_point_and_its_figures_in_words():
     assert axes.get_xlabel() == "difference in val mIoU (95 % interval)"
 
 
-@pytest.mark.parametrize("rows", [ROWS.iloc[:0], ROWS.drop(columns="low")], ids=["no row", "no low"])
-def test_rows_that_cannot_be_drawn_are_refused(rows):
-    with pytest.raises(ValueError, match="columns"):
-        figures.intervals(rows, "difference")
+def test_no_row_is_said_in_words():
+    (axes,) = figures.intervals(ROWS.iloc[:0], "difference").axes
+    assert axes.get_title() == "Nothing to compare with these parameters"
+
+
+def test_a_missing_column_is_named():
+    with pytest.raises(ValueError, match=r"columns \['low'\] are missing"):
+        figures.intervals(ROWS.drop(columns="low"), "difference")

@@ -30,17 +30,10 @@ def differences(
 ) -> pd.DataFrame:
     """One row a way: how much higher its figure is than the baseline's, on the same pairs.
 
-    Columns: experiment (the way), value, low, high (paired 95 % interval), n_patches, n_blocks, n_seeds. Ways
-    that do not know the figure are left out. Raises ValueError as ``compare.difference`` does.
+    Columns as of ``compare.differences``, which raises too. Ways that do not know the figure are left out.
     """
-    rows = []
-    for way, runs in sides.items():
-        if knows(runs, name):
-            found = compare.difference(runs, baseline, name, split)
-            sizes = (found.n_patches, found.n_blocks, found.n_seeds)
-            rows.append((way, found.value, found.low, found.high, *sizes))
-    columns = ["experiment", "value", "low", "high", "n_patches", "n_blocks", "n_seeds"]
-    return pd.DataFrame(rows, columns=columns)
+    able = {way: runs for way, runs in sides.items() if knows(runs, name)}
+    return compare.differences(able, baseline, name, split)
 
 
 def knows(runs: Sequence[Run], name: str) -> bool:

@@ -10,6 +10,7 @@ from wusu_lib.compare.holm import holm
 from wusu_lib.compare.measures import NAMES, Measure, measure
 from wusu_lib.compare.pairing import Run
 from wusu_lib.compare.prediction import DEMO, Prediction, Verdict, verdict
+from wusu_lib.compare.several import differences
 
 __all__ = [
     "DEMO",
@@ -21,6 +22,7 @@ __all__ = [
     "Run",
     "Verdict",
     "difference",
+    "differences",
     "holm",
     "interval",
     "measure",

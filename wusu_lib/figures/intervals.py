@@ -18,15 +18,18 @@ def intervals(rows: pd.DataFrame, what: str) -> "Figure":
     """One row a difference, its value in words at the right end; a line where there is no difference.
 
     ``rows``: columns experiment (the row's label), value, low, high (NaN where there is no interval).
-    ``what`` names the quantity below the axis, with its unit. Raises ValueError on a missing column or no
-    row.
+    ``what`` names the quantity below the axis, with its unit. Without a row it says so in words. Raises
+    ValueError on a missing column.
     """
     missing = [column for column in _COLUMNS if column not in rows]
-    if missing or rows.empty:
-        what = f"columns {missing} are missing" if missing else "there is no row"
-        raise ValueError(f"intervals: {what}; expected at least one row with columns {list(_COLUMNS)}")
+    if missing:
+        raise ValueError(f"intervals: columns {missing} are missing; expected {list(_COLUMNS)}")
     figure = open_figure(0.38 * len(rows) + 0.9)
     axes = figure.subplots()
+    if rows.empty:
+        axes.set_axis_off()
+        axes.set_title("Nothing to compare with these parameters")
+        return figure
     for y, row in enumerate(rows.itertuples()):
         axes.plot([row.low, row.high], [y, y], color=THIS, linewidth=2.2, solid_capstyle="butt")
         axes.plot(row.value, y, "o", color=THIS, markersize=7, markeredgecolor="white")

@@ -7,6 +7,7 @@ expression of a cell.
 
 from wusu_lib.sentences.analysis import boundary, disagreement, gap, objects, stability
 from wusu_lib.sentences.data import balance, bands, data, dates, examples, shared, shared_ground, transitions
+from wusu_lib.sentences.differences import variants
 from wusu_lib.sentences.results import (
     absent,
     class_iou,
@@ -29,7 +30,6 @@ from wusu_lib.sentences.stages import (
     two_stage_settings,
     two_stage_source,
 )
-from wusu_lib.sentences.variants import variants
 from wusu_lib.sentences.ways import change_data, change_figures, change_maps, change_masks, ways
 from wusu_lib.sentences.words import counted, listed, pooled
 

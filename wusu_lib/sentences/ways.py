@@ -10,6 +10,7 @@ from wusu_lib.change.measures import counts, score
 from wusu_lib.change.pairs import true_labels
 from wusu_lib.change.transitions import SECOND, UNLABELLED
 from wusu_lib.legend import NAMES
+from wusu_lib.sentences.differences import differences
 from wusu_lib.sentences.words import counted, listed
 
 
@@ -48,26 +49,7 @@ def ways(rows: pd.DataFrame, metric: str, baseline: str) -> Markdown:
 
     ``rows``: one row a way, as of ``change.ways.differences``.
     """
-    better, worse = rows[rows["low"] > 0], rows[rows["high"] < 0]
-    unclear = rows.drop([*better.index, *worse.index])
-    parts = [
-        f"{_each(part)} {'has' if len(part) == 1 else 'have'} a {side} {metric} than {baseline}"
-        for part, side in ((better, "higher"), (worse, "lower"))
-        if len(part)
-    ]
-    if len(unclear):
-        parts.append(f"for {_each(unclear)} the interval holds zero, so nothing can be said")
-    text, n = "; ".join(parts), rows.iloc[0]
-    return Markdown(
-        f"{text[:1].upper()}{text[1:]}. Each difference rests on {counted(int(n['n_patches']), 'pair')} in "
-        f"{counted(int(n['n_blocks']), 'block')} and {counted(int(n['n_seeds']), 'seed')}."
-    )
-
-
-def _each(rows: pd.DataFrame) -> str:
-    """The ways with their differences."""
-    words = [f"*{row.experiment}* ({row.value:+.3f})" for row in rows.itertuples()]
-    return listed([word.replace("-", "\N{MINUS SIGN}") for word in words])
+    return differences(rows, metric, baseline, "pair")
 
 
 def change_figures(rows: pd.DataFrame) -> Markdown:
