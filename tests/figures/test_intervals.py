@@ -29,7 +29,7 @@ def test_each_row_has_its_label_its_point_and_its_figures_in_words():
 
 def test_no_row_is_said_in_words():
     (axes,) = figures.intervals(ROWS.iloc[:0], "difference").axes
-    assert axes.get_title() == "Nothing to compare with these parameters"
+    assert axes.get_title(loc="left") == "Nothing to compare with these parameters"
 
 
 def test_a_missing_column_is_named():
