@@ -121,6 +121,11 @@ class Experiment:
         values = {**self.parameters.model_dump(), **changed}
         return self._beside(parameters.parse(type(self.parameters), values))
 
+    def other(self, name: str, **changed: Any) -> "Experiment":
+        """Another notebook's experiment at this one's scale, data and budget, some parameters changed."""
+        stated = self._at_this_budget(name)
+        return self._beside(parameters.parse(type(stated), {**stated.model_dump(), **changed}))
+
     def _beside(self, stated: Parameters) -> "Experiment":
         """Another experiment on the same data."""
         return Experiment(stated, self.dossier, self.table)
