@@ -22,3 +22,10 @@ def papermill(notebook, output, cwd, runs, **parameters):
         capture_output=True,
         text=True,
     )
+
+
+def loaded(imports, of):
+    """Which of the modules ``of`` a fresh process has loaded after a notebook's first imports, sorted."""
+    code = f"import sys\n{imports}\nprint(*sorted({set(of)!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from deadly_rename import die_at
 from test_training import assert_same, content
 
 from wusu_lib import runs
@@ -29,7 +30,7 @@ def attempt(tree: Path, store: Path, deadly: int | None = None) -> None:
     """Make or resume the run in ``store``; ``deadly``: the number of the rename at which to be killed."""
     os.environ["WUSU_RUNS"] = str(store)
     if deadly is not None:
-        _die_at(deadly)
+        die_at(deadly)
     parameters = tiny.settings(**CHANGES)
     runs.open_run(
         "exp05",
@@ -37,20 +38,6 @@ def attempt(tree: Path, store: Path, deadly: int | None = None) -> None:
         FACTS,
         lambda folder: fit(folder, lambda: tiny.build(0), tiny.data(tree, parameters), parameters, 0),
     )
-
-
-def _die_at(number: int) -> None:
-    """Kill this process at its ``number``-th rename, at an odd one with half of the file written."""
-    rename, count = os.replace, iter(range(10_000))
-
-    def deadly(source, target):
-        if next(count) == number:
-            if number % 2 and Path(source).is_file():
-                os.truncate(source, Path(source).stat().st_size // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-        rename(source, target)
-
-    os.replace = deadly
 
 
 def start(*arguments) -> multiprocessing.Process:

@@ -9,7 +9,7 @@ import time
 import nbformat
 import numpy as np
 import pytest
-from command import BIN, ROOT, papermill
+from command import BIN, ROOT, loaded, papermill
 from small_tree import real_imagery, write_raster
 
 from wusu_lib import parameters, synthetic
@@ -63,12 +63,8 @@ def test_a_mistake_is_told_within_seconds_and_stores_nothing(name, tmp_path):
 
 
 def test_the_first_imports_of_a_notebook_do_not_load_torch():
-    code = (
-        "import sys\nfrom wusu_lib import examples, experiment, figures, labels, sentences, tables\n"
-        "print(sorted({'torch', 'terratorch', 'lightning', 'sklearn'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    imports = "from wusu_lib import examples, experiment, figures, labels, sentences, tables"
+    assert loaded(imports, of=["torch", "terratorch", "lightning", "sklearn"]) == []
 
 
 def test_help_lists_each_parameter_with_type_and_help():

@@ -1,8 +1,6 @@
 """The tool map_change: what it accepts, what it refuses, what comes out of it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import geopandas
@@ -10,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from command import ROOT, papermill
+from command import ROOT, loaded, papermill
 from papermill import inspect_notebook
 from rasterio.features import rasterize
 from small_scenes import MEAN, STD, noise, write_scene
@@ -285,10 +283,6 @@ def test_the_figures_share_one_extent(tmp_path):
 
 
 def test_importing_what_the_notebook_imports_is_cheap():
-    code = (
-        "import sys\nfrom wusu_lib import figures, scenes\nfrom wusu_lib.scenes import report\n"
-        "print(sorted({'torch', 'terratorch', 'geopandas', 'ray', 'scipy', 'sklearn'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    imports = "from wusu_lib import figures, scenes\nfrom wusu_lib.scenes import report"
+    assert loaded(imports, of=["torch", "terratorch", "geopandas", "ray", "scipy", "sklearn"]) == []
     assert Path(provenance.REPOSITORY) == ROOT

@@ -6,8 +6,6 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
-import pytest
-from made_page import write_scene
 from small_tree import write_raster
 
 from wusu_lib.figures.imagery import rgb, stretch
@@ -16,23 +14,11 @@ from wusu_lib.scenes.page_pictures import NO_DATA, pictures, reduction
 from wusu_lib.scenes.rasters import pair
 
 
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scene")
-    return folder, write_scene(folder)
-
-
-@pytest.fixture(scope="module")
-def made(scene):
-    folder, changes = scene
-    return page(folder / "t1.tif", folder / "t2.tif", changes, folder / "out", dates=("2015", "2018"))
-
-
 def content(path):
     return json.loads(re.search(r'id="data">(.*?)</script>', path.read_text(), re.S).group(1))
 
 
-def test_the_file_holds_all_that_it_shows(made, scene):
+def test_the_file_holds_all_that_it_shows(made, page_scene):
     shown = content(made.path)
     assert shown["dates"] == ["2015", "2018"]
     assert all(picture.startswith("data:image/jpeg;base64,") for picture in shown["pictures"])
@@ -67,8 +53,8 @@ def test_both_dates_have_the_same_stretch_and_no_data_is_grey(tmp_path):
     assert (shown[1][:30] == NO_DATA).all()
 
 
-def test_a_large_scene_is_averaged_down_and_the_page_says_so(scene, tmp_path):
-    _, changes = scene
+def test_a_large_scene_is_averaged_down_and_the_page_says_so(page_scene, tmp_path):
+    _, changes = page_scene
     rng = np.random.default_rng(2)
     image = rng.integers(0, 256, (4, 4100, 500), dtype=np.uint8)
     write_raster(tmp_path / "a.tif", image)
@@ -83,8 +69,8 @@ def test_a_large_scene_is_averaged_down_and_the_page_says_so(scene, tmp_path):
     assert "3 x 3 pixels of the scene are one here" in made.path.read_text()
 
 
-def test_the_largest_page_stays_small_enough_to_send(scene, tmp_path):
-    _, changes = scene
+def test_the_largest_page_stays_small_enough_to_send(page_scene, tmp_path):
+    _, changes = page_scene
     rng = np.random.default_rng(3)
     for name in "ab":  # as restless as imagery of a city at 1 m; smooth ground gives much less
         image = rng.normal(90, 22, (4, 2000, 2000)).clip(0, 255).astype(np.uint8)
@@ -94,16 +80,16 @@ def test_the_largest_page_stays_small_enough_to_send(scene, tmp_path):
     assert made.path.stat().st_size < 8e6
 
 
-def test_of_very_many_polygons_the_largest_are_drawn(scene, tmp_path):
-    folder, changes = scene
+def test_of_very_many_polygons_the_largest_are_drawn(page_scene, tmp_path):
+    folder, changes = page_scene
     many = changes.iloc[[0] * (MOST + 5)]
     made = page(folder / "t1.tif", folder / "t2.tif", many, tmp_path)
     assert made.polygons == len(content(made.path)["polygons"]) == MOST
     assert "Of 5,005 polygons the 5,000 of the largest changes are drawn." in made.path.read_text()
 
 
-def test_text_cannot_break_out_of_the_page(scene, tmp_path):
-    folder, changes = scene
+def test_text_cannot_break_out_of_the_page(page_scene, tmp_path):
+    folder, changes = page_scene
     dates = ("</script><b>", "2 & 3")
     made = page(folder / "t1.tif", folder / "t2.tif", changes, tmp_path, dates=dates, title="<i>{{data}}")
     text = made.path.read_text()

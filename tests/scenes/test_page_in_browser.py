@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from made_page import HEIGHT, WIDTH, write_scene
+from made_page import HEIGHT, WIDTH
 
 from wusu_lib.scenes.page import page
 
@@ -13,18 +13,6 @@ BROWSER = next((b for n in ("chromium", "chromium-browser", "google-chrome") if 
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on the PATH: install Debian's")
 DESK = {"viewport": {"width": 1280, "height": 900}}
 PHONE = {"viewport": {"width": 375, "height": 812}, "has_touch": True, "is_mobile": True}
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scene")
-    return folder, write_scene(folder)
-
-
-@pytest.fixture(scope="module")
-def made(scene):
-    folder, changes = scene
-    return page(folder / "t1.tif", folder / "t2.tif", changes, folder / "out", dates=("2015", "2018"))
 
 
 @pytest.fixture(scope="module")
@@ -219,8 +207,8 @@ def test_it_is_dark_where_the_reader_wants_it(made, visit):
 
 
 @needs_browser
-def test_no_change_is_said_and_the_dates_can_still_be_compared(scene, visit, tmp_path):
-    folder, changes = scene
+def test_no_change_is_said_and_the_dates_can_still_be_compared(page_scene, visit, tmp_path):
+    folder, changes = page_scene
     made = page(folder / "t1.tif", folder / "t2.tif", changes.iloc[:0], tmp_path, dates=("2015", "2018"))
     tab = visit(made.path, **DESK)
     text = tab.locator("body").inner_text()

@@ -1,7 +1,6 @@
 """Killed with SIGKILL at any moment, the next start gives the bytes of an undisturbed scene."""
 
 import multiprocessing
-import os
 import random
 import signal
 import sys
@@ -9,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from deadly_rename import die_at
 from small_scenes import noise, predictor, write_scene
 
 from wusu_lib import scenes
@@ -20,22 +20,8 @@ CONTEXT.set_forkserver_preload(["torch", "rasterio", "filelock", "wusu_lib.scene
 def attempt(folder: Path, out: Path, deadly: int | None = None) -> None:
     """Map the scene or go on with it; ``deadly``: the number of the rename at which to be killed."""
     if deadly is not None:
-        _die_at(deadly)
+        die_at(deadly)
     scenes.change_map(predictor(), folder / "a.tif", folder / "b.tif", out, batch=3, smallest=9)
-
-
-def _die_at(number: int) -> None:
-    """Kill this process at its ``number``-th rename, at an odd one with half of the file written."""
-    rename, count = os.replace, iter(range(10_000))
-
-    def deadly(source, target):
-        if next(count) == number:
-            if number % 2:
-                os.truncate(source, Path(source).stat().st_size // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-        rename(source, target)
-
-    os.replace = deadly
 
 
 def start(*arguments) -> multiprocessing.Process:
