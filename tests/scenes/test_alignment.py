@@ -1,5 +1,7 @@
 """Two dates on one grid: what lies on the same ground comes to the same pixel."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import rasterio
@@ -194,3 +196,16 @@ def test_a_rotated_grid_is_cut_where_both_lie(tmp_path):
     assert one.grid.width < 60
     _, valid = read(other)
     assert 0.3 < valid.mean() < 1
+
+
+def test_gdal_has_nothing_to_complain_of_and_uncovered_ground_is_no_data(tmp_path, caplog):
+    """With a nodata value, and where the second image covers only a part of the first's window."""
+    origin = (ORIGIN[0] + 40.5, ORIGIN[1] - 30.5)
+    first, second = two(tmp_path, sampled(120, 150, origin), origin=origin, nodata=0)
+    _, other = rasters.pair(first, second)
+    grown = dataclasses.replace(other, grid=dataclasses.replace(other.grid, width=200, height=200))
+    image, valid = read(grown)
+    assert not caplog.records
+    assert valid[2:80, 2:100].all()
+    assert not valid[130:].any()
+    assert not image[:, ~valid].any()

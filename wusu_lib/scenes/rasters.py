@@ -224,6 +224,10 @@ def _warped(source: Any, grid: Grid) -> Any:
         height=grid.height,
         resampling=Resampling.bilinear,
         add_alpha=source.colorinterp[-1] != ColorInterp.alpha,
+        # What the source does not cover starts at 0 and transparent. rasterio would start it at "no data", of
+        # which an alpha band has no value: GDAL complains of that at every reading.
+        init_dest_nodata=False,
+        INIT_DEST="0",
         # A pixel is without data only where all bands are: a dark band of water may well hold the value.
         UNIFIED_SRC_NODATA="YES",
     )
