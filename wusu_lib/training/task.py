@@ -30,8 +30,9 @@ class Task[C: Counted](lightning.LightningModule):
     """AdamW around a model with an ``encoder``; what is learnt and what is counted is the subclass's.
 
     ``adaptation``: "frozen" trains all but the encoder, "full" all at ``learning_rate``, "differential" the
-    encoder at ``encoder_learning_rate``, "lora" only its adapters, at that rate too. After a training epoch ``epoch_loss`` and ``step_rows`` describe it,
-    after a validation ``tally`` has its counts (and the predicted maps with ``keep_maps``).
+    encoder at ``encoder_learning_rate``, "lora" only its adapters, at that rate too. After a training epoch
+    ``epoch_loss`` and ``step_rows`` describe it, after a validation ``tally`` has its counts (and the
+    predicted maps with ``keep_maps``).
 
     A model's objective need not be the loss that validation measures: Mask2Former minimises a set loss and is
     evaluated, as every model, by cross-entropy. Then "train/loss", of epochs and of steps, is the
