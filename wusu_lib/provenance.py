@@ -28,6 +28,16 @@ PACKAGES = (
     "numpy",
 )
 
+# Instruction sets that oneDNN tells apart, with the flag by which Linux names each, largest first.
+INSTRUCTION_SETS = (
+    ("AVX512_CORE_AMX", "amx_bf16"),
+    ("AVX512_CORE_BF16", "avx512_bf16"),
+    ("AVX512_CORE_VNNI", "avx512_vnni"),
+    ("AVX512_CORE", "avx512bw"),
+    ("AVX2", "avx2"),
+    ("SSE41", "sse4_1"),
+)
+
 
 def now() -> str:
     """The time in UTC, ISO 8601, to the second."""
@@ -72,17 +82,51 @@ def machine() -> dict[str, Any]:
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
+        "arithmetic": arithmetic(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "python": platform.python_version(),
     }
 
 
+def arithmetic() -> dict[str, str]:
+    """What decides how a sum is rounded here, without asking torch.
+
+    ``instruction_set``: the processor's largest that oneDNN has kernels for, by oneDNN's name for it (another
+    kind of processor: its architecture). ``onednn_limit`` and ``aten_limit``: what the environment's
+    ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY allow of it, in capitals; empty without a limit. ``gpu``: the
+    first one that may be used, empty without.
+    """
+    flags = set(_cpuinfo("flags").split())
+    return {
+        "instruction_set": next(
+            (name for name, flag in INSTRUCTION_SETS if flag in flags), platform.machine()
+        ),
+        "onednn_limit": os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper(),
+        "aten_limit": os.environ.get("ATEN_CPU_CAPABILITY", "").upper(),
+        "gpu": _gpu(),
+    }
+
+
+def _gpu() -> str:
+    """Model of the first Nvidia GPU by what its driver tells; empty if there is none or it is hidden."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return ""
+    told = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    lines = told[0].read_text(encoding="utf-8", errors="replace").splitlines() if told else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("Model")), "")
+
+
 def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor()
+
+
+def _cpuinfo(name: str) -> str:
+    """A line of Linux's description of the first core; empty where there is none."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
     return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-        platform.processor(),
+        (value.strip() for key, _, value in (line.partition(":") for line in lines) if key.strip() == name),
+        "",
     )
 
 

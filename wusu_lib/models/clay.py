@@ -9,10 +9,15 @@ import warnings
 from collections.abc import Sequence
 
 import torch
-from terratorch.models.backbones.clay_v1.modules import EmbeddingEncoder
-from terratorch.models.backbones.clay_v1.utils import posemb_sincos_2d_with_gsd
-from terratorch.registry import TERRATORCH_BACKBONE_REGISTRY
 from torch import Tensor
+
+from wusu_lib.models.embeddings import linear_patches
+from wusu_lib.models.terratorch_parts import (
+    TERRATORCH_BACKBONE_REGISTRY,
+    EmbeddingEncoder,
+    posemb_sincos_1d,
+    posemb_sincos_2d_with_gsd,
+)
 
 WAVELENGTHS = {
     "BLUE": 0.485,
@@ -23,6 +28,7 @@ WAVELENGTHS = {
 GSD = 1.0  # metres a pixel
 PATCH = 8
 METADATA = 8  # of a token's numbers: sine and cosine of week, hour, latitude, longitude; 0 where not known
+FILTER_SCALE = 0.02  # of the generated filters, Clay's own
 HEAD = 64  # width of an attention head at full size
 
 
@@ -52,10 +58,20 @@ class ClayTokens(EmbeddingEncoder):
         self.out_channels = [dim] * depth
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        patches, _ = self.to_patch_embed(images, self.waves)  # [B, h*w, dim]
-        patches = patches + self._positions(images.shape[-2] // PATCH, images.shape[-1] // PATCH)
+        patches = self._embed(images) + self._positions(images.shape[-2] // PATCH, images.shape[-1] // PATCH)
         prefix = self.cls_token.expand(len(images), -1, -1)
         return self.transformer(torch.cat((prefix, patches), dim=1))
+
+    def _embed(self, images: Tensor) -> Tensor:
+        """Patches as tokens [B, h*w, dim], by filters that are generated from the bands' wavelengths.
+
+        As Clay's own ``DynamicEmbedding``, but for the convolution (see ``embeddings``).
+        """
+        generator = self.patch_embedding
+        waves = generator.fclayer(posemb_sincos_1d(self.waves, generator.wave_dim))
+        weight, bias = generator.weight_generator(waves)  # [bands, dim * patch * patch], [dim]
+        filters = weight.unflatten(1, (self.dim, PATCH, PATCH)).transpose(0, 1)  # [dim, bands, patch, patch]
+        return linear_patches(images, filters * FILTER_SCALE, bias).flatten(2).transpose(1, 2)
 
     def _positions(self, rows: int, columns: int) -> Tensor:
         """Position encoding [rows * columns, dim], row by row, with zeros for time and place."""

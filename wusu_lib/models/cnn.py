@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from segmentation_models_pytorch.encoders import get_encoder
-from terratorch.registry import TERRATORCH_BACKBONE_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from wusu_lib.models.terratorch_parts import TERRATORCH_BACKBONE_REGISTRY
 
 
 class Stages(nn.Module):

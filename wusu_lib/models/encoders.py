@@ -1,13 +1,13 @@
 """Builds an encoder through TerraTorch's backbone registry and fills it. Imports TerraTorch."""
 
-import terratorch  # noqa: F401 (fills the registries)
-from terratorch.registry import BACKBONE_REGISTRY
 from torch import nn
 
 from wusu_lib.models import clay, cnn, miniatures, vision  # noqa: F401 (register their encoders)
 from wusu_lib.models.backbones import Bands, Scale
 from wusu_lib.models.catalogue import find
+from wusu_lib.models.embeddings import embed_linearly
 from wusu_lib.models.loading import load_checkpoint
+from wusu_lib.models.terratorch_parts import BACKBONE_REGISTRY
 from wusu_lib.models.weights import check_weights, checkpoint_path, hub_file
 
 
@@ -24,6 +24,7 @@ def build_encoder(backbone: str, scale: Scale, weights: str, bands: Bands = "all
     encoder = spec.encoder(scale)
     names = list(spec.reads(bands)[0])
     built = BACKBONE_REGISTRY.build(encoder.registry, bands=names, pretrained=False, **encoder.arguments)
+    embed_linearly(built)
     if spec.family == "prithvi":
         # TerraTorch puts a closure over this very object in its place, which a deep copy or a pickle would go
         # on calling or fail on.

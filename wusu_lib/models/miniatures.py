@@ -7,14 +7,12 @@ same kind of positions. They have no pre-trained weights.
 
 from collections.abc import Sequence
 
-from terratorch.datasets import HLSBands
-from terratorch.models.backbones.prithvi_mae import PrithviViT
-from terratorch.registry import TERRATORCH_BACKBONE_REGISTRY
 from timm.models.resnet import BasicBlock, ResNet
 from torch import nn
 
 from wusu_lib.models.clay import ClayTokens
 from wusu_lib.models.cnn import Stages
+from wusu_lib.models.terratorch_parts import TERRATORCH_BACKBONE_REGISTRY, HLSBands, PrithviViT
 from wusu_lib.models.vision import PatchMaps, patch_maps
 
 PRETRAINING_SIZE = 224  # px, as Prithvi's

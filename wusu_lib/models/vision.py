@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import timm
-from terratorch.registry import TERRATORCH_BACKBONE_REGISTRY
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+
+from wusu_lib.models.terratorch_parts import TERRATORCH_BACKBONE_REGISTRY
 
 FULL_NAMES = {
     "dinov2_small": "vit_small_patch14_dinov2.lvd142m",
