@@ -47,16 +47,71 @@ def test_a_split_without_labels_is_told(tmp_path, tree):
         fit(tmp_path, tiny.build, data, parameters, 0)
 
 
-def test_a_loss_that_is_not_finite_is_told(tmp_path, tree):
+def test_a_start_that_is_not_finite_is_told_at_the_first_step(tmp_path, tree):
+    """The weights are at fault, so no other learning rate is proposed."""
+
     def broken():
         model = tiny.build()
         with torch.no_grad():
             model.head.bias.fill_(float("inf"))
         return model
 
-    with pytest.raises(ValueError, match="the training loss became nan; try a smaller learning_rate"):
+    with pytest.raises(
+        ValueError, match=r"the loss of the first step is nan: the images, .* the weights"
+    ) as told:
         tiny.train(tmp_path, tree, make=broken)
+    assert "learning_rate" not in str(told.value)
     assert not (tmp_path / "confusion.npz").exists()
+
+
+def test_a_loss_that_ceases_to_be_finite_is_told(tmp_path, tree):
+    with pytest.raises(ValueError, match=r"the training loss became (nan|inf); try a smaller learning_rate"):
+        tiny.train(tmp_path, tree, learning_rate=1e30, encoder_learning_rate=1e30)
+    assert not (tmp_path / "confusion.npz").exists()
+
+
+def test_a_gradient_that_is_not_finite_is_named_at_the_first_step(tmp_path, tree):
+    """The loss is finite: what computes the gradient is wrong, not the rate at which it would be followed."""
+
+    def broken():
+        model = tiny.build()
+        model.encoder[0].weight.register_hook(
+            lambda gradient: gradient.index_fill(0, torch.tensor(2), torch.nan)
+        )
+        return model
+
+    with pytest.raises(
+        ValueError, match=r"the gradient of encoder.0.weight is not finite at the first step"
+    ) as told:
+        tiny.train(tmp_path, tree, make=broken, precision="bf16")
+    assert "precision='bf16'" in str(told.value)
+    assert 'use precision="32"' in str(told.value)
+    assert "learning_rate" not in str(told.value)
+
+
+def test_a_model_that_bfloat16_computes_wrongly_is_not_trained(tmp_path, tree):
+    class Wrong(tiny.TinyModel):
+        def forward(self, images):
+            maps = self.encoder(images)
+            return self.head(2 * maps if maps.dtype == torch.bfloat16 else maps)
+
+    with pytest.raises(ValueError, match='precision: "bf16" cannot be used with this model on this machine'):
+        tiny.train(tmp_path / "half", tree, make=lambda: Wrong(11), precision="bf16", epochs=1)
+    assert (
+        tiny.train(tmp_path / "whole", tree, make=lambda: Wrong(11), precision="32", epochs=1)["epochs"] == 1
+    )
+
+
+def test_what_torch_computed_with_is_recorded(tmp_path, tree):
+    """Float32 products in float32, whatever the process was set to before."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        found = tiny.train(tmp_path, tree, epochs=1)["arithmetic"]
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert found["float32_products"] == "highest"
+    assert set(found) == {"device", "torch_instruction_set", "float32_products"}
 
 
 class Tripled(tiny.TinyModel):
@@ -89,5 +144,5 @@ def test_an_objective_of_its_own_is_recorded_beside_a_comparable_loss(tmp_path, 
 
 def test_an_objective_that_is_not_finite_is_told(tmp_path, tree):
     """Its cross-entropy, that of the forward pass before the step, still is."""
-    with pytest.raises(ValueError, match="the training loss became nan; try a smaller learning_rate"):
+    with pytest.raises(ValueError, match="the loss of the first step is nan"):
         tiny.train(tmp_path, tree, make=lambda: tripled(float("nan")), epochs=1, accumulate=100)

@@ -28,6 +28,7 @@ PACKAGES = (
     "numpy",
 )
 
+CPUINFO = Path("/proc/cpuinfo")
 # Instruction sets that oneDNN tells apart, with the flag by which Linux names each, largest first.
 INSTRUCTION_SETS = (
     ("AVX512_CORE_AMX", "amx_bf16"),
@@ -122,8 +123,7 @@ def _processor() -> str:
 
 def _cpuinfo(name: str) -> str:
     """A line of Linux's description of the first core; empty where there is none."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
+    lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines() if CPUINFO.exists() else []
     return next(
         (value.strip() for key, _, value in (line.partition(":") for line in lines) if key.strip() == name),
         "",

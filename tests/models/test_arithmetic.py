@@ -227,3 +227,25 @@ def test_float32_is_exact_in_its_block_and_as_before_behind_it():
         assert torch.backends.cudnn.allow_tf32 == before[1]
     finally:
         torch.set_float32_matmul_precision(before[0])
+
+
+CPUINFO = """processor\t: 0
+model name\t: Made Processor
+flags\t\t: fpu sse4_1 avx2 avx512bw {more}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [("avx512_vnni avx512_bf16 amx_bf16", "AVX512_CORE_AMX"), ("avx512_bf16", LIMITED), ("", "AVX512_CORE")],
+)
+def test_the_record_names_the_instruction_set_and_its_limits(monkeypatch, tmp_path, more, named):
+    made = tmp_path / "cpuinfo"
+    made.write_text(CPUINFO.format(more=more))
+    monkeypatch.setattr(provenance, "CPUINFO", made)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx2")
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    found = provenance.machine()
+    assert found["processor"] == "Made Processor"
+    limits = {name: found["arithmetic"][name] for name in ("instruction_set", "onednn_limit", "aten_limit")}
+    assert limits == {"instruction_set": named, "onednn_limit": "AVX2", "aten_limit": ""}

@@ -93,7 +93,7 @@ class Task[C: Counted](lightning.LightningModule):
         """
         losses, pixels = zip(*self.batches[self._stepped :], strict=True)
         if self.trainer.global_step == 0:
-            self._require_finite_gradients(torch.stack(losses).sum().item())
+            self._require_finite_gradients(torch.stack(self.objectives or list(losses)).sum().item())
         gradients = [
             p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
         ]
