@@ -29,7 +29,7 @@ class Entry:
     @property
     def metric(self) -> str:
         """The figure that stands for it in a table: mIoU of class maps, else the one predicted."""
-        stated = self.exp.prediction
+        stated = self.exp.comparison
         return "mIoU" if stated is None or stated.metric in metrics.METRICS else stated.metric
 
 
