@@ -79,7 +79,8 @@ def every_run() -> Styler:
 
 def _sortable(rows: list[dict], name: str) -> Styler:
     frame = pd.DataFrame(rows) if rows else pd.DataFrame({"experiment": ["no run is stored"]})
-    style = tables.styled(frame, name, index=False).format(precision=3, na_rep=tables.MISSING)
+    prose = [column for column in ("conditions",) if column in frame]
+    style = tables.styled(frame, name, index=False, prose=prose).format(precision=3, na_rep=tables.MISSING)
     whole = [column for column in ("epochs", "minutes") if column in frame]
     return style.format("{:g}", subset=whole, na_rep=tables.MISSING).set_table_attributes(
         'class="dataframe sortable"'
