@@ -8,8 +8,6 @@ its mask of the layer before is. Method: Cheng et al. 2022, arXiv 2112.01527.
 from collections.abc import Sequence
 
 import torch
-from terratorch.registry import DECODER_REGISTRY
-from terratorch.registry.registry import Registry
 from torch import Tensor, nn
 from transformers import Mask2FormerConfig
 from transformers.models.mask2former.modeling_mask2former import (
@@ -19,6 +17,7 @@ from transformers.models.mask2former.modeling_mask2former import (
 )
 
 from wusu_lib.models.set_loss import Queries
+from wusu_lib.models.terratorch_parts import DECODER_REGISTRY, Registry
 
 # Decoders that predict classes themselves must stand in a source of their own: TerraTorch asks the source,
 # not the decoder, whether it still wants a head.

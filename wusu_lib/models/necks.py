@@ -5,9 +5,9 @@ A neck takes and gives a list of maps [B, C, H, W]; ``process_channel_list`` giv
 
 from typing import Literal
 
-from terratorch.models.necks import LearnedInterpolateToPyramidal, Neck
-from terratorch.registry import TERRATORCH_NECK_REGISTRY
 from torch import Tensor, nn
+
+from wusu_lib.models.terratorch_parts import TERRATORCH_NECK_REGISTRY, LearnedInterpolateToPyramidal, Neck
 
 
 @TERRATORCH_NECK_REGISTRY.register

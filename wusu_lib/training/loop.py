@@ -20,6 +20,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wusu_lib.data import SPLITS, SplitDataModule
+from wusu_lib.models import arithmetic
 from wusu_lib.training.progress import Line
 from wusu_lib.training.session import Session
 from wusu_lib.training.task import Counted, Task
@@ -49,19 +50,20 @@ def train[C: Counted](
 
     Resumes what ``folder`` holds. Writes history.csv, steps.csv, model.safetensors and TensorBoard events.
     Gives the counts by split (the validation maps kept) and the record's part that all kinds share: losses,
-    best epoch, numbers of parameters, device, seconds. Raises ValueError where training or validation has no
-    labelled patch or pixel, or the loss is not finite.
+    best epoch, numbers of parameters, arithmetic, seconds. Raises ValueError where training or validation has
+    no labelled patch or pixel, bfloat16 is computed wrongly here, or the loss or a gradient is not finite.
     """
     task = make_task()
     line = Line(f"{task.settings.name}, seed {seed}")
     session = Session(folder, seed, line)
     session.restore(task.model)
-    with subdued():
+    with subdued(), arithmetic.exact_float32():
         if not session.done(task.settings.epochs):
             _train(task, session, data)
         clock = time.monotonic()
         session.load_best(task.model)
         tallies = _evaluate(task, data, line, splits)
+        used = arithmetic.used()
     pd.DataFrame(session.progress.history).to_csv(folder / "history.csv", index=False)
     pd.DataFrame(session.progress.steps).to_csv(folder / "steps.csv", index=False)
     _link(session.best_file(), folder / "model.safetensors")
@@ -69,7 +71,7 @@ def train[C: Counted](
     best = f"{session.progress.epochs} epochs, best {session.progress.best_epoch}"
     (name, reached), *_ = tallies["val"].figures().items()
     line.update(f"{best} · val {name} {reached:.3f} · {seconds:.0f} s", now=True)
-    return tallies, _figures(tallies, task, session) | {"seconds": round(seconds, 2)}
+    return tallies, _figures(tallies, task, session, used) | {"seconds": round(seconds, 2)}
 
 
 @contextmanager
@@ -105,6 +107,7 @@ def _trainer(task: Task, **more: Any) -> lightning.Trainer:
 
 
 def _train(task: Task, session: Session, data: SplitDataModule) -> None:
+    _trust(task, data)
     task.model.train()
     left = task.settings.epochs - session.progress.epochs
     trainer = _trainer(
@@ -113,6 +116,14 @@ def _train(task: Task, session: Session, data: SplitDataModule) -> None:
     loader = data.train_dataloader()
     loader.sampler.set_epoch(session.progress.epochs)  # type: ignore[attr-defined]  # workers fetch at once
     trainer.fit(task, loader, data.loader("val"))
+
+
+def _trust(task: Task, data: SplitDataModule) -> None:
+    """Refuse bfloat16 where this machine computes the model wrongly in it (``models.arithmetic``)."""
+    if task.settings.precision == "bf16":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        image = data.loader("val").dataset[0]["image"][None]
+        arithmetic.refuse_wrong_rounding(task.model.to(device), image.to(device))
 
 
 def _evaluate[C: Counted](
@@ -138,7 +149,9 @@ def _link(file: Path, name: Path) -> None:
         shutil.copyfile(file, name)
 
 
-def _figures(tallies: Mapping[str, Counted], task: Task, session: Session) -> dict[str, Any]:
+def _figures(
+    tallies: Mapping[str, Counted], task: Task, session: Session, used: dict[str, str]
+) -> dict[str, Any]:
     parameters = list(task.model.parameters())
     return {
         "losses": {split: tally.loss if tally.pixels else None for split, tally in tallies.items()},
@@ -149,7 +162,8 @@ def _figures(tallies: Mapping[str, Counted], task: Task, session: Session) -> di
             "parameters": sum(p.numel() for p in parameters),
             "trained": sum(p.numel() for p in parameters if p.requires_grad),
         },
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": used["device"],
+        "arithmetic": used,
     }
 
 

@@ -1,5 +1,6 @@
 """The Lightning module: loss, parameter groups, and what one step and one epoch leave behind."""
 
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 import lightning
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wusu_lib.losses import TrainingLoss
+from wusu_lib.models.arithmetic import REMEDY
 from wusu_lib.training.tally import Tally
 
 if TYPE_CHECKING:
@@ -85,14 +87,39 @@ class Task[C: Counted](lightning.LightningModule):
         return objective / max(pixels, 1)  # a batch without labels has loss 0 and no gradient, not 0/0
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Note the step's loss (over the pixels of its batches) and the norm of its gradient."""
+        """Note the step's loss (over the pixels of its batches) and the norm of its gradient.
+
+        Raises ValueError naming the parameters whose gradient is not finite at the first step.
+        """
         losses, pixels = zip(*self.batches[self._stepped :], strict=True)
+        if self.trainer.global_step == 0:
+            self._require_finite_gradients(torch.stack(losses).sum().item())
         gradients = [
             p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
         ]
         norm = torch.nn.utils.get_total_norm(gradients)
         self.steps.append((torch.stack(losses).sum(), sum(pixels), norm))
         self._stepped = len(self.batches)
+
+    def _require_finite_gradients(self, loss: float) -> None:
+        """Raise ValueError naming what is not finite, before anything has been learnt from it.
+
+        Asked at the first step only: on a GPU each question waits for the step to end.
+        """
+        gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
+        wrong = [name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()]
+        if not wrong:
+            return
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the loss of the first step is {loss}: the images, their statistics or the weights that the "
+                "training starts from hold values that are not finite, or too large; check them"
+            )
+        others = f" (and of {len(wrong) - 1} more of {len(gradients)})" if len(wrong) > 1 else ""
+        raise ValueError(
+            f"the gradient of {wrong[0]}{others} is not finite at the first step, though the loss is: this "
+            f"machine computes it wrongly with precision={self.settings.precision!r}; {REMEDY}"
+        )
 
     def on_validation_epoch_start(self) -> None:
         self.tally = self.empty_tally()
