@@ -90,7 +90,7 @@ def test_clays_own_checkpoint_has_its_encoder_inside_a_larger_model(tmp_path):
 def test_a_classifier_is_left_out_of_a_cnns_checkpoint(tmp_path):
     """Keys as in the published files: the network's own, with its last layer."""
     encoder = models.build("resnet50", "fpn", image_size=64, seed=3).encoder
-    state = {**encoder.network.state_dict(), "fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2)}
+    state = {**encoder.inner.state_dict(), "fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2)}
     save_file(state, tmp_path / "resnet50.safetensors")
     found = models.build("resnet50", "fpn", image_size=64, weights=str(tmp_path)).encoder.state_dict()
     assert all(torch.equal(found[key], value) for key, value in encoder.state_dict().items())

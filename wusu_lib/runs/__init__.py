@@ -16,7 +16,7 @@ once.
 """
 
 from wusu_lib.runs.folders import Unfinished, find, incomplete, open_run, root
-from wusu_lib.runs.keys import key
+from wusu_lib.runs.keys import differences, key, question
 from wusu_lib.runs.results import write_results
 from wusu_lib.runs.stored import Run, complete_record
 
@@ -24,10 +24,12 @@ __all__ = [
     "Run",
     "Unfinished",
     "complete_record",
+    "differences",
     "find",
     "incomplete",
     "key",
     "open_run",
+    "question",
     "root",
     "write_results",
 ]

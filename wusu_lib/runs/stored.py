@@ -1,6 +1,7 @@
 """A complete run, read lazily from its folder; a folder that is damaged or half written is none."""
 
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,15 @@ RECORD = "record.json"
 
 
 class Run:
-    """A complete run, read lazily from its folder. Raises ValueError for a folder that holds none."""
+    """A complete run, read lazily from its folder. Raises ValueError for a folder that holds none.
 
-    def __init__(self, folder: Path):
+    ``differs``: what made it that is not what would make it here (``keys.differences``); empty where it is
+    read by its key.
+    """
+
+    def __init__(self, folder: Path, differs: Sequence[str] = ()):
         self.folder = Path(folder)
+        self.differs = tuple(differs)
         record = complete_record(self.folder)
         if record is None:
             raise ValueError(
