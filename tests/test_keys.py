@@ -56,7 +56,7 @@ CHANGE = [
     "change.transitions",
 ]
 NAMED = {
-    PixelParameters: [*DATA, "floor", "floor_run", "labels", "metrics:confusion"],
+    PixelParameters: [*DATA, "floor", "floor_run", "labels:index", "metrics:confusion"],
     SegmentationParameters: [*DATA, *TRAINING, "metrics:confusion"],
     TwoStageParameters: [
         *DATA,
@@ -101,12 +101,13 @@ OUTSIDE = {
     "wusu_lib.models.catalogue": "which backbones there are; the chosen one counts as data",
     "wusu_lib.models.decoders": "which decoders there are; the chosen one counts as data",
     "wusu_lib.models.spec": "resolves an entry; the result counts as data",
-    "wusu_lib.models.summary": "the table of the model's parts",
+    "wusu_lib.parameters": "what is asked for",
     "wusu_lib.patches": "a door",
     "wusu_lib.patches.contents": "names bands, and problems of data",
     "wusu_lib.provenance": "hashes and versions",
     "wusu_lib.runs": "where runs are kept",
     "wusu_lib.runs.results": "stores what was counted",
+    "wusu_lib.statistics": "used by a training, where it is named",
     "wusu_lib.training.curves": "TensorBoard's curves",
     "wusu_lib.training.progress": "the line of progress",
 }

@@ -56,7 +56,13 @@ TRAINING = (
     "wusu_lib.models.terratorch_parts",
     "wusu_lib.models.weights:read_checkpoint",
 )
-PIXELS = (*DATA, "wusu_lib.floor", "wusu_lib.floor_run", "wusu_lib.labels", "wusu_lib.metrics:confusion")
+PIXELS = (
+    *DATA,
+    "wusu_lib.floor",
+    "wusu_lib.floor_run",
+    "wusu_lib.labels:index",
+    "wusu_lib.metrics:confusion",
+)
 SEGMENTATION = (*DATA, *TRAINING, "wusu_lib.metrics:confusion")
 CHANGE = (
     "wusu_lib.change.transitions",

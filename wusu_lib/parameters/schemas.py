@@ -204,6 +204,15 @@ class TwoStageParameters(BudgetParameters):
     )
     smoothings: Pixels = Field([1000.0], examples=[[100.0, 1000.0]], description="of the prior, px")
 
+    def effective(self) -> dict[str, Any]:
+        """As of every experiment; where settings are chosen, with the figure of the prediction, which decides."""
+        found = super().effective()
+        if max(len(self.tolerances), len(self.unit_shares), len(self.smoothings)) > 1:
+            from wusu_lib.compare import Prediction
+
+            found["chosen by"] = Prediction.parse(self.prediction).metric
+        return found
+
 
 class DirectParameters(ModelParameters):
     """Change from two images at once: one encoder for both dates, trained on the change itself."""
