@@ -1,7 +1,8 @@
-"""Builds the encoder of a backbone and fills it. Imports torch; who builds imports TerraTorch."""
+"""Builds the encoder of a backbone and fills it. Imports TerraTorch."""
 
 from torch import nn
 
+from wusu_lib.models import terratorch_parts  # noqa: F401 (before any encoder: torch rounds alike for all)
 from wusu_lib.models.catalogue import find
 from wusu_lib.models.embeddings import embed_linearly
 from wusu_lib.models.loading import load_checkpoint

@@ -29,3 +29,8 @@ def unfused(blocks: nn.Module) -> None:
     for module in blocks.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False  # type: ignore[assignment]
+
+
+def encoder_name(encoder: nn.Module) -> str:
+    """Class of an encoder, by the library that it comes from."""
+    return type(encoder.inner if isinstance(encoder, TappedEncoder) else encoder).__name__

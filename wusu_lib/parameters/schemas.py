@@ -205,7 +205,7 @@ class TwoStageParameters(BudgetParameters):
     smoothings: Pixels = Field([1000.0], examples=[[100.0, 1000.0]], description="of the prior, px")
 
     def effective(self) -> dict[str, Any]:
-        """As of every experiment; where settings are chosen, with the figure of the prediction, which decides."""
+        """As of every experiment; where settings are chosen, with the predicted figure, which decides."""
         found = super().effective()
         if max(len(self.tolerances), len(self.unit_shares), len(self.smoothings)) > 1:
             from wusu_lib.compare import Prediction
