@@ -20,6 +20,7 @@ import pandas as pd
 
 from wusu_lib import compare, parameters, patches, provenance
 from wusu_lib.kinds import kind_of, weights_hash
+from wusu_lib.legend import LabelSpace, stated_space
 from wusu_lib.parameters import (
     BudgetParameters,
     ModelParameters,
@@ -212,6 +213,11 @@ class Experiment:
         stated = self.baseline_parameters()
         return None if stated is None else self._beside(stated)
 
+    @property
+    def labels(self) -> LabelSpace:
+        """The label space of maps and figures, from the parameters."""
+        return stated_space(self.parameters.background, getattr(self.parameters, "classes", None))
+
     def baseline(self) -> list[Run]:
         """Runs of the baseline, read or made. Raises ValueError for an experiment without a prediction."""
         reference = self.reference()
@@ -229,8 +235,8 @@ class Experiment:
             baseline,
             stated.metric,
             stated.split,
-            self.parameters.background,
-            getattr(self.parameters, "classes", "all"),
+            self.labels.background,
+            self.labels.classes,
         )
         return difference, compare.verdict(stated, difference, demo=self.parameters.scale == "demo")
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from wusu_lib import legend, metrics
 from wusu_lib.change import measures
-from wusu_lib.legend import Background, Scheme
+from wusu_lib.legend import Background, LabelSpace, Scheme
 
 RECORD = "record.json"
 
@@ -49,6 +49,11 @@ class Run:
     def parameters(self) -> dict[str, Any]:
         """The experiment's parameters as stated when the run was made, its prediction included."""
         return self.record["parameters"]
+
+    @cached_property
+    def labels(self) -> LabelSpace:
+        """The label space that the run was made in."""
+        return legend.stated_space(self.parameters["background"], self.parameters.get("classes"))
 
     @cached_property
     def history(self) -> pd.DataFrame:
