@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from built_page import dead_links, read_page
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,6 +71,19 @@ def test_each_figure_is_numbered_and_labelled_by_its_page(log, book, page):
         assert re.search(
             r'<span class="caption-number">Fig. \d+ </span><span class="caption-text">\w', figure
         )
+
+
+def test_every_internal_link_leads_somewhere(book):
+    """In prose, in computed outputs, in the navigation: the file is there, and the place in it."""
+    assert dead_links(book[0], PAGES) == []
+
+
+@each_page
+def test_tables_are_whole(book, page):
+    """Rows as wide as their table, and no row published as a line of pipes."""
+    read = read_page(book[0] / f"{page}.html")
+    assert [rows for rows in read.tables if len(set(rows)) != 1] == []
+    assert [text for text in read.paragraphs if text.count("|") > 1] == []
 
 
 @each_page
