@@ -79,12 +79,13 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"Give the new number and the experiment to copy: {USAGE}\n")
         return 1
     try:
-        path = copy_experiment(*arguments)
+        path = copy_experiment(arguments[0], arguments[1])
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(
-        f"{path} is written and listed in _toc.yml. Rewrite its question, hypothesis and prediction, then run it.\n"
+        f"{path} is written and listed in _toc.yml. "
+        "Rewrite its question, hypothesis and prediction, then run it.\n"
     )
     return 0
 
