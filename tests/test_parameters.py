@@ -173,6 +173,19 @@ def test_a_model_cannot_be_given_to_the_pixel_floor():
         parameters.from_namespace(namespace('name: str = "exp00"', '# Parameters\ndecoder = "unet"'))
 
 
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        (CELL.replace("backbone", "run").replace("decoder", "variant"), "decoder"),
+        (CELL + '\nmethod: str = "scd"', "classes"),
+        (CELL, "tolerances"),
+    ],
+)
+def test_a_parameter_that_a_kind_does_not_use_is_refused(cell, name):
+    with pytest.raises(ValueError, match=f"{name}: not a parameter of exp"):
+        parameters.from_namespace(namespace(cell, f"# Parameters\n{name} = 1\n"))
+
+
 def test_a_plain_dictionary_is_checked_key_by_key():
     assert parameters.from_namespace({"name": "exp00", "seeds": [3]}) == PixelParameters(
         name="exp00", seeds=[3]
