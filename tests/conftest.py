@@ -34,7 +34,7 @@ def log(tmp_path_factory):
         jobs += [pool.submit(execute, name, epochs=1) for name in EXPERIMENTS if name != "exp00"]
     for job in jobs:
         job.result()
-    (run, *_) = (source / "runs" / "exp06").glob("*/record.json")  # the tool's own choice, of one epoch
+    (run, *_) = (source / "runs" / "exp06").glob("*/link.json")  # the tool's own choice, of one epoch
     execute("map_change", run=run.parent)
     execute("results", overlay=source / "small.yaml")
     return source

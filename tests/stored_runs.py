@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from made_runs import patch_table, two_class_matrix
 
-from wusu_lib import runs
+from wusu_lib import provenance, runs
 from wusu_lib.runs import write_results
 
 STATED = {"scale": "demo", "split": "blocks", "background": "ignore"}
@@ -36,4 +36,7 @@ def store(name, seed, val, train=(9, 10, 9, 10), losses=None, history=None, **pa
         "seed": seed,
         "git": {"commit": "0123456789abcdef", "dirty": False},
     }
-    return runs.open_run(name, f"{seed:016x}", facts, fill)
+    figures = [np.asarray(each[split]).tolist() for split in each]
+    content = [name, seed, figures, losses, curves.to_csv(), sorted(parameters.items())]
+    key = provenance.text_hash(repr(content))
+    return runs.open_run(name, key, facts, fill)

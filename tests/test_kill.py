@@ -115,20 +115,20 @@ def test_killed_again_and_again(undisturbed, tmp_path):
 
 
 def renames(whole: runs.Run) -> int:
-    """How often an undisturbed run renames: records, weights, checkpoints, results, and last its folder."""
+    """How often an undisturbed run renames: link, records, weights, checkpoints, results, last its folder."""
     improved = (whole.history["val/loss"].cummin().diff() != 0).sum()
-    begun, results, complete, folder = 1, 2, 1, 1
-    return begun + improved + len(whole.history) + results + complete + folder
+    linked, begun, results, complete, folder = 1, 1, 2, 1, 1
+    return linked + begun + improved + len(whole.history) + results + complete + folder
 
 
 @pytest.mark.parametrize("place", [0, 1, 2, 5, -5, -4, -3, -2, -1])
 def test_killed_at_a_rename(place, undisturbed, tmp_path):
-    """First record, weights, checkpoints; results, last record, and the rename of the run itself."""
+    """Link, first record, weights, checkpoints; results, last record, and the rename of the run itself."""
     tree, whole, _ = undisturbed
     process = start(tree, tmp_path, place % renames(whole))
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert not (tmp_path / "exp05" / "key").exists()
+    assert not (tmp_path / "by-key" / "key").exists()
     assert_as_undisturbed(finish(tree, tmp_path), whole)
 
 

@@ -68,7 +68,15 @@ def made_entry(
 ):
     stated = compare.Prediction.parse(sentence)
     parameters = SimpleNamespace(scale="demo")
-    exp = SimpleNamespace(name=name, seeds=list(seeds), prediction=stated, parameters=parameters)
+    exp = SimpleNamespace(
+        name=name,
+        called=name,
+        seeds=list(seeds),
+        prediction=stated,
+        comparison=stated,
+        definition=None,
+        parameters=parameters,
+    )
     if not baseline:
         return Entry(exp, "A question?", mine)
     difference = compare.difference(mine, baseline, stated.metric, stated.split)
@@ -151,9 +159,10 @@ def test_every_run_is_a_row():
     shown = overview.every_run()
     rows = shown.data.set_index("experiment")
     assert rows["val"].round(3).tolist() == [0.475, 0.475]
-    assert rows.loc["exp05", "decoder"] == "fpn"
+    assert rows.index.tolist() == ["exp00", "exp05 with decoder fpn"]
+    assert rows.loc["exp05 with decoder fpn", "decoder"] == "fpn"
     assert rows.loc["exp00", "decoder"] == "–"
-    assert rows.loc["exp05", "95 % interval"] == "0.475 to 0.475"  # every patch is alike
+    assert rows.loc["exp00", "95 % interval"] == "0.475 to 0.475"  # every patch is alike
     assert rows["test"].isna().all()
     assert "sortable" in shown.to_html()
 

@@ -104,12 +104,14 @@ def test_both_working_directories_record_a_run_with_the_decoder(tree, runs, tmp_
     piped = papermill("exp05.ipynb", None, ROOT / "notebooks", runs, decoder="unet", **changed)
     assert piped.returncode == 0, piped.stderr[-3000:]
     records = {r["parameters"]["decoder"]: r for r in complete(runs) if r["experiment"] == "exp05"}
-    assert set(records) == {"fpn", "unet"}
+    assert set(records) == {"fpn", "unet", "deeplab"}  # each is compared with exp05 itself
     assert records["fpn"]["working_directory"] == str(ROOT)
     assert records["unet"]["working_directory"] == str(ROOT / "notebooks")
     for decoder, text in (("fpn", out.read_text()), ("unet", piped.stdout)):
         notebook = nbformat.reads(text, as_version=4)
         assert f"exp05/{records[decoder]['key']}" in said(notebook)
+        assert f"This is exp05 with decoder {decoder}, a variant" in said(notebook)
+        assert f"Nothing was predicted of exp05 with decoder {decoder}" in said(notebook)
 
 
 def test_the_folder_of_runs_is_the_repositorys_wherever_one_starts(tmp_path):

@@ -154,7 +154,7 @@ def test_the_record_says_when_and_how():
     assert record["peak_memory_bytes"] > 10_000_000
     assert record["attempts"] == 1
     assert ".checkpoint.pt" not in record["files"]
-    assert not (runs.root() / "exp05" / "k1" / ".checkpoint.pt").exists()
+    assert not (runs.root() / "by-key" / "k1" / ".checkpoint.pt").exists()
 
 
 def test_a_complete_run_is_reused():

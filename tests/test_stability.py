@@ -17,7 +17,7 @@ def made_run(seed, noise, spikes=(), n=300, name="exp03", own=0):
     norm = np.full(n, 2.0)
     norm[list(spikes)] = 9.0
     steps = pd.DataFrame({"step": step, "train/loss": loss, "gradient_norm": norm})
-    return SimpleNamespace(seed=seed, steps=steps, parameters={"name": name})
+    return SimpleNamespace(seed=seed, steps=steps, called=name)
 
 
 def test_running_median_literal():

@@ -73,7 +73,7 @@ STATED = {
 def test_parameters_stand_beside_those_of_the_baseline():
     mine = parameters.parse(SegmentationParameters, {**STATED, "learning_rate": 0.01})
     theirs = parameters.parse(SegmentationParameters, {**STATED, "name": "exp04", "decoder": "fpn"})
-    exp = SimpleNamespace(parameters=mine, baseline_parameters=lambda: theirs)
+    exp = SimpleNamespace(parameters=mine, baseline_parameters=lambda: theirs, notes=[])
     shown = tables.parameters(exp).data
     assert list(shown) == ["value", "in exp04"]
     assert shown.loc["decoder"].tolist() == ["deeplab", "← fpn"]
@@ -85,9 +85,11 @@ def test_parameters_stand_beside_those_of_the_baseline():
 def test_parameters_that_the_baseline_does_not_have_and_no_baseline():
     floor = parameters.parse(PixelParameters, {"name": "exp00"})
     mine = parameters.parse(SegmentationParameters, STATED)
-    beside = tables.parameters(SimpleNamespace(parameters=mine, baseline_parameters=lambda: floor)).data
+    against_floor = SimpleNamespace(parameters=mine, baseline_parameters=lambda: floor, notes=[])
+    beside = tables.parameters(against_floor).data
     assert beside.loc["decoder", "in exp00"] == "–"
-    alone = tables.parameters(SimpleNamespace(parameters=floor, baseline_parameters=lambda: None)).data
+    by_itself = SimpleNamespace(parameters=floor, baseline_parameters=lambda: None, notes=[])
+    alone = tables.parameters(by_itself).data
     assert list(alone) == ["value"]
     assert alone.loc["seeds", "value"] == "[42]"
 
@@ -141,11 +143,12 @@ def test_provenance_says_what_made_each_run():
     unknown.record["git"] = {"commit": None, "dirty": None}
     clean.record["peak_memory_bytes"] = 2_340_000_000
     shown = tables.provenance([clean], [changed, unknown]).data
-    assert shown.index[0] == "exp05/0000000000000001"
+    assert shown.index[0] == f"exp05/{clean.key}"
     assert shown["commit"].tolist() == ["01234567", "01234567 + changes", "no repository"]
     assert shown["minutes"].tolist() == [1.5] * 3
     assert shown["peak memory, GB"].iloc[0] == 2.3
     assert shown["seed"].tolist() == [1, 2, 3]
+    assert shown["experiment"].tolist() == ["exp05", "exp04", "exp00"]
 
 
 def test_text_is_told_from_numbers_for_the_pages_style():

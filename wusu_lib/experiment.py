@@ -5,20 +5,22 @@
     baseline = exp.baseline()             # the runs of the experiment that the prediction names
     difference, verdict = exp.judge(runs, baseline)
 
-An experiment runs alone and in any order: a baseline is another notebook's own parameters at this
-experiment's scale, data and budget, so it is read or trained like any other run.
+An experiment runs alone and in any order: a baseline is another notebook's experiment as it is defined, at
+this one's scale, data and budget, so it is read or trained like any other run. A run that differs from its
+own notebook's definition is a variant: see ``definitions``.
 """
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from wusu_lib import compare, parameters, patches, provenance
+from wusu_lib import compare, definitions, parameters, patches, provenance
+from wusu_lib.definitions import Definition
 from wusu_lib.kinds import kind_of, weights_hash
 from wusu_lib.parameters import (
     BudgetParameters,
@@ -28,7 +30,7 @@ from wusu_lib.parameters import (
     TwoStageParameters,
 )
 from wusu_lib.places import data_root, located
-from wusu_lib.runs import Run, complete_record, find, open_run, root
+from wusu_lib.runs import Run, find, open_run, stored
 from wusu_lib.runs import key as run_key
 from wusu_lib.statistics import Statistics, measure
 
@@ -50,9 +52,22 @@ def prepare(namespace: Mapping[str, Any]) -> "Experiment":
     return open_experiment(parameters.from_namespace(namespace))
 
 
+def definition(name: str) -> Definition:
+    """What ``notebooks/<name>.ipynb`` defines: whoever asks for another notebook's parameters asks here.
+
+    Raises as ``definitions.definition``.
+    """
+    return definitions.definition(NOTEBOOKS / f"{name}.ipynb")
+
+
+def defined(name: str) -> Definition | None:
+    """As ``definition``; None for a name that no notebook has."""
+    return definition(name) if (NOTEBOOKS / f"{name}.ipynb").is_file() else None
+
+
 def open_notebook(name: str, **changed: Any) -> "Experiment":
-    """The experiment of ``notebooks/<name>.ipynb`` with its own parameters, some of them changed."""
-    stated = parameters.from_notebook(NOTEBOOKS / f"{name}.ipynb")
+    """The experiment of ``notebooks/<name>.ipynb`` as it is defined, some of its parameters changed."""
+    stated = definition(name).parameters
     known = {k: v for k, v in changed.items() if k in type(stated).model_fields}
     return open_experiment(parameters.parse(type(stated), {**stated.model_dump(), **known}))
 
@@ -88,11 +103,66 @@ class Experiment:
         """The experiment's name, under which its runs are filed."""
         return self.parameters.name
 
+    @cached_property
+    def definition(self) -> Definition | None:
+        """What the notebook of this name defines; None where there is no such notebook."""
+        return defined(self.name)
+
+    @property
+    def called(self) -> str:
+        """The experiment's name, and what differs from its definition: "exp05 with decoder unet"."""
+        return definitions.called(self.parameters.model_dump(), self._defined())
+
+    @property
+    def is_variant(self) -> bool:
+        """Whether it differs from its definition in what it is about, and not only in its conditions."""
+        own = self._defined()
+        return own is not None and bool(definitions.differences(self.parameters.model_dump(), own))
+
+    def _defined(self) -> dict[str, Any] | None:
+        return None if self.definition is None else self.definition.parameters.model_dump()
+
     @property
     def prediction(self) -> compare.Prediction | None:
-        """The prediction stated before the run; None for the floor, which is compared with nothing."""
+        """The prediction stated before the run.
+
+        None for the floor, which is compared with nothing, and for a variant that was given none: what its
+        notebook predicts is about the notebook's own experiment.
+        """
+        stated = self._stated_prediction()
+        return None if self.is_variant and not self._predicts_anew() else stated
+
+    def _stated_prediction(self) -> compare.Prediction | None:
         stated = getattr(self.parameters, "prediction", None)
         return None if stated is None else compare.Prediction.parse(stated)
+
+    def _predicts_anew(self) -> bool:
+        """Whether the prediction is another than the definition's."""
+        own = self._defined()
+        return own is not None and getattr(self.parameters, "prediction", None) != own.get("prediction")
+
+    @property
+    def comparison(self) -> compare.Prediction | compare.Comparison | None:
+        """What is compared with what: as predicted; else a variant with its experiment as defined."""
+        stated = self._stated_prediction()
+        if stated is None or self.prediction is not None:
+            return stated
+        return compare.Comparison(stated.split, stated.metric, self.name)
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on what this run is, where it is not simply its notebook's experiment as committed."""
+        found = []
+        if self.is_variant:
+            found.append(
+                f"This is {self.called}, a variant: title and hypothesis of this page are about "
+                f"{self.name} as it is defined."
+            )
+        own = self._defined()
+        if own is not None and self._predicts_anew():
+            kept = own.get("prediction") or "nothing"
+            found.append(f"The prediction was given with this run; {self.name} predicts: {kept}.")
+        return [*found, *([self.definition.note] if self.definition and self.definition.note else [])]
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -101,12 +171,16 @@ class Experiment:
 
     def runs(self) -> list[Run]:
         """One run a seed, in the order of ``seeds``: read where it is stored, made where it is not."""
-        return [open_run(self.name, self.key(s), self._facts(s), partial(self._make, s)) for s in self.seeds]
+        return [
+            open_run(self.name, self.key(s), self._facts(s), partial(self._make, s), self.called)
+            for s in self.seeds
+        ]
 
     def stored(self) -> list[Run]:
         """The runs that are stored already, fewer than ``seeds`` where some are missing; nothing is made."""
-        folders = [root() / self.name / self.key(seed) for seed in self.seeds]
-        return [Run(folder) for folder in folders if complete_record(folder) is not None]
+        stated = self.parameters.model_dump()
+        found = [stored(self.name, self.key(seed), stated, self.called) for seed in self.seeds]
+        return [run for run in found if run is not None]
 
     @property
     def seeds(self) -> list[int]:
@@ -131,22 +205,22 @@ class Experiment:
         return Experiment(stated, self.dossier, self.table)
 
     def _at_this_budget(self, name: str) -> Parameters:
-        """A notebook's own parameters at this one's scale, data and budget."""
-        stated = parameters.from_notebook(NOTEBOOKS / f"{name}.ipynb")
+        """A notebook's parameters as defined, at this one's scale, data and budget."""
+        stated = definition(name).parameters
         mine = self.parameters.model_dump()
         shared = {k: mine[k] for k in SHARED if k in mine and k in type(stated).model_fields}
         self._refuse_foreign_weights(stated)
         return parameters.parse(type(stated), {**stated.model_dump(), **shared})
 
     def baseline_parameters(self) -> Parameters | None:
-        """Parameters of the experiment that the prediction names, at this one's scale, data and budget.
+        """Parameters of the experiment to compare with, as defined, at this one's scale, data and budget.
 
         Where this experiment is judged on change and that one makes class maps, its maps are compared as they
         are: a two-stage experiment named after it. Raises ValueError where only that one is about change.
         """
-        if self.prediction is None:
+        if self.comparison is None:
             return None
-        stated = self._at_this_budget(self.prediction.baseline)
+        stated = self._at_this_budget(self.comparison.baseline)
         mine, theirs = kind_of(self.parameters).change, kind_of(stated).change
         if theirs and not mine:
             raise ValueError(
@@ -220,8 +294,11 @@ class Experiment:
         return reference.runs()
 
     def judge(self, mine: list[Run], baseline: list[Run]) -> tuple[compare.Difference, compare.Verdict]:
-        """Difference to the baseline on the predicted metric and split, and the verdict on the prediction."""
-        stated = self.prediction
+        """Difference to the baseline on the predicted metric and split, and the verdict on the prediction.
+
+        Of a variant without a prediction of its own the verdict has no outcome, only the difference.
+        """
+        stated = self.comparison
         if stated is None:
             raise ValueError(f"{self.name} states no prediction, so there is nothing to judge")
         difference = compare.difference(
@@ -232,7 +309,14 @@ class Experiment:
             self.parameters.background,
             getattr(self.parameters, "classes", "all"),
         )
-        return difference, compare.verdict(stated, difference, demo=self.parameters.scale == "demo")
+        demo = self.parameters.scale == "demo"
+        if isinstance(stated, compare.Prediction):
+            verdict = compare.verdict(stated, difference, demo)
+        else:
+            verdict = compare.unpredicted(stated, difference, self.called, demo)
+        other = defined(stated.baseline)
+        notes = [*self.notes, *([other.note] if other and stated.baseline != self.name else [])]
+        return difference, replace(verdict, sentence=" ".join([verdict.sentence, *filter(None, notes)]))
 
     def parts(self) -> pd.DataFrame:
         """Parts of the model with their sizes: from the stored run, else from a model built for it.

@@ -2,6 +2,7 @@
 cell's last expression.
 """
 
+import html
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,7 +28,10 @@ def styled(frame: pd.DataFrame, name: str, *, index: bool = True, prose: Sequenc
 
 
 def parameters(exp) -> Styler:
-    """The parameters of this run beside those of its baseline; what differs is marked with an arrow."""
+    """The parameters of this run beside those of its baseline; what differs is marked with an arrow.
+
+    Above them stands what this run is, where it is not its notebook's experiment as committed.
+    """
     mine = exp.parameters.model_dump()
     theirs = exp.baseline_parameters()
     frame = pd.DataFrame({"value": {k: _plain(v) for k, v in mine.items()}})
@@ -35,7 +39,8 @@ def parameters(exp) -> Styler:
         other = theirs.model_dump()
         frame[f"in {theirs.name}"] = [_beside(v, other, k) for k, v in mine.items()]
     frame.index.name = "parameter"
-    return styled(frame, "parameters", prose=list(frame))
+    style = styled(frame, "parameters", prose=list(frame))
+    return style.set_caption(html.escape(" ".join(exp.notes))) if exp.notes else style
 
 
 def _plain(value) -> str:
@@ -112,14 +117,14 @@ def ten_columns(
 ) -> Styler:
     """The study's ten columns: this experiment, its baseline, and what the study reported.
 
+    The study reported on the experiments as they are defined, so a variant has no such row.
+
     Mean over the seeds; with several seeds ± their standard deviation. Training and validation, metrics
     pooled over the patches of the split, protocol ``background``, with ``classes="merged"`` in the merged
     label space for both sides (the loss stays that of the training). Reported figures that are not plausible
     carry a dagger.
     """
-    rows = {
-        group[0].experiment: ten_row(group, background, classes) for group in (runs, baseline) if len(group)
-    }
+    rows = {group[0].called: ten_row(group, background, classes) for group in (runs, baseline) if len(group)}
     for name in list(rows):
         if name in reported.table().index:
             rows[f"{name}, reported"] = reported_row(name)
@@ -166,7 +171,9 @@ def reported_row(name: str) -> dict[str, str]:
 
 def provenance(runs: Sequence, baseline: Sequence = ()) -> Styler:
     """One row a run: key, seed, when, where, how long, how much memory, which code."""
-    frame = pd.DataFrame([_origin(run) for run in [*runs, *baseline]]).set_index("run")
+    every = {run.key: run for run in [*baseline, *runs]}  # each run once, called as it is on this page
+    listed = [every.pop(run.key) for run in [*runs, *baseline] if run.key in every]
+    frame = pd.DataFrame([_origin(run) for run in listed]).set_index("run")
     return styled(frame, "provenance").format(precision=1)
 
 
@@ -174,6 +181,7 @@ def _origin(run) -> dict:
     record = run.record
     return {
         "run": f"{run.experiment}/{run.key}",
+        "experiment": run.called,
         "seed": run.seed,
         "scale": run.parameters["scale"],
         "finished (UTC)": record["finished"],

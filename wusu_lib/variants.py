@@ -1,7 +1,7 @@
 """Variants of one experiment: the same notebook with a parameter changed, each compared with the run itself.
 
-A variant is filed under the experiment's own name with a key of its own, so it is trained once and read from
-then on.
+A variant has a key of its own, so it is trained once and read from then on. The experiment's folder
+links to it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ def effects(variants: Mapping[str, Experiment], runs: Sequence[Run]) -> pd.DataF
     if not variants:
         return compare.differences({}, runs, "mIoU")
     first = next(iter(variants.values()))
-    stated = first.prediction
+    stated = first.comparison
     if stated is None:
         raise ValueError(f"{first.name} states no prediction, so there is no metric to compare on")
     sides = {label: variant.runs() for label, variant in variants.items()}

@@ -88,6 +88,6 @@ def make_run(table, accuracy, seed=0, epochs=12, absent=(), name="exp05"):
     )
     keys = table[["patch", "site", "date", "split", "block"]].reset_index(drop=True)
     return SimpleNamespace(
-        record={}, parameters={"name": name}, seed=seed, history=history, confusion=keys,
+        record={}, parameters={"name": name}, called=name, seed=seed, history=history, confusion=keys,
         matrices=np.stack(matrices), prediction=predicted.__getitem__,
     )  # fmt: skip

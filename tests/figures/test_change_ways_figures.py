@@ -95,7 +95,7 @@ def test_curves_of_another_figure():
     history = pd.DataFrame(
         {"epoch": [1, 2], "train/loss": [2.0, 1], "val/loss": [2.0, 1.5], "val/BCD F1": [0.1, 0.4]}
     )
-    made = SimpleNamespace(history=history, parameters={"name": "exp16"}, seed=0)
+    made = SimpleNamespace(history=history, called="exp16", seed=0)
     panels = figures.training_curves([made], metric="BCD F1").axes
     assert panels[2].get_title(loc="left") == "Validation BCD F1"
     assert panels[2].lines[-1].get_ydata().tolist() == [0.1, 0.4]

@@ -69,7 +69,7 @@ def test_a_missing_column_is_named(runs):
 
 
 def test_a_baseline_without_epochs_has_no_curve(runs):
-    floor = SimpleNamespace(history=pd.DataFrame(), parameters={"name": "exp00"})
+    floor = SimpleNamespace(history=pd.DataFrame(), called="exp00")
     figure = figures.training_curves(runs, [floor])
     assert [text.get_text() for text in figure.legends[0].get_texts()][:-1] == ["exp05 (3 seeds)"]
     with pytest.raises(ValueError, match="no run has a history"):

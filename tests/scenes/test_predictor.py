@@ -51,6 +51,8 @@ def test_it_predicts_what_the_run_stored(run, predictor):
 def test_it_is_found_by_its_folder_and_can_be_sent_elsewhere(run, predictor):
     again = scenes.load(str(run.folder))
     assert again.fingerprint == predictor.fingerprint
+    linked = scenes.load(str(run.folder.parents[1] / "exp05" / run.key))  # as the experiment links to it
+    assert linked.fingerprint == predictor.fingerprint
     sent = pickle.loads(pickle.dumps(again))
     assert sent.fingerprint == predictor.fingerprint
     image, valid = np.full((1, 4, SIDE, SIDE), 90, dtype=np.uint8), np.ones((1, SIDE, SIDE), dtype=bool)

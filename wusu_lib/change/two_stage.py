@@ -84,7 +84,7 @@ def compare_maps(folder: Path, exp: "Experiment", seed: int) -> dict[str, Any]:
     val = judged[judged["split"] == "val"]
     settings, trials = choose(
         stated,
-        exp.prediction.metric if exp.prediction else "",
+        exp.comparison.metric if exp.comparison else "",
         lambda: places(exp.table, val, stack),
         count_transitions(train),
         [true_labels(row) for row in rows[rows["split"] == "train"].itertuples()],
@@ -92,7 +92,7 @@ def compare_maps(folder: Path, exp: "Experiment", seed: int) -> dict[str, Any]:
     found = _count(places(exp.table, judged, stack), len(judged), stated.variant, settings)
     write_variants(folder, found.variants, errors=found.errors, chains=found.chains)
     return write_change(folder, judged, np.stack(found.own), found.maps) | {
-        "source": {"experiment": run.experiment, "key": run.key},
+        "source": {"experiment": run.called, "key": run.key},
         "settings": {
             "tolerance": settings.tolerance,
             "units": dict(settings.units),

@@ -9,12 +9,13 @@ from wusu_lib.compare.bootstrap import Difference, Interval, difference, interva
 from wusu_lib.compare.holm import holm
 from wusu_lib.compare.measures import NAMES, Measure, measure
 from wusu_lib.compare.pairing import Run
-from wusu_lib.compare.prediction import DEMO, Prediction, Verdict, verdict
+from wusu_lib.compare.prediction import DEMO, Comparison, Prediction, Verdict, unpredicted, verdict
 from wusu_lib.compare.several import differences
 
 __all__ = [
     "DEMO",
     "NAMES",
+    "Comparison",
     "Difference",
     "Interval",
     "Measure",
@@ -26,5 +27,6 @@ __all__ = [
     "holm",
     "interval",
     "measure",
+    "unpredicted",
     "verdict",
 ]

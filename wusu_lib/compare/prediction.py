@@ -1,4 +1,7 @@
-"""A prediction of a fixed grammar, and its verdict: supported, refuted or inconclusive."""
+"""A prediction of a fixed grammar, and its verdict: supported, refuted or inconclusive.
+
+Where nothing was predicted there is a comparison all the same: a difference, and no verdict on it.
+"""
 
 import math
 import re
@@ -48,10 +51,22 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The outcome, and a sentence that gives it with difference, interval and n. demo: no evidence."""
+class Comparison:
+    """What is compared with which experiment where nothing was predicted."""
 
-    outcome: Outcome
+    split: str
+    metric: str
+    baseline: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome, and a sentence that gives it with difference, interval and n. demo: no evidence.
+
+    ``outcome``: None where nothing was predicted.
+    """
+
+    outcome: Outcome | None
     sentence: str
     demo: bool = False
 
@@ -64,17 +79,34 @@ def verdict(prediction: Prediction, difference: Difference, demo: bool = False) 
     there is none (one block). Raises ValueError if the difference is of another metric or split than the
     prediction.
     """
+    _check(prediction, difference)
+    outcome = _outcome(prediction, difference.low, difference.high)
+    sentence = _sentence(prediction, difference, outcome, _digits(prediction, difference, outcome))
+    return Verdict(outcome, " ".join([sentence, *_limits(difference, demo)]), demo)
+
+
+def unpredicted(comparison: Comparison, difference: Difference, called: str, demo: bool = False) -> Verdict:
+    """The difference in words where nothing was predicted of the run, which is ``called`` so.
+
+    Raises ValueError if the difference is of another metric or split than the comparison.
+    """
+    _check(comparison, difference)
+    moved = _moved(comparison, difference, _signs_kept(difference))
+    sentence = f"{moved}. Nothing was predicted of {called}, so there is no verdict."
+    return Verdict(None, " ".join([sentence, *_limits(difference, demo)]), demo)
+
+
+def _check(asked: Prediction | Comparison, difference: Difference) -> None:
     for what in ("metric", "split"):
-        predicted, given = getattr(prediction, what), getattr(difference, what)
+        predicted, given = getattr(asked, what), getattr(difference, what)
         if predicted != given:
             raise ValueError(f"the prediction is about {what} {predicted!r}, the difference about {given!r}")
-    outcome = _outcome(prediction, difference.low, difference.high)
-    parts = [_sentence(prediction, difference, outcome, _digits(prediction, difference, outcome))]
-    if difference.n_seeds == 1:
-        parts.append("With one seed the interval covers other ground, not another training.")
-    if demo:
-        parts.append(DEMO)
-    return Verdict(outcome, " ".join(parts), demo)
+
+
+def _limits(difference: Difference, demo: bool) -> list[str]:
+    """Sentences on what the difference cannot show."""
+    one = "With one seed the interval covers other ground, not another training."
+    return [one] * (difference.n_seeds == 1) + [DEMO] * demo
 
 
 def _outcome(prediction: Prediction, low: float, high: float) -> Outcome:
@@ -99,15 +131,26 @@ def _digits(prediction: Prediction, difference: Difference, outcome: Outcome) ->
     return next((n for n in range(3, 7) if faithful(n)), 7)
 
 
+def _signs_kept(difference: Difference) -> int:
+    """As many digits, from three on, as it takes for no printed number to lose its sign."""
+    exact = [x for x in (difference.low, difference.high, difference.value) if x and not math.isnan(x)]
+    return next((n for n in range(3, 7) if all(round(x, n) for x in exact)), 7)
+
+
 def _sentence(prediction: Prediction, difference: Difference, outcome: Outcome, digits: int) -> str:
+    moved = _moved(prediction, difference, digits)
+    return f"{outcome.capitalize()}: {moved}, {_judged(prediction, outcome, digits)}."
+
+
+def _moved(asked: Prediction | Comparison, difference: Difference, digits: int) -> str:
+    """How far the figure rose or fell over the baseline, with interval and n."""
     size = f"{abs(difference.value):.{digits}f}"
     moved = f"rose by {size}" if difference.value > 0 else f"fell by {size}"
     if difference.value == 0:
         moved = "did not change"
     return (
-        f"{outcome.capitalize()}: {difference.split} {difference.metric}{_space(difference)} {moved} over "
-        f"{prediction.baseline} ({_interval(difference, digits)}; {_sizes(difference, digits)}), "
-        f"{_judged(prediction, outcome, digits)}."
+        f"{difference.split} {difference.metric}{_space(difference)} {moved} over "
+        f"{asked.baseline} ({_interval(difference, digits)}; {_sizes(difference, digits)})"
     )
 
 

@@ -17,7 +17,7 @@ SHOWN_AT = 2  # px: the distance at which boundary classes are drawn
 
 
 def _names(runs: Sequence[Any], baseline: Sequence[Any]) -> dict[str, str]:
-    return {side: runs_of[0].parameters["name"] for side, runs_of in (("run", runs), ("baseline", baseline))}
+    return {side: runs_of[0].called for side, runs_of in (("run", runs), ("baseline", baseline))}
 
 
 @styled

@@ -27,30 +27,43 @@ def effect(difference: Any, prediction: Any) -> "Figure":
 
     ``difference``: value, low, high (NaN where there is no interval), metric, split. ``prediction``:
     direction ("rises" or "falls"), threshold (0 to 1), baseline (its name). The shaded side is what was
-    predicted.
+    predicted; a comparison without a prediction has a baseline only, and no threshold is drawn.
     """
     figure = open_figure(1.55)
     axes = figure.subplots()
-    threshold = prediction.threshold if prediction.direction == "rises" else -prediction.threshold
     _interval(axes, 0, difference.value, difference.low, difference.high, THIS)
     text = f"{_signed(difference.value)}  [{_signed(difference.low)}, {_signed(difference.high)}]"
     if not math.isfinite(difference.low):
         text = f"{_signed(difference.value)}  (no interval: one block)"
     place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
     axes.annotate(text, (difference.value, 0), (0, 9), **place).set_bbox(_BEHIND)
-    _limits(axes, [difference.value, difference.low, difference.high, threshold])
-    edge = axes.get_xlim()[1 if threshold >= 0 else 0]
-    axes.axvspan(threshold, edge, color="#e8f1f8", zorder=0)
-    axes.axvline(threshold, color=_THRESHOLD, linestyle=(0, (4, 2)), linewidth=1.4)
+    threshold = _threshold(prediction)
+    shown = [] if threshold is None else [threshold]
+    _limits(axes, [difference.value, difference.low, difference.high, *shown])
     axes.axvline(0, color=QUIET, linewidth=1)
-    _name(axes, 0, "no effect", "right" if threshold >= 0 else "left")
-    _name(axes, threshold, f"predicted {_signed(threshold)}", "left" if threshold >= 0 else "right")
+    _name(axes, 0, "no effect", "left" if threshold is not None and threshold < 0 else "right")
+    if threshold is not None:
+        _predicted(axes, threshold)
     axes.set(ylim=(-0.6, 0.9), yticks=[])
     axes.set_xlabel(
         f"difference in {difference.split} {difference.metric} to {prediction.baseline} (95 % interval)"
     )
     axes.spines["left"].set_visible(False)
     return figure
+
+
+def _threshold(prediction: Any) -> float | None:
+    """The predicted difference with its sign; None where nothing was predicted."""
+    size = getattr(prediction, "threshold", None)
+    return size if size is None or prediction.direction == "rises" else -size
+
+
+def _predicted(axes: "Axes", threshold: float) -> None:
+    """The predicted difference as a line, its side shaded."""
+    edge = axes.get_xlim()[1 if threshold >= 0 else 0]
+    axes.axvspan(threshold, edge, color="#e8f1f8", zorder=0)
+    axes.axvline(threshold, color=_THRESHOLD, linestyle=(0, (4, 2)), linewidth=1.4)
+    _name(axes, threshold, f"predicted {_signed(threshold)}", "left" if threshold >= 0 else "right")
 
 
 @styled

@@ -19,14 +19,14 @@ class Group(NamedTuple):
 def groups(runs: Sequence[Any], baseline_runs: Sequence[Any], names: Sequence[str] | None) -> list[Group]:
     """The baseline (if any) and this experiment, in drawing order: what is asked about lies on top.
 
-    ``names``: of this experiment and of the baseline; None takes each run's own parameter ``name``. Raises
+    ``names``: of this experiment and of the baseline; None takes what each run is ``called``. Raises
     ValueError without runs.
     """
     if not len(runs):
         raise ValueError("runs: got none; pass the runs of one experiment, one a seed")
     sides = [(runs, THIS, "this run"), (baseline_runs, BASELINE, "baseline")]
     found = [
-        Group(list(members), names[i] if names else members[0].parameters.get("name", fallback), colour)
+        Group(list(members), names[i] if names else getattr(members[0], "called", fallback), colour)
         for i, (members, colour, fallback) in enumerate(sides)
         if len(members)
     ]

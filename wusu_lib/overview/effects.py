@@ -24,7 +24,7 @@ def effects(log: Sequence[Entry]) -> pd.DataFrame:
     rows = pd.DataFrame(
         [
             {
-                "experiment": f"{entry.exp.name} − {stated.baseline}",
+                "experiment": f"{entry.exp.called} − {stated.baseline}",
                 "metric": f"{difference.split} {difference.metric}",
                 "value": difference.value,
                 "low": difference.low,

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from wusu_lib import compare, experiment, metrics
-from wusu_lib.experiment import NOTEBOOKS, Experiment
+from wusu_lib.experiment import Experiment
 from wusu_lib.provenance import REPOSITORY
 from wusu_lib.runs import Run
 
@@ -29,7 +29,7 @@ class Entry:
     @property
     def metric(self) -> str:
         """The figure that stands for it in a table: mIoU of class maps, else the one predicted."""
-        stated = self.exp.prediction
+        stated = self.exp.comparison
         return "mIoU" if stated is None or stated.metric in metrics.METRICS else stated.metric
 
 
@@ -44,7 +44,7 @@ def collect(overlay: str = "demo", data_root: str = "") -> list[Entry]:
         known = ", ".join(sorted(p.stem for p in PARAMS.glob("*.yaml")))
         raise FileNotFoundError(f"overlay: {path} is not there; known: {known}, or the path of a YAML file")
     changed = {**yaml.safe_load(path.read_text()), "data_root": data_root}
-    return [_entry(path.stem, changed) for path in sorted(NOTEBOOKS.glob("exp*.ipynb"))]
+    return [_entry(path.stem, changed) for path in sorted(experiment.NOTEBOOKS.glob("exp*.ipynb"))]
 
 
 def _entry(name: str, changed: dict[str, Any]) -> Entry:
@@ -58,7 +58,7 @@ def _entry(name: str, changed: dict[str, Any]) -> Entry:
 
 def _title(name: str) -> str:
     """The question in a notebook's first heading, without its number."""
-    cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]
+    cells = json.loads((experiment.NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]
     heading = "".join(cells[0]["source"]).splitlines()[0]
     question = heading.lstrip("# ").split(": ", 1)[-1]
     return question[0].upper() + question[1:]

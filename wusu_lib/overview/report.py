@@ -13,7 +13,7 @@ from wusu_lib.overview.log import Entry
 def reported_table(log: Sequence[Entry]) -> Styler:
     """The study's ten columns and this log's, one above the other for each experiment that reported any."""
     rows: dict[tuple[str, str], dict[str, str]] = {}
-    names = {entry.exp.name: entry for entry in log}
+    names = {entry.exp.called: entry for entry in log}
     for name in reported.table().index:
         rows[name, "study"] = tables.reported_row(name)
         if name in names and names[name].runs:

@@ -2,14 +2,19 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from wusu_lib import compare, legend, runs, tables
+from wusu_lib import compare, definitions, legend, runs, tables
+from wusu_lib.experiment import defined
 from wusu_lib.legend import Background, Scheme
+from wusu_lib.parameters import DataParameters
 from wusu_lib.runs import Run
 
+# Runs that differ only in these stand in one row: they cannot change a figure.
+WITHOUT_EFFECT = DataParameters.without_effect
 CHOSEN = ("backbone", "decoder", "adaptation", "normalisation")
 
 
@@ -29,6 +34,16 @@ def _metric(run: Run) -> str:
     return {legend.N_INDEX: "mIoU", 2: "BCD F1"}.get(size, "Fscd from-to")
 
 
+def _named(experiment: str, stated: dict[str, Any]) -> dict[str, str]:
+    """What a run is called, from how it differs from its notebook, and its conditions where they differ."""
+    found = defined(experiment)
+    own = None if found is None else found.parameters.model_dump()
+    return {
+        "experiment": definitions.called({**stated, "name": experiment}, own),
+        "conditions": definitions.conditions(stated, own) or tables.MISSING,
+    }
+
+
 def by_setting() -> Styler:
     """The stored runs with their seeds collapsed: one row for the same experiment, parameters and data.
 
@@ -36,7 +51,7 @@ def by_setting() -> Styler:
     """
     groups: dict[str, dict[int, Run]] = {}
     for run in sorted(runs.find(), key=lambda run: run.record["finished"]):
-        stated = {name: value for name, value in run.parameters.items() if name != "seeds"}
+        stated = {name: value for name, value in run.parameters.items() if name not in WITHOUT_EFFECT}
         data = run.record.get("data", {}).get("fingerprint")
         same = json.dumps([run.experiment, stated, data], sort_keys=True)
         groups.setdefault(same, {})[run.seed] = run
@@ -48,7 +63,7 @@ def _setting(group: Sequence[Run]) -> dict:
     first = group[0]
     metric = _metric(first)
     return {
-        "experiment": first.experiment,
+        **_named(first.experiment, first.parameters),
         "scale": first.parameters["scale"],
         **{name: first.parameters.get(name, tables.MISSING) for name in CHOSEN},
         "metric": f"val {metric}",
@@ -64,7 +79,8 @@ def every_run() -> Styler:
 
 def _sortable(rows: list[dict], name: str) -> Styler:
     frame = pd.DataFrame(rows) if rows else pd.DataFrame({"experiment": ["no run is stored"]})
-    style = tables.styled(frame, name, index=False).format(precision=3, na_rep=tables.MISSING)
+    prose = [column for column in ("conditions",) if column in frame]
+    style = tables.styled(frame, name, index=False, prose=prose).format(precision=3, na_rep=tables.MISSING)
     whole = [column for column in ("epochs", "minutes") if column in frame]
     return style.format("{:g}", subset=whole, na_rep=tables.MISSING).set_table_attributes(
         'class="dataframe sortable"'
@@ -77,7 +93,7 @@ def _row(run: Run) -> dict:
     own = compare.interval([run], metric, "val", background, classes)
     tested = (run.confusion["split"] == "test").any()
     return {
-        "experiment": run.experiment,
+        **_named(run.experiment, run.parameters),
         "key": run.key[:8],
         "scale": stated["scale"],
         **{name: stated.get(name, tables.MISSING) for name in CHOSEN},
@@ -97,7 +113,12 @@ def _row(run: Run) -> dict:
 def interrupted() -> Styler:
     """Runs that were begun and are not complete."""
     rows = [
-        {"experiment": part.experiment, "key": part.key[:8], "status": part.status, "begun": _begun(part)}
+        {
+            **_named(part.experiment, part.parameters),
+            "key": part.key[:8],
+            "status": part.status,
+            "begun": _begun(part),
+        }
         for part in runs.incomplete()
     ]
     frame = pd.DataFrame(rows) if rows else pd.DataFrame({"experiment": ["none"]})

@@ -32,22 +32,25 @@ def from_namespace(namespace: Mapping[str, Any], schema: type[BaseModel] | None 
     return parse(schema, {name: namespace.get(name) for name in sorted(wanted)})
 
 
-def from_notebook(path: Path) -> Parameters:
+def from_notebook(path: Path, text: str | None = None) -> Parameters:
     """Parameters that a notebook states for itself: the literals in its cell tagged ``parameters``.
 
-    Raises FileNotFoundError for a missing notebook, ValueError for one without such a cell or with computed
-    values.
+    ``text``: the notebook's content, where it is not that of the file. Raises FileNotFoundError for a missing
+    notebook, ValueError for one without such a cell or with computed values.
     """
-    values = literals(path)
+    values = literals(path, text)
     return parse(schema_for(values), values)
 
 
-def literals(path: Path) -> dict[str, Any]:
-    """Name and value of every assignment in the notebook's ``parameters`` cell, without running it."""
+def literals(path: Path, text: str | None = None) -> dict[str, Any]:
+    """Name and value of every assignment in the notebook's ``parameters`` cell, without running it.
+
+    ``text`` as of ``from_notebook``.
+    """
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("exp*.ipynb"))) or "none"
         raise FileNotFoundError(f"{path}: no such notebook; notebooks there: {known}")
-    for cell in json.loads(path.read_text())["cells"]:
+    for cell in json.loads(path.read_text() if text is None else text)["cells"]:
         if "parameters" in cell.get("metadata", {}).get("tags", []):
             return _literal_assignments(path, "".join(cell["source"]))
     raise ValueError(f'{path}: no cell is tagged "parameters"; tag the cell that sets them')

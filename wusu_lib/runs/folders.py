@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,16 @@ from filelock import FileLock, Timeout
 
 from wusu_lib import provenance
 from wusu_lib.atomic import write_json
-from wusu_lib.runs.stored import RECORD, Run, complete_record, read_record
+from wusu_lib.runs.stored import (
+    LINK,
+    RECORD,
+    STORE,
+    Run,
+    complete_record,
+    linked_folder,
+    read_json,
+    read_record,
+)
 
 log = logging.getLogger(__name__)
 
@@ -26,54 +35,112 @@ def root() -> Path:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A run that is not complete; ``status`` is running, interrupted or failed."""
+    """A run that is not complete, of an experiment that asked for it; ``status`` is running, interrupted or
+    failed. ``parameters``: the experiment's.
+    """
 
     experiment: str
     key: str
+    parameters: dict[str, Any]
     folder: Path
     status: str
     record: dict[str, Any]
 
 
 def open_run(
-    experiment: str, run_key: str, facts: dict[str, Any], fill: Callable[[Path], dict[str, Any]]
+    experiment: str,
+    run_key: str,
+    facts: dict[str, Any],
+    fill: Callable[[Path], dict[str, Any]],
+    called: str | None = None,
 ) -> Run:
-    """The stored run of that key, else the one that ``fill`` makes; a second process waits and reuses.
+    """The stored run of that key, whoever made it, else the one that ``fill`` makes; a second process waits
+    and reuses. The experiment's link to it is written.
 
-    ``facts`` go into the record from the start. ``fill(folder)`` writes the run's files into ``folder``,
-    which holds what an interrupted attempt left, and gives the rest of the record.
+    ``facts`` go into the record from the start, ``parameters`` into the link too. ``fill(folder)`` writes the
+    run's files into ``folder``, which holds what an interrupted attempt left, and gives the rest of the
+    record. ``called``: what the run is called in the experiment, by default the experiment's name.
     """
-    folder = root() / experiment / run_key
+    folder = root() / STORE / run_key
+    link = _link(experiment, run_key, facts["parameters"], called)
+    _write(link)
     if complete_record(folder) is not None:
-        return Run(folder)
+        return Run(folder, link)
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = _wait_for(folder)
     try:
         if complete_record(folder) is None:
             _set_aside(folder)
-            _fill(folder, {"experiment": experiment, "key": run_key, **facts}, fill)
+            _fill(folder, {**link, **facts}, fill)
     finally:
         lock.release()
-    return Run(folder)
+    return Run(folder, link)
+
+
+def stored(
+    experiment: str, run_key: str, parameters: dict[str, Any], called: str | None = None
+) -> Run | None:
+    """The complete run of that key, whoever made it, as an experiment uses it; nothing is written."""
+    folder = root() / STORE / run_key
+    found = complete_record(folder) is not None
+    return Run(folder, _link(experiment, run_key, parameters, called)) if found else None
+
+
+def _link(experiment: str, run_key: str, parameters: dict[str, Any], called: str | None) -> dict[str, Any]:
+    return {
+        "experiment": experiment,
+        "called": called or experiment,
+        "key": run_key,
+        "parameters": parameters,
+    }
+
+
+def _write(link: dict[str, Any]) -> None:
+    """Write an experiment's link where it is not there or says something else."""
+    path = root() / link["experiment"] / link["key"] / LINK
+    before = read_json(path) or {}
+    if {**before, **link} != before:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {**link, "linked": before.get("linked", provenance.now())})
+        except OSError as error:  # runs that can only be read: they are used without a link of one's own
+            log.info("%s: no link was written: %s", path.parent, error)
 
 
 def find(experiment: str | None = None) -> list[Run]:
-    """All complete runs, or those of one experiment, in the order in which they were finished."""
-    folders = [path.parent for path in root().glob(f"{experiment or '*'}/*/{RECORD}")]
-    complete = [Run(folder) for folder in folders if not folder.suffix and complete_record(folder)]
+    """All complete runs, or those of one experiment, in the order in which they were finished.
+
+    A run that several experiments use is given once for each of them.
+    """
+    complete = [Run(path.parent) for path in _links(experiment) if complete_record(_run_of(path))]
     return sorted(complete, key=lambda run: (run.experiment, run.record["finished"]))
 
 
 def incomplete(experiment: str | None = None) -> list[Unfinished]:
     """Runs that were begun and are not complete, with what is known of each."""
     found = []
-    for folder in sorted(root().glob(f"{experiment or '*'}/*.partial")):
+    for path in sorted(_links(experiment)):
+        final, link = _run_of(path), read_json(path) or {}
+        folder = final.with_name(f"{final.name}.partial")
+        if not folder.is_dir():
+            continue
         record = read_record(folder) or {}
         status = record.get("status", "running")  # no record: just begun, or killed before it was written
         if status == "running":
-            status = "running" if _locked(folder.with_suffix("")) else "interrupted"
-        found.append(Unfinished(folder.parent.name, folder.stem, folder, status, record))
+            status = "running" if _locked(final) else "interrupted"
+        stated = link.get("parameters", {})
+        found.append(Unfinished(path.parent.parent.name, final.name, stated, folder, status, record))
     return found
+
+
+def _links(experiment: str | None) -> Iterator[Path]:
+    """Links of all experiments, or of one."""
+    return root().glob(f"{experiment or '*'}/*/{LINK}")
+
+
+def _run_of(link: Path) -> Path:
+    """Folder of the run that a link's file leads to, made or not."""
+    return linked_folder(link.parent, link.parent.name)
 
 
 def _fill(folder: Path, facts: dict[str, Any], fill: Callable[[Path], dict[str, Any]]) -> None:
@@ -134,7 +201,7 @@ def _wait_for(folder: Path) -> FileLock:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info("%s/%s is being made by another process: waiting", folder.parent.name, folder.name)
+        log.info("run %s is being made by another process: waiting", folder.name)
         lock.acquire()
     return lock
 

@@ -13,13 +13,21 @@ from wusu_lib.change import measures
 from wusu_lib.legend import Background, Scheme
 
 RECORD = "record.json"
+LINK = "link.json"  # in the folder of an experiment that uses a run
+STORE = "by-key"  # an experiment's name holds no hyphen, so none is in the way
 
 
 class Run:
-    """A complete run, read lazily from its folder. Raises ValueError for a folder that holds none."""
+    """A complete run, read lazily from its folder. Raises ValueError for a folder that holds none.
 
-    def __init__(self, folder: Path):
-        self.folder = Path(folder)
+    ``folder``: the run's own or that of an experiment's link. ``link``: which experiment asks for it, where
+    no file says so; a run that no link leads to is that of the experiment that made it.
+    """
+
+    def __init__(self, folder: Path, link: dict[str, Any] | None = None):
+        found = read_json(Path(folder) / LINK)
+        self.folder = Path(folder) if found is None else linked_folder(Path(folder), found["key"])
+        self.link = link or found or {}
         record = complete_record(self.folder)
         if record is None:
             raise ValueError(
@@ -32,8 +40,13 @@ class Run:
 
     @property
     def experiment(self) -> str:
-        """Name under which the run is filed, as "exp05"."""
-        return self.record["experiment"]
+        """The experiment that uses the run here, as "exp05"."""
+        return self.link.get("experiment", self.record["experiment"])
+
+    @property
+    def called(self) -> str:
+        """The experiment, and what differs from its definition: "exp05 with decoder unet"."""
+        return self.link.get("called", self.record.get("called", self.experiment))
 
     @property
     def key(self) -> str:
@@ -47,8 +60,8 @@ class Run:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The experiment's parameters as stated when the run was made, its prediction included."""
-        return self.record["parameters"]
+        """The experiment's parameters as it asked for the run, its prediction included."""
+        return self.link.get("parameters", self.record["parameters"])
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -150,7 +163,22 @@ def complete_record(folder: Path) -> dict[str, Any] | None:
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record in a folder, complete or not; None where there is none that can be read."""
+    return read_json(folder / RECORD)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run, complete or not, or an experiment's link to one."""
+    return any((folder / name).is_file() for name in (RECORD, LINK))
+
+
+def linked_folder(folder: Path, key: str) -> Path:
+    """Folder of the run that a link ``runs/<experiment>/<key>`` leads to, wherever the runs lie."""
+    return folder.absolute().parent.parent / STORE / key
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file; None where there is none that can be read."""
     try:
-        return json.loads((folder / RECORD).read_text())
+        return json.loads(path.read_text())
     except (OSError, ValueError):  # not there, or not JSON: no record either way
         return None

@@ -10,15 +10,13 @@ import numpy as np
 
 from wusu_lib import legend
 from wusu_lib.legend import Background, Scheme
-from wusu_lib.runs import Run
+from wusu_lib.runs import Run, is_run
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from wusu_lib.parameters import SegmentationParameters
-
-RECORD = "record.json"
 
 
 @dataclass
@@ -96,8 +94,8 @@ class Predictor:
 def load(source: "Run | str | Path", *, seed: int | None = None, **changed: Any) -> Predictor:
     """The predictor of a stored segmentation run.
 
-    ``source``: a run, the path of its folder, or the name of an experiment, whose run with the notebook's own
-    parameters, some of them ``changed`` (for instance scale="full", data_root="..."), is read where it is
+    ``source``: a run, the path of its folder, or the name of an experiment, whose run with the parameters of
+    its definition, some of them ``changed`` (for instance scale="full", data_root="..."), is read where it is
     stored and trained where it is not. ``seed`` picks one of several; by default the first. Raises ValueError
     for a run of another kind and for a seed that there is no run of; otherwise errors as
     ``experiment.open_notebook``.
@@ -121,13 +119,13 @@ def load(source: "Run | str | Path", *, seed: int | None = None, **changed: Any)
         parameters.classes,
         window,
         parameters.precision,
-        f"{run.experiment}/{run.key}",
+        f"{run.called}, run {run.key}",
     )
 
 
 def _find(source: str | Path, seed: int | None, changed: dict[str, Any]) -> Run:
-    """A run by its folder or by its experiment's name."""
-    if (Path(source) / RECORD).is_file():
+    """A run by its folder, its own or an experiment's link to it, or by its experiment's name."""
+    if is_run(Path(source)):
         return Run(Path(source))
     from wusu_lib import experiment
 
@@ -144,7 +142,7 @@ def _parameters(run: Run) -> "SegmentationParameters":
 
     if "backbone" not in run.parameters or "decoder" not in run.parameters or "input" not in run.record:
         raise ValueError(
-            f"{run.experiment}/{run.key} is not a segmentation run; give an experiment that trains a "
+            f"{run.called}, run {run.key}, is not a segmentation run; give an experiment that trains a "
             "segmentation model, for instance exp05"
         )
     stated = parse(SegmentationParameters, run.parameters)

@@ -26,7 +26,6 @@ from wusu_lib.scenes.tiling import Tiling
 if TYPE_CHECKING:
     import geopandas
 
-RECORD = "record.json"
 DAY = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_:]?([01]\d)?[-_:]?([0-3]\d)?(?!\d)")
 
 
@@ -129,19 +128,19 @@ def _changed(stated: MapChangeParameters) -> dict[str, Any]:
 
 def _stored(stated: MapChangeParameters) -> bool:
     """Whether ``run`` is the folder of a stored run, and not the name of an experiment."""
-    return (Path(_run(stated)) / RECORD).is_file()
+    return runs.is_run(Path(_run(stated)))
 
 
 def _run(stated: MapChangeParameters) -> str:
     """Folder or experiment. Raises FileNotFoundError where ``run`` is neither."""
     folder = _located(stated.run)
-    if (folder / RECORD).is_file():
+    if runs.is_run(folder):
         return str(folder)
     notebooks = provenance.REPOSITORY / "notebooks"
     if not (notebooks / f"{stated.run}.ipynb").is_file():
         known = ", ".join(sorted(path.stem for path in notebooks.glob("exp*.ipynb")))
         raise FileNotFoundError(
-            f"run: got {stated.run!r}, which is neither the folder of a stored run (with {RECORD}) nor an "
+            f"run: got {stated.run!r}, which is neither the folder of a stored run nor an "
             f"experiment; experiments: {known}"
         )
     return stated.run

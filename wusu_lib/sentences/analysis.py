@@ -19,7 +19,7 @@ def stability(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Markdo
     from wusu_lib import stability as measures
 
     loss, spikes = found.iloc[0], found.iloc[1]
-    name, base = (side[0].parameters["name"] for side in (runs, baseline))
+    name, base = (side[0].called for side in (runs, baseline))
     if math.isnan(loss["estimate"]):
         return Markdown("The trainings have too few steps to tell how calm they are.")
     seeds = f", {counted(int(loss['seeds']), 'seed')}"
@@ -50,7 +50,7 @@ def gap(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Markdown:
     ``found``: the frame of ``overfitting.gap``.
     """
     miou, loss = found.iloc[0], found.iloc[1]
-    name, base = (side[0].parameters["name"] for side in (runs, baseline))
+    name, base = (side[0].called for side in (runs, baseline))
     return Markdown(
         f"The mIoU of **{name}** is {miou['run']:.3f} higher in training than in validation, that of "
         f"**{base}** {miou['baseline']:.3f}. The gap {_moved(miou, base)}. In the loss, "
@@ -82,7 +82,7 @@ def boundary(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Markdow
     """
     from wusu_lib.boundaries import MACRO
 
-    name, base = (side[0].parameters["name"] for side in (runs, baseline))
+    name, base = (side[0].called for side in (runs, baseline))
     at = found[found["distance"] == 2]
     parts = []
     for measure in ("boundary F", "boundary IoU"):
@@ -115,7 +115,7 @@ def objects(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Markdown
 
     ``found``: the frame of ``objects.compare``.
     """
-    name, base = (side[0].parameters["name"] for side in (runs, baseline))
+    name, base = (side[0].called for side in (runs, baseline))
     parts = []
     for kind, words in (("building", "the buildings"), ("road", "the road pixels at widths")):
         rows = found[(found["kind"] == kind) & found["difference"].notna()]

@@ -24,7 +24,7 @@ def _curve(run) -> str:
     side = "above" if gap >= 0 else "below"
     seed = f" (seed {run.seed})"
     return (
-        f"**{run.parameters['name']}**{seed} trained for {counted(len(history), 'epoch')}. The "
+        f"**{run.called}**{seed} trained for {counted(len(history), 'epoch')}. The "
         f"validation loss was lowest after epoch {int(best['epoch'])}, at {best['val/loss']:.3f}; that is "
         f"{abs(gap):.3f} {side} the training loss of that epoch."
     )
@@ -39,8 +39,8 @@ def ten_columns(
     names = ("acc", "pixel_acc", "mIoU", "F1")
     rose = [n for n in names if mine[n] > theirs[n]]
     fell = [n for n in names if mine[n] < theirs[n]]
-    name = runs[0].parameters["name"]
-    base = baseline[0].parameters["name"]
+    name = runs[0].called
+    base = baseline[0].called
     moves = [f"{side} in {listed(n)}" for side, n in (("higher", rose), ("lower", fell)) if n]
     how = f"{listed(moves)} than" if moves else "no better and no worse than"
     train = metrics.scores(pooled(runs, "train"), background, classes)["mIoU"]
@@ -95,7 +95,7 @@ def class_iou(
         f"Best is {best['name'].lower()} with an IoU of {best['IoU']:.2f}, "
         f"worst {worst['name'].lower()} with {worst['IoU']:.2f}. "
     )
-    base = baseline[0].parameters["name"]
+    base = baseline[0].called
     gaining = int((change > 0).sum())
     gains = f"{gaining} of {counted(len(seen), 'class')} {'gains' if gaining == 1 else 'gain'} against {base}"
     ends = [("gain", change.idxmax(), 1), ("loss", change.idxmin(), -1)]
@@ -134,9 +134,7 @@ def predictions(run, patches: Sequence[str], classes: Scheme = "all") -> Markdow
         matrix = run.matrices[rows.index[rows["patch"] == patch][0]]
         shares.append(metrics.scores(matrix, run.parameters["background"], classes)["pixel_acc"])
     words = [f"{share:.0%}" for share in shares]
-    return Markdown(
-        f"From top to bottom, {run.parameters['name']} is right on {listed(words)} of the labelled pixels."
-    )
+    return Markdown(f"From top to bottom, {run.called} is right on {listed(words)} of the labelled pixels.")
 
 
 def verdict(verdict) -> Markdown:

@@ -33,7 +33,7 @@ def two_stage_figures(runs: Sequence, baseline: Sequence) -> Markdown:
     words = [f"{name} is {mine[name]:.3f} against {theirs[name]:.3f}" for name in names]
     share = mine["BCD precision"]
     return Markdown(
-        f"On the validation pairs {listed(words)} of **{baseline[0].parameters['name']}**. Of the pixels "
+        f"On the validation pairs {listed(words)} of **{baseline[0].called}**. Of the pixels "
         f"that are claimed to have changed, {share:.0%} did; of those that changed, "
         f"{mine['BCD recall']:.0%} are claimed. The two conventions differ because a "
         "transition has to be right at both dates at once."
