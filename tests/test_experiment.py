@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from wusu_lib import experiment, models, runs
+from wusu_lib import experiment, models, provenance, runs
 
 STATED = {
     "name": "exp05",
@@ -92,6 +92,31 @@ def test_the_record_says_what_where_and_on_what(root):
     scores = run.scores("val", "class")
     assert scores["mIoU"] == pytest.approx(record["metrics"]["class"]["val"]["mIoU"])
     assert scores["loss"] == record["losses"]["val"]
+
+
+def with_torch(monkeypatch, version):
+    """As if another torch were installed."""
+    versions = provenance.versions
+    monkeypatch.setattr(provenance, "versions", lambda names=(): versions(names) | {"torch": version})
+
+
+def test_a_run_of_other_code_is_named_and_taken_only_if_so_asked(root, places, monkeypatch):
+    (before,) = prepare(root).runs()
+    installed = provenance.versions(["torch"])["torch"]
+    with_torch(monkeypatch, "0.0")
+    told = f"torch {installed} instead of 0.0"
+    (taken,) = prepare(root, reuse="any code").runs()
+    assert (taken.key, len(places)) == (before.key, 1)
+    assert taken.differs == (told,)
+    assert [run.key for run in prepare(root, reuse="any code").stored()] == [before.key]
+    assert prepare(root).stored() == []
+    with pytest.warns(UserWarning, match=f'{before.key} has equal .* code: {told}.* set reuse="any code"'):
+        (after,) = prepare(root).runs()
+    assert (after.key != before.key, len(places)) == (True, 2)
+    assert after.differs == ()
+    with_torch(monkeypatch, "1.0")
+    (latest,) = prepare(root, reuse="any code").runs()
+    assert (latest.key, len(places)) == (after.key, 2)
 
 
 @pytest.mark.parametrize(

@@ -212,3 +212,15 @@ def test_what_cannot_change_a_figure_is_not_effective():
     stated = {"name": "exp15", "prediction": GOOD["prediction"], "run": "exp06"}
     compared = parse(TwoStageParameters, stated).effective()
     assert set(compared) == {"scale", "split", "variant", "tolerances", "unit_shares", "smoothings"}
+
+
+def test_the_figure_that_settings_are_chosen_by_is_effective():
+    """With another figure other settings may be the best; of one value each nothing is chosen."""
+    by_f1 = {"name": "exp15", "prediction": "val BCD F1 rises by at least 0.01 over exp06", "run": "exp06"}
+    by_iou = by_f1 | {"prediction": "val BCD IoU rises by at least 0.01 over exp06"}
+    one, other = (parse(TwoStageParameters, stated).effective() for stated in (by_f1, by_iou))
+    assert one == other
+    tried = {"tolerances": [1, 2]}
+    one, other = (parse(TwoStageParameters, stated | tried).effective() for stated in (by_f1, by_iou))
+    assert one["chosen by"] == "BCD F1"
+    assert other["chosen by"] == "BCD IoU"

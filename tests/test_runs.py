@@ -27,7 +27,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def key(data="d", seed=1, modules=("wusu_lib.legend",), weights="", **changes) -> str:
     parameters = SegmentationParameters(**{"name": "exp05", **BASE, **changes})
-    return runs.key(parameters, data, seed, modules, weights)
+    return runs.key(parameters, data, seed, {"modules": provenance.code(modules)}, weights)
 
 
 def test_the_key_counts_what_can_change_a_figure():
@@ -47,7 +47,7 @@ def test_the_key_counts_what_can_change_a_figure():
 
 
 def test_the_key_does_not_count_names_places_and_workers():
-    changed = {"name": "exp99", "data_root": "/x", "workers": 7, "seeds": [5, 6]}
+    changed = {"name": "exp99", "data_root": "/x", "workers": 7, "seeds": [5, 6], "reuse": "any code"}
     changed["prediction"] = "val mIoU falls by at least 0.2 over exp01"
     assert key(**changed) == key()
 
@@ -57,10 +57,40 @@ def test_an_encoder_rate_that_is_not_used_does_not_count():
     assert key(**frozen, encoder_learning_rate=1e-4) == key(**frozen)
 
 
-def test_the_key_counts_the_versions(monkeypatch):
-    before = key()
-    monkeypatch.setattr(provenance, "versions", lambda: {"torch": "0.0"})
-    assert key() != before
+def test_the_key_counts_what_made_the_run_and_the_question_does_not():
+    parameters = SegmentationParameters(name="exp05", **BASE)
+    one, other = {"packages": {"torch": "2.0"}}, {"packages": {"torch": "2.1"}}
+    assert runs.key(parameters, "d", 1, one) != runs.key(parameters, "d", 1, other)
+    asked = runs.question(parameters, "d", 1, "w")
+    assert asked != runs.question(parameters, "e", 1, "w")
+    assert asked != runs.question(parameters, "d", 2, "w")
+    assert asked != runs.question(parameters, "d", 1, "v")
+    assert asked != runs.question(SegmentationParameters(name="exp05", **BASE, epochs=7), "d", 1, "w")
+
+
+def test_what_differs_is_said_by_name():
+    stored = {
+        "modules": {"wusu_lib.data": "a", "wusu_lib.losses": "b", "wusu_lib.old": "c"},
+        "packages": {"torch": "2.0", "peft": "0.1", "numpy": "2.0"},
+        "arithmetic": {"instruction_set": "AVX2", "gpu": ""},
+        "runs": {"exp06": "1"},
+    }
+    here = {
+        "modules": {"wusu_lib.data": "a", "wusu_lib.losses": "z"},
+        "packages": {"torch": "2.1", "timm": "1.0", "numpy": "2.0"},
+        "arithmetic": {"instruction_set": "AVX512_CORE", "gpu": ""},
+        "runs": {"exp06": "2"},
+    }
+    assert runs.differences(stored, here) == [
+        "wusu_lib.losses",
+        "wusu_lib.old",
+        "peft 0.1 instead of none",
+        "timm not used instead of 1.0",
+        "torch 2.0 instead of 2.1",
+        "arithmetic instruction_set",
+        "runs exp06",
+    ]
+    assert runs.differences(here, here) == []
 
 
 @pytest.fixture
@@ -88,6 +118,46 @@ def test_code_counts_but_comments_docstrings_and_formatting_do_not(package):
     assert provenance.code_hash(["wusu_lib.one"]) == before
     (package / "two.py").write_text("x = 2\n")
     assert provenance.code_hash(["wusu_lib.one"]) != before
+
+
+def test_a_named_module_counts_alone_and_a_named_definition_with_what_it_uses(package):
+    (package / "two.py").write_text(
+        "from wusu_lib.three import y, z\nA = 1\nB = 2\n\ndef f(x):\n    return g(x) + A\n\n"
+        "def g(x):\n    return x\n\ndef h():\n    return B + z\n"
+    )
+    names = ("wusu_lib.one", "wusu_lib.two", "wusu_lib.two:f", "wusu_lib.two:h")
+    before = provenance.code(names)
+
+    def changed(file, old, new):
+        text = (package / file).read_text()
+        (package / file).write_text(text.replace(old, new))
+        after = provenance.code(names)
+        (package / file).write_text(text)
+        return [name.removeprefix("wusu_lib.") for name in names if after[name] != before[name]]
+
+    assert changed("one.py", "two.x", "two.y") == ["one"]
+    assert changed("two.py", "A = 1", "A = 11") == ["two", "two:f"]
+    assert changed("two.py", "return x", "return -x") == ["two", "two:f"]
+    assert changed("two.py", "B = 2", "B = 22") == ["two", "two:h"]
+    assert changed("two.py", "import y, z", "import y, x as z") == ["two", "two:h"]
+    assert changed("two.py", "def h", "C = 3\n\ndef h") == ["two"]
+    assert changed("three.py", "y = 1", "y = 2") == []
+
+
+def test_a_module_or_definition_that_is_not_there_is_refused(package):
+    with pytest.raises(ValueError, match=r"wusu_lib\.six: no such module"):
+        provenance.code(["wusu_lib.six"])
+    with pytest.raises(ValueError, match="defines no z"):
+        provenance.code(["wusu_lib.two:x,z"])
+
+
+def test_colours_do_not_count(package):
+    (package / "two.py").write_text('COLOUR = "#aabbcc"\n')
+    before = provenance.code(["wusu_lib.two"])
+    (package / "two.py").write_text('COLOUR = "#aabbdd"\n')
+    assert provenance.code(["wusu_lib.two"]) == before
+    (package / "two.py").write_text('COLOUR = "#aabbddee"\n')
+    assert provenance.code(["wusu_lib.two"]) != before
 
 
 def test_modules_imported_for_types_only_do_not_count(package):
@@ -270,7 +340,7 @@ def test_runs_are_in_the_repository_unless_the_environment_says_otherwise(monkey
 
 def test_the_pixel_floor_has_a_key_too():
     floor = PixelParameters(name="exp00")
-    assert runs.key(floor, "d", 1, ["wusu_lib.legend"]) != runs.key(floor, "d", 2, ["wusu_lib.legend"])
+    assert runs.key(floor, "d", 1, {}) != runs.key(floor, "d", 2, {})
 
 
 def test_a_partial_folder_is_no_run(tmp_path):

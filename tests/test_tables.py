@@ -142,7 +142,13 @@ def test_provenance_says_what_made_each_run():
     unknown = store("exp00", 3, (8, 10, 5, 10))
     unknown.record["git"] = {"commit": None, "dirty": None}
     clean.record["peak_memory_bytes"] = 2_340_000_000
+    unknown.differs = ("wusu_lib.losses", "torch 2.0 instead of 2.1")
     shown = tables.provenance([clean], [changed, unknown]).data
+    assert shown["code"].tolist() == [
+        "as here",
+        "as here",
+        "made with other code: wusu_lib.losses, torch 2.0 instead of 2.1",
+    ]
     assert shown.index[0] == f"exp05/{clean.key}"
     assert shown["commit"].tolist() == ["01234567", "01234567 + changes", "no repository"]
     assert shown["minutes"].tolist() == [1.5] * 3

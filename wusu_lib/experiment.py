@@ -11,7 +11,8 @@ own notebook's definition is a variant: see ``definitions``.
 """
 
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,7 +22,7 @@ import pandas as pd
 
 from wusu_lib import compare, definitions, parameters, patches, provenance
 from wusu_lib.definitions import Definition
-from wusu_lib.kinds import kind_of, weights_hash
+from wusu_lib.kinds import kind_of, made_by, weights_hash
 from wusu_lib.parameters import (
     BudgetParameters,
     ModelParameters,
@@ -30,8 +31,9 @@ from wusu_lib.parameters import (
     TwoStageParameters,
 )
 from wusu_lib.places import data_root, located
-from wusu_lib.runs import Run, find, open_run, stored
+from wusu_lib.runs import Run, differences, find, open_run, stored
 from wusu_lib.runs import key as run_key
+from wusu_lib.runs import question as run_question
 from wusu_lib.statistics import Statistics, measure
 
 if TYPE_CHECKING:
@@ -170,17 +172,49 @@ class Experiment:
         return measure(self.table[self.table["split"] == "train"])
 
     def runs(self) -> list[Run]:
-        """One run a seed, in the order of ``seeds``: read where it is stored, made where it is not."""
-        return [
-            open_run(self.name, self.key(s), self._facts(s), partial(self._make, s), self.called)
-            for s in self.seeds
-        ]
+        """One run a seed, in the order of ``seeds``: read where it is stored, made where it is not.
+
+        With ``reuse="any code"`` a run that other code, packages or another processor made counts as stored;
+        without it a warning says what differs where there is such a run, before a new one is made.
+        """
+        return [self._run(seed) for seed in self.seeds]
+
+    def _run(self, seed: int) -> Run:
+        key = self.key(seed)
+        if self._by_key(key) is None:
+            other = self._made_otherwise(seed)
+            if other is not None and self.parameters.reuse == "any code":
+                return other
+            if other is not None:
+                warnings.warn(
+                    f"{self.name}, seed {seed}: the stored run {other.key} has equal parameters and data but "
+                    f"was made with other code: {', '.join(other.differs)}. The run is made anew; to take "
+                    'the stored one all the same set reuse="any code"',
+                    stacklevel=3,
+                )
+        return open_run(self.name, key, self._facts(seed), partial(self._make, seed), self.called)
+
+    def _by_key(self, key: str, differs: Sequence[str] = ()) -> Run | None:
+        """The complete run of that key, whoever made it, as a run of this experiment."""
+        return stored(self.name, key, self.parameters.model_dump(), self.called, differs)
+
+    def _made_otherwise(self, seed: int) -> Run | None:
+        """The latest stored run of equal parameters and data that something else computed."""
+        asked, here = self.question(seed), made_by(self, seed)
+        alike = [run for run in find() if run.record.get("question") == asked and run.key != self.key(seed)]
+        if not alike:
+            return None
+        latest = max(alike, key=lambda run: run.record["finished"])
+        return self._by_key(latest.key, differences(latest.record["made_by"], here))
 
     def stored(self) -> list[Run]:
         """The runs that are stored already, fewer than ``seeds`` where some are missing; nothing is made."""
-        stated = self.parameters.model_dump()
-        found = [stored(self.name, self.key(seed), stated, self.called) for seed in self.seeds]
+        found = [self._stored(seed) for seed in self.seeds]
         return [run for run in found if run is not None]
+
+    def _stored(self, seed: int) -> Run | None:
+        run = self._by_key(self.key(seed))
+        return self._made_otherwise(seed) if run is None and self.parameters.reuse == "any code" else run
 
     @property
     def seeds(self) -> list[int]:
@@ -331,8 +365,17 @@ class Experiment:
 
     def key(self, seed: int) -> str:
         """Key of the run of a seed, stored or not."""
-        kind = kind_of(self.parameters)
-        return run_key(self.parameters, self.dossier.fingerprint, seed, kind.code, kind.inputs(self, seed))
+        return run_key(*self._asked(seed), made_by(self, seed), self._inputs(seed))
+
+    def question(self, seed: int) -> str:
+        """What the run of a seed answers, whatever code computes it: 16 hex digits as of a key."""
+        return run_question(*self._asked(seed), self._inputs(seed))
+
+    def _asked(self, seed: int) -> tuple[Parameters, str, int]:
+        return self.parameters, self.dossier.fingerprint, seed
+
+    def _inputs(self, seed: int) -> str:
+        return kind_of(self.parameters).inputs(self, seed)
 
     def _make(self, seed: int, folder: Path) -> dict[str, Any]:
         """Fill a run's folder."""
@@ -350,6 +393,8 @@ class Experiment:
             },
             "git": provenance.git(),
             "versions": provenance.versions(),
+            "question": self.question(seed),
+            "made_by": made_by(self, seed),
             "machine": provenance.machine(),
             "working_directory": os.getcwd(),
         }

@@ -3,6 +3,7 @@
 Another kind is another entry in ``KINDS``: nothing else asks of which kind an experiment is.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from wusu_lib import provenance
+from wusu_lib.models import chosen
 from wusu_lib.parameters import (
     DirectParameters,
     ModelParameters,
@@ -24,29 +26,130 @@ from wusu_lib.parameters import (
 if TYPE_CHECKING:
     from wusu_lib.experiment import Experiment
 
-READER = ("wusu_lib.patches.table", "wusu_lib.patches.splits")
+# The modules that compute each kind of run. Its key covers these files (or, behind a colon, definitions of
+# them) and nothing that they import: whoever adds an import of something that computes adds it here.
+DATA = (
+    "wusu_lib.legend",
+    "wusu_lib.patches.raster",
+    "wusu_lib.patches.table",
+    "wusu_lib.patches.splits",
+    "wusu_lib.patches.overlaps",
+    "wusu_lib.patches.anchors",
+)
+TRAINING = (
+    "wusu_lib.statistics",
+    "wusu_lib.losses",
+    "wusu_lib.data",
+    "wusu_lib.training.fit",
+    "wusu_lib.training.loop",
+    "wusu_lib.training.session",
+    "wusu_lib.training.tally",
+    "wusu_lib.training.task",
+    "wusu_lib.models.arithmetic",
+    "wusu_lib.models.assemble",
+    "wusu_lib.models.embeddings",
+    "wusu_lib.models.encoders",
+    "wusu_lib.models.loading",
+    "wusu_lib.models.necks:accept_single_images",
+    "wusu_lib.models.segmentation",
+    "wusu_lib.models.tapped",
+    "wusu_lib.models.terratorch_parts",
+    "wusu_lib.models.weights:read_checkpoint",
+)
+PIXELS = (
+    *DATA,
+    "wusu_lib.floor",
+    "wusu_lib.floor_run",
+    "wusu_lib.labels:index",
+    "wusu_lib.metrics:confusion",
+)
+SEGMENTATION = (*DATA, *TRAINING, "wusu_lib.metrics:confusion")
+CHANGE = (
+    "wusu_lib.change.transitions",
+    "wusu_lib.change.maps",
+    "wusu_lib.change.matrices",
+    "wusu_lib.change.pairs",
+    "wusu_lib.change.evidence",
+    "wusu_lib.change.codebook",
+)
+TWO_STAGE = (
+    *DATA,
+    *CHANGE,
+    "wusu_lib.change.two_stage",
+    "wusu_lib.change.chains",
+    "wusu_lib.change.choosing",
+    "wusu_lib.change.decoding",
+    "wusu_lib.change.measures:counts,score",  # the settings are chosen by a figure
+    "wusu_lib.change.prior",
+    "wusu_lib.change.slivers",
+    "wusu_lib.change.stacks",
+    "wusu_lib.change.stored",
+    "wusu_lib.change.units",
+    "wusu_lib.change.variants",
+    "wusu_lib.scenes.predictor",
+)
+DIRECT = (
+    *DATA,
+    *TRAINING,
+    *CHANGE,
+    "wusu_lib.change.direct.judging",
+    "wusu_lib.change.direct.runs",
+    "wusu_lib.change.direct.samples",
+    "wusu_lib.change.direct.siamese",
+    "wusu_lib.change.direct.task",
+)
+# The packages that compute each kind; a backbone, a decoder and LoRA name their own.
+ARRAYS = ("numpy", "pandas", "rasterio")
+TORCH = (*ARRAYS, "torch", "lightning", "terratorch", "safetensors")
 
 
 @dataclass(frozen=True)
 class Kind:
     """One kind of run.
 
-    ``code``: dotted names of the modules that compute it. ``make``: (experiment, seed, folder) -> rest of the
-    record, files written into the folder; whoever computes is imported in it. ``inputs``: hash or key of what
-    else the figures depend on. ``parts``: parts of the model with their sizes; None where there is no model.
-    ``change``: whether it is judged on pairs of dates.
+    ``code`` and ``packages``: the modules and the packages that compute it. ``make``: (experiment, seed,
+    folder) -> rest of the record, files written into the folder; whoever computes is imported in it.
+    ``inputs``: content hash of what else the figures depend on. ``parts``: parts of the model with their
+    sizes; None where there is no model. ``source``: keys of the runs that it is made of, by experiment's
+    name. ``torch``: whether torch computes it, whose sums depend on the processor. ``change``: whether it is
+    judged on pairs of dates.
     """
 
     code: tuple[str, ...]
+    packages: tuple[str, ...]
     make: "Callable[[Experiment, int, Path], dict[str, Any]]"
     inputs: "Callable[[Experiment, int], str]"
     parts: "Callable[[Experiment], pd.DataFrame] | None" = None
+    source: "Callable[[Experiment, int], dict[str, str]] | None" = None
+    torch: bool = True
     change: bool = False
 
 
 def kind_of(parameters: Parameters) -> Kind:
     """The kind of the runs that parameters describe."""
     return KINDS[type(parameters)]
+
+
+def made_by(exp: "Experiment", seed: int) -> dict[str, Any]:
+    """What computes a run, for its key and its record: hash of each module, version of each package.
+
+    Beside them "model", what the tables of backbones and decoders say of the chosen ones, "arithmetic", of
+    this machine, and "runs", the keys of the runs that it is made of; each where there is any.
+    """
+    stated = exp.parameters
+    kind = kind_of(stated)
+    modules, packages, model = kind.code, kind.packages, {}
+    if isinstance(stated, ModelParameters):
+        modules = (*modules, *chosen.modules(stated))
+        packages = (*packages, *chosen.packages(stated))
+        model = {"model": json.loads(json.dumps(chosen.as_data(stated)))}  # as it is read back from a record
+    return {
+        "modules": provenance.code(modules),
+        "packages": provenance.versions(set(packages)),
+        **model,
+        **({"arithmetic": provenance.arithmetic()} if kind.torch else {}),
+        **({"runs": kind.source(exp, seed)} if kind.source else {}),
+    }
 
 
 def _nothing(exp: "Experiment", seed: int) -> str:
@@ -71,8 +174,13 @@ def _masks_and_weights(exp: "Experiment", seed: int) -> str:
 
 
 def _masks_and_source(exp: "Experiment", seed: int) -> str:
-    """The change masks and the key of the segmentation run that the change is made of."""
-    return f"{exp.dossier.change_fingerprint} {exp.source().key(seed)}"
+    """The change masks, and what is asked of the segmentation run that the change is made of."""
+    return f"{exp.dossier.change_fingerprint} {exp.source().question(seed)}"
+
+
+def _source_key(exp: "Experiment", seed: int) -> dict[str, str]:
+    source = exp.source()
+    return {source.name: source.key(seed)}
 
 
 def _classify(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
@@ -85,7 +193,7 @@ def _segment(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
     from wusu_lib.training import train_segmentation
 
     stated = cast(SegmentationParameters, exp.parameters)
-    return train_segmentation(folder, stated, exp.table, exp.statistics, seed)
+    return train_segmentation(folder, stated, exp.table, exp.statistics, seed) | _published(stated)
 
 
 def _compare_maps(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
@@ -98,7 +206,19 @@ def _detect(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
     from wusu_lib.change.direct import train_direct
 
     stated = cast(DirectParameters, exp.parameters)
-    return train_direct(folder, stated, exp.table, exp.dossier.changes, exp.statistics, seed)
+    made = train_direct(folder, stated, exp.table, exp.dossier.changes, exp.statistics, seed)
+    return made | _published(stated)
+
+
+def _published(stated: ModelParameters) -> dict[str, Any]:
+    """For the record: which published weights were read, where any were."""
+    if stated.weights != "pretrained":
+        return {}
+    from wusu_lib.models.catalogue import find
+    from wusu_lib.models.weights import hub_origin
+
+    spec = find(stated.backbone)
+    return {"weights": hub_origin(*spec.hub, spec.revision)}
 
 
 def _segmentation_parts(exp: "Experiment") -> pd.DataFrame:
@@ -119,18 +239,18 @@ def _direct_parts(exp: "Experiment") -> pd.DataFrame:
 
 
 KINDS: dict[Schema, Kind] = {
-    PixelParameters: Kind(("wusu_lib.floor_run", *READER), _classify, _nothing),
-    SegmentationParameters: Kind(
-        ("wusu_lib.training", "wusu_lib.models", *READER), _segment, _weights, _segmentation_parts
-    ),
+    PixelParameters: Kind(PIXELS, (*ARRAYS, "scikit-learn", "scipy"), _classify, _nothing, torch=False),
+    SegmentationParameters: Kind(SEGMENTATION, TORCH, _segment, _weights, _segmentation_parts),
     TwoStageParameters: Kind(
-        ("wusu_lib.change.two_stage", *READER), _compare_maps, _masks_and_source, _source_parts, change=True
+        TWO_STAGE,
+        (*TORCH, "scipy"),
+        _compare_maps,
+        _masks_and_source,
+        _source_parts,
+        source=_source_key,
+        change=True,
     ),
     DirectParameters: Kind(
-        ("wusu_lib.change.direct", "wusu_lib.models", *READER),
-        _detect,
-        _masks_and_weights,
-        _direct_parts,
-        change=True,
+        DIRECT, (*TORCH, "scipy"), _detect, _masks_and_weights, _direct_parts, change=True
     ),
 }

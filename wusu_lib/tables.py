@@ -189,6 +189,7 @@ def _origin(run) -> dict:
         "peak memory, GB": round(record["peak_memory_bytes"] / 1e9, 1),
         "device": record["device"],
         "commit": _commit(record),
+        "code": f"made with other code: {', '.join(run.differs)}" if run.differs else "as here",
     }
 
 

@@ -62,7 +62,7 @@ def test_the_encoder_itself_leaves_out_the_prefix_tokens(name):
     from wusu_lib.models.encoders import build_encoder
 
     encoder = build_encoder(name, "demo", "random", "all")
-    assert encoder.vit.num_prefix_tokens == models.BACKBONES[name].prefix_tokens
+    assert encoder.inner.num_prefix_tokens == models.BACKBONES[name].prefix_tokens
 
 
 @pytest.mark.parametrize(

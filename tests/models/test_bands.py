@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wusu_lib import models
-from wusu_lib.models.backbones import DATA_BANDS
+from wusu_lib.models.spec import DATA_BANDS
 
 FAMILIES = ["prithvi_300m", "dinov3_sat_large", "dinov2_small", "clay", "resnet50"]
 FILTERED = [name for name in FAMILIES if name != "clay"]  # Clay makes its filters from wavelengths
@@ -77,14 +77,14 @@ def test_clay_knows_its_bands_by_their_wavelengths():
         "RED": 0.66,
         "NIR": 0.83,
     }
-    waves = models.build("clay", "linear", bands="rgb").encoder.waves
-    torch.testing.assert_close(waves, torch.tensor([0.485, 0.555, 0.66]))
+    encoder = models.build("clay", "linear", bands="rgb").encoder
+    assert encoder.read.keywords["waves"] == [0.485, 0.555, 0.66]
     with pytest.raises(ValueError, match="NIR_NARROW"):
         wavelengths(["NIR_NARROW"])
 
 
 def test_prithvi_has_the_bands_that_its_checkpoints_name():
     names = models.BACKBONES["prithvi_600m"].reads("all")[0]
-    from wusu_lib.models.loading import PRITHVI_STORED
+    from wusu_lib.models.prithvi import STORED
 
-    assert set(names) < set(PRITHVI_STORED)
+    assert set(names) < set(STORED)

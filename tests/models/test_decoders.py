@@ -58,7 +58,7 @@ def test_a_sensible_pair_learns_from_every_tap_and_answers_in_the_images_size(pa
     torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0, fused=True).step()
     still = [name for name, p in model.named_parameters() if torch.equal(before[name], p)]
     # A ResNet's residual branches start at zero, so what is inside them learns from the second step on.
-    assert [name for name in still if not name.startswith("encoder.network.layer")] == []
+    assert [name for name in still if not name.startswith("encoder.inner.layer")] == []
     assert all(torch.isfinite(p).all() for p in model.parameters())
     with torch.no_grad():
         assert model.eval()(batch[0]).shape == (2, 11, *SIZE)

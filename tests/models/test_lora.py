@@ -99,7 +99,7 @@ def test_a_stored_model_comes_back_and_can_start_another(name, tmp_path):
 
 
 def test_what_cannot_be_adapted_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match="Stages has none"):
+    with pytest.raises(ValueError, match="ResNet has none"):
         models.add_lora(models.build("resnet50", "fpn", image_size=64))
     with pytest.raises(ValueError, match="at least 1"):
         models.add_lora(models.build("prithvi_300m", "linear"), rank=0)

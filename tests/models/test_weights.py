@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from wusu_lib import models
+from wusu_lib.models import weights
 
 KEY = "patch_embed.proj.weight"
 
@@ -90,7 +91,7 @@ def test_clays_own_checkpoint_has_its_encoder_inside_a_larger_model(tmp_path):
 def test_a_classifier_is_left_out_of_a_cnns_checkpoint(tmp_path):
     """Keys as in the published files: the network's own, with its last layer."""
     encoder = models.build("resnet50", "fpn", image_size=64, seed=3).encoder
-    state = {**encoder.network.state_dict(), "fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2)}
+    state = {**encoder.inner.state_dict(), "fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2)}
     save_file(state, tmp_path / "resnet50.safetensors")
     found = models.build("resnet50", "fpn", image_size=64, weights=str(tmp_path)).encoder.state_dict()
     assert all(torch.equal(found[key], value) for key, value in encoder.state_dict().items())
@@ -179,3 +180,20 @@ def test_unreachable_hub_fails_at_once_and_names_the_alternatives(tmp_path):
     assert float(seconds) < 20
     assert "weights='random'" in message
     assert "path of a checkpoint" in message
+
+
+def test_the_origin_of_published_weights_is_the_hubs_commit_and_the_files_hash(tmp_path, monkeypatch):
+    """As the hub's client lays its cache out; SHA-256 of b"abc" starts with ba7816bf8f01cfea."""
+    file = tmp_path / "snapshots" / "c0ffee" / "v1" / "clay.ckpt"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"abc")
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, revision: str(file))
+    assert weights.hub_origin("made/clay", "v1/clay.ckpt", "main") == {
+        "repository": "made/clay",
+        "file": "v1/clay.ckpt",
+        "revision": "main",
+        "commit": "c0ffee",
+        "hash": "ba7816bf8f01cfea",
+    }
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, revision: None)
+    assert weights.hub_origin("made/clay", "v1/clay.ckpt", "main")["commit"] is None

@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from wusu_lib.models.backbones import (
+from wusu_lib.models.catalogue import BACKBONES, expected_statistics, find
+from wusu_lib.models.decoders import DECODERS, DecoderSpec, canonical, refuse
+from wusu_lib.models.lora import add_lora
+from wusu_lib.models.spec import (
     BAND_CHOICES,
     SCALES,
     BackboneSpec,
@@ -11,9 +14,6 @@ from wusu_lib.models.backbones import (
     check_bands,
     check_scale,
 )
-from wusu_lib.models.catalogue import BACKBONES, expected_statistics, find
-from wusu_lib.models.decoders import DECODERS, DecoderSpec, canonical, refuse
-from wusu_lib.models.lora import add_lora
 from wusu_lib.models.weights import check_weights
 
 if TYPE_CHECKING:

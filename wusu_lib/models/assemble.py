@@ -6,12 +6,12 @@ from wusu_lib.models import (
     mask2former,  # noqa: F401 (registers the decoder)
     necks,
 )
-from wusu_lib.models.backbones import Bands, Scale
 from wusu_lib.models.catalogue import find
 from wusu_lib.models.decoders import DECODERS
 from wusu_lib.models.encoders import build_encoder
 from wusu_lib.models.segmentation import SegmentationModel
 from wusu_lib.models.set_prediction import ClassScores, SetSegmentationModel
+from wusu_lib.models.spec import Bands, Scale
 from wusu_lib.models.terratorch_parts import MODEL_FACTORY_REGISTRY
 
 

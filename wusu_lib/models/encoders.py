@@ -1,13 +1,12 @@
-"""Builds an encoder through TerraTorch's backbone registry and fills it. Imports TerraTorch."""
+"""Builds the encoder of a backbone and fills it. Imports TerraTorch."""
 
 from torch import nn
 
-from wusu_lib.models import clay, cnn, miniatures, vision  # noqa: F401 (register their encoders)
-from wusu_lib.models.backbones import Bands, Scale
+from wusu_lib.models import terratorch_parts  # noqa: F401 (before any encoder: torch rounds alike for all)
 from wusu_lib.models.catalogue import find
 from wusu_lib.models.embeddings import embed_linearly
 from wusu_lib.models.loading import load_checkpoint
-from wusu_lib.models.terratorch_parts import BACKBONE_REGISTRY
+from wusu_lib.models.spec import Bands, Scale
 from wusu_lib.models.weights import check_weights, checkpoint_path, hub_file
 
 
@@ -20,15 +19,11 @@ def build_encoder(backbone: str, scale: Scale, weights: str, bands: Bands = "all
     """
     check_weights(weights, backbone, scale)
     spec = find(backbone)
-    file = hub_file(*spec.hub) if weights == "pretrained" else None  # asked first: it fails at once
+    # Asked first: it fails at once.
+    file = hub_file(*spec.hub, spec.revision) if weights == "pretrained" else None
     encoder = spec.encoder(scale)
-    names = list(spec.reads(bands)[0])
-    built = BACKBONE_REGISTRY.build(encoder.registry, bands=names, pretrained=False, **encoder.arguments)
+    built = encoder.builder(spec.reads(bands)[0], **encoder.arguments)
     embed_linearly(built)
-    if spec.family == "prithvi":
-        # TerraTorch puts a closure over this very object in its place, which a deep copy or a pickle would go
-        # on calling or fail on.
-        built.forward = built.forward_features
     if weights not in ("pretrained", "random"):
         file = checkpoint_path(weights, backbone)
     if file is not None:

@@ -6,24 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from wusu_lib.models.backbones import BackboneSpec, Bands, Family
+from wusu_lib.models.spec import BackboneSpec, Bands
+from wusu_lib.models.tapped import TappedEncoder
 from wusu_lib.models.weights import read_checkpoint
 
 LISTED = 5  # keys named in an error before the rest is counted
-PRITHVI_STORED = ("BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2")  # bands of its checkpoints
-INNER = {"dinov2": "vit.", "dinov3": "vit.", "resnet": "network."}  # where an encoder wraps another's model
 PREFIXES = ("model.encoder.", "encoder.")  # of the encoder's keys in whole models (Clay's, and others')
-# First filters [dim, bands, ...] by family; Clay has none, it generates them from wavelengths.
-FILTERS = {
-    "prithvi": "patch_embed.proj.weight",
-    "dinov2": "vit.patch_embed.proj.weight",
-    "dinov3": "vit.patch_embed.proj.weight",
-    "resnet": "network.conv1.weight",
-}
-# Prithvi's sine-cosine tables: computed, not learnt, so a checkpoint need not hold them.
-FIXED = {"prithvi": "pos_embed"}
-# What published files hold beside the encoder: a masked autoencoder's parts, a classifier.
-LEFT_OUT = ("decoder", "mask_token", "head.", "fc.")
 
 
 def load_checkpoint(encoder: nn.Module, spec: BackboneSpec, bands: Bands, path: Path) -> None:
@@ -33,30 +21,31 @@ def load_checkpoint(encoder: nn.Module, spec: BackboneSpec, bands: Bands, path: 
     shaped tensors unless all of the encoder is found and nothing else.
     """
     target = encoder.state_dict()
-    state = encoder_tensors(read_checkpoint(path), spec.family)
-    fixed, filters = FIXED.get(spec.family), FILTERS.get(spec.family)
+    inner = "inner." if isinstance(encoder, TappedEncoder) else ""
+    state = encoder_tensors(read_checkpoint(path), spec.left_out, inner)
+    filters = inner + spec.filters if spec.filters else None
     if filters in state:
         state[filters] = match_bands(state[filters], spec, bands)
-    if fixed is not None:
-        state[fixed] = target[fixed]
+    if spec.fixed is not None:
+        state[inner + spec.fixed] = target[inner + spec.fixed]
     problems = mismatches(state, target)
     if problems:
         raise ValueError(f"weights: {path} does not match the encoder: " + "; ".join(problems))
     encoder.load_state_dict(state, strict=True)
 
 
-def encoder_tensors(state: dict[str, Tensor], family: Family) -> dict[str, Tensor]:
+def encoder_tensors(state: dict[str, Tensor], left_out: tuple[str, ...], inner: str) -> dict[str, Tensor]:
     """The encoder's part of a checkpoint, with the encoder's own keys and LoRA merged into its layers.
 
-    Where keys start with one of ``PREFIXES`` these are the encoder; otherwise everything not ``LEFT_OUT`` is.
+    Where keys start with one of ``PREFIXES`` these are the encoder; otherwise everything is that does not
+    start with one of ``left_out``. ``inner``: where the encoder holds the network that was published.
     """
     for prefix in PREFIXES:
         if any(key.startswith(prefix) for key in state):
             state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             break
     else:
-        state = {key: value for key, value in state.items() if not key.startswith(LEFT_OUT)}
-    inner = INNER.get(family, "")
+        state = {key: value for key, value in state.items() if not key.startswith(left_out)}
     if inner and not any(key.startswith(inner) for key in state):
         state = {inner + key: value for key, value in state.items()}
     return merge_adapters(state)
@@ -79,9 +68,9 @@ def merge_adapters(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def match_bands(filters: Tensor, spec: BackboneSpec, bands: Bands) -> Tensor:
     """Stored first filters [dim, stored bands, ...] as those of the bands that the encoder reads.
 
-    What is stored is told by its number: 3 are the backbone's colours, 4 its bands, 6 Prithvi's. A filter for
-    NIR that the checkpoint lacks is the mean of those of red, green and blue. Any other number of bands is
-    handed back as it is, for the check of shapes to name.
+    What is stored is told by its number: 3 are the backbone's colours, 4 its bands, else those of its own
+    files (``BackboneSpec.stored_bands``). A filter for NIR that the checkpoint lacks is the mean of those of
+    red, green and blue. Any other number of bands is handed back as it is, for the check of shapes to name.
     """
     stored = _stored_bands(filters.shape[1], spec)
     wanted = spec.reads(bands)[0]
@@ -92,9 +81,7 @@ def match_bands(filters: Tensor, spec: BackboneSpec, bands: Bands) -> Tensor:
 
 
 def _stored_bands(number: int, spec: BackboneSpec) -> tuple[str, ...] | None:
-    known: list[Sequence[str]] = [spec.reads("rgb")[0], spec.bands]
-    if spec.family == "prithvi":
-        known.append(PRITHVI_STORED)
+    known: list[Sequence[str]] = [spec.reads("rgb")[0], spec.bands, spec.stored_bands]
     return next((tuple(names) for names in known if len(names) == number), None)
 
 

@@ -27,6 +27,8 @@ def add_lora(model: "SegmentationModel", rank: int = 16, seed: int = 0) -> "Segm
     import torch
     from peft import LoraConfig, inject_adapter_in_model
 
+    from wusu_lib.models.tapped import encoder_name
+
     if rank < 1:
         raise ValueError(f"rank: got {rank}; expected at least 1, for instance 16")
     names = [name for name, _ in model.encoder.named_modules()]
@@ -34,7 +36,7 @@ def add_lora(model: "SegmentationModel", rank: int = 16, seed: int = 0) -> "Segm
         raise ValueError("the encoder has LoRA adapters already; build the model anew")
     if not any(re.fullmatch(ATTENTION, name) for name in names):
         raise ValueError(
-            f"LoRA adapts attention layers and {type(model.encoder).__name__} has none; use "
+            f"LoRA adapts attention layers and {encoder_name(model.encoder)} has none; use "
             'adaptation="full", "differential" or "frozen"'
         )
     model.freeze_encoder()

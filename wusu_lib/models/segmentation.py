@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wusu_lib.losses import TrainingLoss, pixel_loss
-from wusu_lib.models.backbones import DATA_BANDS
+from wusu_lib.models.spec import DATA_BANDS
 
 
 class SegmentationModel(nn.Module):

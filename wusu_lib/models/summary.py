@@ -7,8 +7,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from wusu_lib.models.backbones import DATA_BANDS
 from wusu_lib.models.segmentation import SegmentationModel
+from wusu_lib.models.spec import DATA_BANDS
+from wusu_lib.models.tapped import encoder_name
 
 COLUMNS = ["part", "module", "parameters", "trainable", "output shape"]
 
@@ -25,7 +26,7 @@ def table(model: SegmentationModel, image_size: int) -> pd.DataFrame:
     rows = [("input", f"bands in the encoder's order, padded from {image_size} px", 0, 0, padded)]
     parts = {"encoder": model.encoder, **{f"neck {i}": m for i, m in enumerate(model.neck)}}
     for name, module in {**parts, "decoder": model.decoder, "head": model.head}.items():
-        rows.append((name, type(module).__name__, *_parameters(module), shapes[name]))
+        rows.append((name, encoder_name(module), *_parameters(module), shapes[name]))
     rows.append(("total", type(model).__name__, *_parameters(model), shapes["total"]))
     return pd.DataFrame(rows, columns=COLUMNS)
 

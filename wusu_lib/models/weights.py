@@ -8,7 +8,8 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
-from wusu_lib.models.backbones import Scale
+from wusu_lib import provenance
+from wusu_lib.models.spec import Scale
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,15 +56,31 @@ def checkpoint_path(weights: str, backbone: str) -> Path:
     return path
 
 
-def hub_file(repository: str, filename: str) -> Path:
+def hub_file(repository: str, filename: str, revision: str = "main") -> Path:
     """A published checkpoint, downloaded once; FileNotFoundError as ``require_hub_file`` raises it."""
     from huggingface_hub import hf_hub_download
 
-    require_hub_file(repository, filename)
-    return Path(hf_hub_download(repository, filename))
+    require_hub_file(repository, filename, revision)
+    return Path(hf_hub_download(repository, filename, revision=revision))
 
 
-def require_hub_file(repository: str, filename: str) -> None:
+def hub_origin(repository: str, filename: str, revision: str) -> dict[str, str | None]:
+    """Where a published checkpoint that has been read comes from: its address, the hub's commit, its hash.
+
+    The commit is None, and the hash too, where the cache no longer holds the file.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    address: dict[str, str | None] = {"repository": repository, "file": filename, "revision": revision}
+    cached = try_to_load_from_cache(repository, filename, revision=revision)
+    if not isinstance(cached, str):
+        return address | {"commit": None, "hash": None}
+    path = Path(cached)  # .../snapshots/<commit>/<file>, where the file may stand in folders
+    commit = path.parts[len(path.parts) - 1 - len(Path(filename).parts)]
+    return address | {"commit": commit, "hash": provenance.content_hash(path)}
+
+
+def require_hub_file(repository: str, filename: str, revision: str = "main") -> None:
     """Raise FileNotFoundError within seconds if a hub file is neither cached nor to be had.
 
     Asked first because the hub's client itself retries for minutes behind a network that drops packets.
@@ -71,14 +88,14 @@ def require_hub_file(repository: str, filename: str) -> None:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import HTTPError  # that of whichever HTTP client the hub's library uses
 
-    if isinstance(try_to_load_from_cache(repository, filename), str):
+    if isinstance(try_to_load_from_cache(repository, filename, revision=revision), str):
         return
     try:
-        get_hf_file_metadata(hf_hub_url(repository, filename), timeout=HUB_TIMEOUT)
+        get_hf_file_metadata(hf_hub_url(repository, filename, revision=revision), timeout=HUB_TIMEOUT)
     except (HTTPError, OSError) as error:
         raise FileNotFoundError(
-            f"weights='pretrained': {repository}/{filename} is not in the local cache and the hub does not "
-            f"give it ({type(error).__name__}); use {ALTERNATIVES}"
+            f"weights='pretrained': {repository}/{filename} ({revision}) is not in the local cache and "
+            f"the hub does not give it ({type(error).__name__}); use {ALTERNATIVES}"
         ) from error
 
 

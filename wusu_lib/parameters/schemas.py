@@ -38,7 +38,7 @@ class DataParameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
     # Names that say where things are or why a run is made: they cannot change its figures.
     without_effect: ClassVar[frozenset[str]] = frozenset(
-        {"name", "data_root", "workers", "seeds", "prediction"}
+        {"name", "data_root", "workers", "seeds", "prediction", "reuse"}
     )
 
     name: str = Field(
@@ -57,6 +57,10 @@ class DataParameters(BaseModel):
         "ignore", description="unlabelled pixels: ignored, or a class of their own"
     )
     seeds: Seeds = Field([42], examples=[[42, 43, 44]], description="one run a seed")
+    reuse: Literal["same code", "any code"] = Field(
+        "same code",
+        description="stored runs that are taken: this code's, or those of any code",
+    )
 
     @field_validator("seeds")
     @classmethod
@@ -199,6 +203,15 @@ class TwoStageParameters(BudgetParameters):
         [0.01], examples=[[0.001, 0.01]], description="share of true change that smaller objects may hold"
     )
     smoothings: Pixels = Field([1000.0], examples=[[100.0, 1000.0]], description="of the prior, px")
+
+    def effective(self) -> dict[str, Any]:
+        """As of every experiment; where settings are chosen, with the predicted figure, which decides."""
+        found = super().effective()
+        if max(len(self.tolerances), len(self.unit_shares), len(self.smoothings)) > 1:
+            from wusu_lib.compare import Prediction
+
+            found["chosen by"] = Prediction.parse(self.prediction).metric
+        return found
 
 
 class DirectParameters(ModelParameters):

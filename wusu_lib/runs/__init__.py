@@ -20,7 +20,7 @@ Experiments that ask for the same figures share a run. Each has a link to it, ``
 """
 
 from wusu_lib.runs.folders import Unfinished, find, incomplete, open_run, root, stored
-from wusu_lib.runs.keys import key
+from wusu_lib.runs.keys import differences, key, question
 from wusu_lib.runs.results import write_results
 from wusu_lib.runs.stored import Run, complete_record, is_run
 
@@ -28,11 +28,13 @@ __all__ = [
     "Run",
     "Unfinished",
     "complete_record",
+    "differences",
     "find",
     "incomplete",
     "is_run",
     "key",
     "open_run",
+    "question",
     "root",
     "stored",
     "write_results",

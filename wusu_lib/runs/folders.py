@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,12 +78,20 @@ def open_run(
 
 
 def stored(
-    experiment: str, run_key: str, parameters: dict[str, Any], called: str | None = None
+    experiment: str,
+    run_key: str,
+    parameters: dict[str, Any],
+    called: str | None = None,
+    differs: Sequence[str] = (),
 ) -> Run | None:
-    """The complete run of that key, whoever made it, as an experiment uses it; nothing is written."""
+    """The complete run of that key, whoever made it, as an experiment uses it; nothing is written.
+
+    ``differs``: as of ``Run``.
+    """
     folder = root() / STORE / run_key
-    found = complete_record(folder) is not None
-    return Run(folder, _link(experiment, run_key, parameters, called)) if found else None
+    if complete_record(folder) is None:
+        return None
+    return Run(folder, _link(experiment, run_key, parameters, called), differs)
 
 
 def _link(experiment: str, run_key: str, parameters: dict[str, Any], called: str | None) -> dict[str, Any]:

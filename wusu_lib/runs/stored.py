@@ -1,6 +1,7 @@
 """A complete run, read lazily from its folder; a folder that is damaged or half written is none."""
 
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,15 @@ class Run:
     """A complete run, read lazily from its folder. Raises ValueError for a folder that holds none.
 
     ``folder``: the run's own or that of an experiment's link. ``link``: which experiment asks for it, where
-    no file says so; a run that no link leads to is that of the experiment that made it.
+    no file says so; a run that no link leads to is that of the experiment that made it. ``differs``: what made
+    it that is not what would make it here (``keys.differences``); empty where it is read by its key.
     """
 
-    def __init__(self, folder: Path, link: dict[str, Any] | None = None):
+    def __init__(self, folder: Path, link: dict[str, Any] | None = None, differs: Sequence[str] = ()):
         found = read_json(Path(folder) / LINK)
         self.folder = Path(folder) if found is None else linked_folder(Path(folder), found["key"])
         self.link = link or found or {}
+        self.differs = tuple(differs)
         record = complete_record(self.folder)
         if record is None:
             raise ValueError(

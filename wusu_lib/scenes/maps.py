@@ -14,6 +14,7 @@ from filelock import FileLock
 from wusu_lib import legend, provenance
 from wusu_lib.atomic import write_json
 from wusu_lib.change.prior import Prior
+from wusu_lib.legend import Scheme
 from wusu_lib.runs.stored import RECORD, complete_record
 from wusu_lib.scenes import geotiff, rasters, styles
 from wusu_lib.scenes.cleaning import SQUARE, Cleaning, changes
@@ -161,8 +162,15 @@ def _plan(job: Job, predictor: Predictor) -> dict[str, Any]:
         "batch": job.batch,
         "prior": None if job.prior is None else job.prior.ratio.tolist(),
         "code": provenance.code_hash(CODE),
+        "palette": _palette(predictor.classes),
         "versions": provenance.versions(),
     }
+
+
+def _palette(classes: Scheme) -> str:
+    """Hash of the colours that are written into the files, which count as no code."""
+    written = [style(classes).colours for style in (styles.classes, styles.changes)]
+    return provenance.text_hash(str([None if colours is None else colours.tolist() for colours in written]))
 
 
 def _hash(path: str) -> str:

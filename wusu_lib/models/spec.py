@@ -1,35 +1,48 @@
 """What a backbone is: which bands it wants, what its encoder gives, which blocks are tapped. Cheap.
 
-A backbone is one entry of ``BACKBONES`` (``catalogue``). Its two scales hold the TerraTorch registry name and
-the arguments that build the encoder: "full" is the published model, "demo" a miniature of the same family
-(see ``miniatures``).
+A family of backbones is one file: a table ``BACKBONES`` of entries, and the functions that build and read the
+encoders, which import torch and TerraTorch inside. ``catalogue`` names the families. An entry has two scales:
+"full" is the published model, "demo" a miniature: the family's own class, a hundred to a thousand times
+smaller, with the same interface (patch size, prefix tokens, bands, four taps at the quarter points, the same
+kind of positions), and no pre-trained weights. The image's size is never passed on, so a stored model is tied
+to none.
+
+Where the weights know R, G, B only, NIR is given the mean of their three means and of their three deviations
+(``with_nir``), as its filter is the mean of theirs (``loading``): an infrared band with such statistics
+excites the first layer as a grey image would.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Scale = Literal["demo", "full"]
 SCALES: tuple[str, ...] = get_args(Scale)
 Bands = Literal["all", "rgb"]
 BAND_CHOICES: tuple[str, ...] = get_args(Bands)
-Family = Literal["prithvi", "dinov2", "dinov3", "clay", "resnet"]
 Output = Literal["tokens", "maps", "pyramid"]
 DATA_BANDS = ("BLUE", "GREEN", "RED", "NIR")  # order of the bands in memory, everywhere
+RGB_NIR = ("RED", "GREEN", "BLUE", "NIR")
+RGB_NIR_ORDER = (2, 1, 0, 3)
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # R, G, B: mean, standard deviation
+MINIATURE = {"depth": 4, "num_heads": 2, "embed_dim": 96}  # of a transformer's miniature
 
 
 @dataclass(frozen=True)
 class Encoder:
     """One size of a backbone.
 
-    ``registry`` is its name in TerraTorch's backbone registry, ``arguments`` go to that builder. ``patch`` is
+    ``builder(bands, **arguments)`` builds it, without pre-trained weights. ``patch`` is
     the side in px of what the coarsest map tells apart: a transformer's patch, a CNN's last stride. ``dim``
     is the width of a token (of the last stage), ``depth`` the number of blocks (of stages). ``taps`` are the
     four blocks (from 0) at the quarter points that decoders read, ``skip`` is the block (from 0) that
     DeepLabV3+ takes for its skip unless another is asked for.
     """
 
-    registry: str
+    builder: "Callable[..., nn.Module]"
     patch: int
     dim: int
     depth: int
@@ -50,11 +63,18 @@ class BackboneSpec:
 
     ``bands`` are the names handed to the builder, in the order that the encoder wants; ``order`` picks them
     from ``DATA_BANDS``. ``mean`` and ``std`` are what the published weights expect of an input on the 0-1
-    scale, in the order of ``DATA_BANDS``. ``hub`` is the (repository, file) of the published weights.
+    scale, in the order of ``DATA_BANDS``. ``hub`` is the (repository, file) of the published weights,
+    ``revision`` the branch, tag or commit that they are taken from.
+
+    Of checkpoints: ``filters`` is the key of the first filters [dim, bands, ...] (None where there are none),
+    ``stored_bands`` are the published file's where they are others than ``bands`` or R, G, B, ``fixed`` is
+    the key of what is computed, not learnt, ``left_out`` are the starts of keys that are not the encoder's.
+
+    ``skip_resized``: whether DeepLabV3+'s skip is resized rather than enlarged by learnt layers. ``packages``
+    are those that build or compute it beside those of every model.
     """
 
     title: str
-    family: Family
     output: Output
     bands: tuple[str, ...]
     order: tuple[int, ...]
@@ -64,6 +84,13 @@ class BackboneSpec:
     hub: tuple[str, str]
     full: Encoder
     demo: Encoder
+    revision: str = "main"
+    filters: str | None = None
+    stored_bands: tuple[str, ...] = ()
+    fixed: str | None = None
+    left_out: tuple[str, ...] = ()
+    skip_resized: bool = False
+    packages: tuple[str, ...] = ()
 
     @property
     def transformer(self) -> bool:
@@ -112,3 +139,8 @@ def check_bands(bands: str) -> None:
     """Raise ValueError unless ``bands`` is "all" or "rgb"."""
     if bands not in BAND_CHOICES:
         raise ValueError(f"bands: got {bands!r}; allowed: {', '.join(BAND_CHOICES)}")
+
+
+def with_nir(rgb: tuple[float, float, float]) -> tuple[float, ...]:
+    """Values of R, G, B as those of B, G, R, NIR; NIR's is their mean."""
+    return (*reversed(rgb), sum(rgb) / 3)
