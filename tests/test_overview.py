@@ -1,5 +1,6 @@
 """The log at a glance, with nothing stored, with some of it, and with made verdicts."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -181,3 +182,27 @@ def test_interrupted_runs_are_listed():
 def test_an_unknown_overlay_names_the_known_ones():
     with pytest.raises(FileNotFoundError, match="known: demo, full, or the path of a YAML file"):
         overview.collect("demp")
+
+
+def test_the_road_map_is_made_of_the_notebooks_and_the_table_of_contents():
+    made = overview.roadmap()
+    frame = made.data
+    rows = {re.sub("<.*?>", "", number): phase for phase, number in frame.index}
+    assert rows["0"] == "Data and labels"
+    assert rows["4"] == "Phase 1: domain adaptation"
+    assert rows["8"] == "Phase 2: architecture"
+    assert rows["16"] == "Stage 2: change detection"
+    fifth = frame.loc[("Phase 2: architecture", '<a href="log/exp05.html">5</a>')]
+    assert fifth.tolist() == ["Do atrous convolutions handle scale better?", "4"]
+    assert frame.loc[("Data and labels", '<a href="log/exp00.html">0</a>'), "compared with"] == "–"
+    assert '<a href="log/exp05.html">5</a>' in made.to_html()
+
+
+def test_an_experiment_that_is_no_page_stands_last_and_without_a_link(tmp_path, monkeypatch):
+    contents = tmp_path / "_toc.yml"
+    contents.write_text(
+        "parts:\n  - caption: One\n    chapters:\n      - file: book/data\n      - file: book/log/exp07\n"
+    )
+    monkeypatch.setattr("wusu_lib.overview.questions.CONTENTS", contents)
+    index = overview.roadmap().data.index.tolist()
+    assert index[:2] == [("One", '<a href="log/exp07.html">7</a>'), ("not in the book", "0")]

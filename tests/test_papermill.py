@@ -63,7 +63,7 @@ def test_a_mistake_is_told_within_seconds_and_stores_nothing(name, tmp_path):
 
 
 def test_the_first_imports_of_a_notebook_do_not_load_torch():
-    imports = "from wusu_lib import examples, experiment, figures, labels, sentences, tables"
+    imports = "from wusu_lib import examples, experiment, figures, labels, pages, sentences, tables"
     assert loaded(imports, of=["torch", "terratorch", "lightning", "sklearn"]) == []
 
 
@@ -72,9 +72,9 @@ def test_help_lists_each_parameter_with_type_and_help():
         [BIN / "papermill", "--help-notebook", EXP05], capture_output=True, text=True, check=True
     )
     shown = " ".join(done.stdout.split())  # long lines are wrapped
-    stated = parameters.from_notebook(EXP05).model_dump()
+    stated = parameters.literals(EXP05)
     kinds = {name: type(value).__name__ for name, value in stated.items()}
-    assert kinds["learning_rate"] == "float"
+    assert kinds["epochs"] == "int"
     for name, kind in kinds.items():
         assert f" {name}: {kind} (default " in shown
     assert (
@@ -99,12 +99,13 @@ def runs(tmp_path_factory):
 def test_both_working_directories_record_a_run_with_the_decoder(tree, runs, tmp_path):
     out = tmp_path / "fpn.ipynb"
     changed = {"epochs": 1, "data_root": tree}
-    done = papermill("notebooks/exp05.ipynb", out, ROOT, runs, decoder="fpn", **changed)
+    done = papermill("notebooks/exp05.ipynb", out, ROOT, runs, decoder="fpn", weight_decay=0.01, **changed)
     assert done.returncode == 0, done.stderr[-3000:]
     piped = papermill("exp05.ipynb", None, ROOT / "notebooks", runs, decoder="unet", **changed)
     assert piped.returncode == 0, piped.stderr[-3000:]
     records = {r["parameters"]["decoder"]: r for r in complete(runs) if r["experiment"] == "exp05"}
     assert set(records) == {"fpn", "unet", "deeplab"}  # each is compared with exp05 itself
+    assert records["fpn"]["parameters"]["weight_decay"] == 0.01  # the cell does not state it
     assert records["fpn"]["working_directory"] == str(ROOT)
     assert records["unet"]["working_directory"] == str(ROOT / "notebooks")
     for decoder, text in (("fpn", out.read_text()), ("unet", piped.stdout)):

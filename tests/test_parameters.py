@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from wusu_lib import parameters
 from wusu_lib.parameters import (
@@ -15,6 +16,7 @@ from wusu_lib.parameters import (
     schema_for,
 )
 
+ROOT = Path(__file__).parents[1]
 GOOD = {
     "name": "exp05",
     "prediction": "val mIoU rises by at least 0.01 over exp04",
@@ -29,10 +31,20 @@ def fault(**changes) -> str:
     return str(caught.value)
 
 
-def test_defaults_are_the_recipe_of_the_study():
+def test_defaults_are_those_of_the_demo_and_the_overlay_has_the_recipe_of_the_study():
     p = parse(SegmentationParameters, GOOD)
+    assert (p.encoder_learning_rate, p.learning_rate, p.weight_decay) == (1e-3, 1e-3, 1e-3)
+    assert (p.epochs, p.patience, p.accumulate, p.weights) == (4, 10, 1, "random")
+    assert (p.background, p.adaptation, p.normalisation) == ("ignore", "differential", "wusu")
+    study = yaml.safe_load((ROOT / "params" / "full.yaml").read_text())
+    p = parse(SegmentationParameters, {**GOOD, **study, "data_root": "/data"})
     assert (p.encoder_learning_rate, p.learning_rate, p.weight_decay) == (1e-5, 1e-3, 1e-3)
-    assert (p.epochs, p.patience, p.background, p.adaptation) == (500, 10, "ignore", "differential")
+    assert (p.epochs, p.patience, p.accumulate, p.weights) == (500, 10, 8, "pretrained")
+
+
+def test_an_injected_parameter_that_the_cell_does_not_state_counts():
+    p = parameters.from_namespace(namespace(CELL, '# Parameters\nweight_decay = 0.01\nbands = "rgb"\n'))
+    assert (p.weight_decay, p.bands, p.epochs) == (0.01, "rgb", 4)
 
 
 def test_an_integer_is_a_number_and_an_alias_gets_its_name():
@@ -159,6 +171,19 @@ def test_a_corrected_cell_replaces_the_one_before():
 def test_a_model_cannot_be_given_to_the_pixel_floor():
     with pytest.raises(ValueError, match="decoder: not a parameter of exp00"):
         parameters.from_namespace(namespace('name: str = "exp00"', '# Parameters\ndecoder = "unet"'))
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        (CELL.replace("backbone", "run").replace("decoder", "variant"), "decoder"),
+        (CELL + '\nmethod: str = "scd"', "classes"),
+        (CELL, "tolerances"),
+    ],
+)
+def test_a_parameter_that_a_kind_does_not_use_is_refused(cell, name):
+    with pytest.raises(ValueError, match=f"{name}: not a parameter of exp"):
+        parameters.from_namespace(namespace(cell, f"# Parameters\n{name} = 1\n"))
 
 
 def test_a_plain_dictionary_is_checked_key_by_key():

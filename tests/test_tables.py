@@ -75,11 +75,13 @@ def test_parameters_stand_beside_those_of_the_baseline():
     theirs = parameters.parse(SegmentationParameters, {**STATED, "name": "exp04", "decoder": "fpn"})
     exp = SimpleNamespace(parameters=mine, baseline_parameters=lambda: theirs, notes=[])
     shown = tables.parameters(exp).data
-    assert list(shown) == ["value", "in exp04"]
-    assert shown.loc["decoder"].tolist() == ["deeplab", "← fpn"]
-    assert shown.loc["learning_rate"].tolist() == ["0.01", "← 0.001"]
-    assert shown.loc["backbone"].tolist() == ["prithvi_600m", "same"]
-    assert shown.loc["data_root"].tolist() == ["–", "same"]
+    assert list(shown) == ["value", "in exp04", "meaning"]
+    assert shown.loc["decoder"].tolist()[:2] == ["deeplab", "← fpn"]
+    assert shown.loc["learning_rate"].tolist() == ["0.01", "← 0.001", "of the decoder (and of all with full)"]
+    assert shown.loc["backbone"].tolist() == ["prithvi_600m", "same", "encoder"]
+    assert shown.loc["data_root"].tolist()[:2] == ["–", "same"]
+    assert shown.loc["bands", "meaning"] == ("what the model sees: four bands, or no infrared (all, rgb)")
+    assert set(shown.index) == set(SegmentationParameters.model_fields)
 
 
 def test_parameters_that_the_baseline_does_not_have_and_no_baseline():
@@ -90,7 +92,7 @@ def test_parameters_that_the_baseline_does_not_have_and_no_baseline():
     assert beside.loc["decoder", "in exp00"] == "–"
     by_itself = SimpleNamespace(parameters=floor, baseline_parameters=lambda: None, notes=[])
     alone = tables.parameters(by_itself).data
-    assert list(alone) == ["value"]
+    assert list(alone) == ["value", "meaning"]
     assert alone.loc["seeds", "value"] == "[42]"
 
 

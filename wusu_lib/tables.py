@@ -4,10 +4,12 @@ cell's last expression.
 
 import html
 from collections.abc import Sequence
+from typing import Literal, get_args, get_origin
 
 import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
+from pydantic.fields import FieldInfo
 
 from wusu_lib import patches, reported
 from wusu_lib.legend import Background, Scheme
@@ -28,9 +30,10 @@ def styled(frame: pd.DataFrame, name: str, *, index: bool = True, prose: Sequenc
 
 
 def parameters(exp) -> Styler:
-    """The parameters of this run beside those of its baseline; what differs is marked with an arrow.
+    """Every parameter of this run, those of its baseline, and what it means; an arrow marks what differs.
 
-    Above them stands what this run is, where it is not its notebook's experiment as committed.
+    A notebook states only some of them; the others have their defaults. Above them stands what this run is,
+    where it is not its notebook's experiment as committed.
     """
     mine = exp.parameters.model_dump()
     theirs = exp.baseline_parameters()
@@ -38,9 +41,16 @@ def parameters(exp) -> Styler:
     if theirs is not None:
         other = theirs.model_dump()
         frame[f"in {theirs.name}"] = [_beside(v, other, k) for k, v in mine.items()]
+    frame["meaning"] = [_meaning(type(exp.parameters).model_fields[k]) for k in mine]
     frame.index.name = "parameter"
     style = styled(frame, "parameters", prose=list(frame))
     return style.set_caption(html.escape(" ".join(exp.notes))) if exp.notes else style
+
+
+def _meaning(field: FieldInfo) -> str:
+    """What a parameter says, with its allowed values where they are a closed choice."""
+    allowed = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    return f"{field.description} ({', '.join(allowed)})" if allowed else str(field.description)
 
 
 def _plain(value) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from wusu_lib.figures.captions import captioned
 from wusu_lib.figures.theme import BASELINE, QUIET, TEXT, THIS, open_figure, styled
 
 if TYPE_CHECKING:
@@ -42,7 +43,13 @@ def gap(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]) -> "F
         axes.grid(axis="x")
     handles = [_dot(QUIET, "training", "none"), _dot(QUIET, "validation", "full")]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
-    return figure
+    return captioned(
+        figure,
+        "gap",
+        "mIoU (left) and loss (right) on the training patches (hollow) and on the validation patches "
+        "(filled), for this experiment and its baseline.",
+        "Two dumbbell charts: training and validation mIoU and loss of two experiments.",
+    )
 
 
 def _dot(colour: str, label: str, fill: Any = "full", marker: str = "o") -> Any:
@@ -76,7 +83,14 @@ def boundary(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]) 
     _differences(right, found[at & (found["class"] != MACRO)])
     right.set_xlabel(f"boundary F at {SHOWN_AT} px: {names['run']} − {names['baseline']}")
     figure.legend(loc="outside upper left", ncols=2, handlelength=3.2)
-    return figure
+    return captioned(
+        figure,
+        "boundaries",
+        "Left: boundary F and boundary IoU by distance, means over the classes. Right: difference of the "
+        "boundary F at 2 px by class, with 95 % intervals and the length of the annotated boundary.",
+        "Line chart of boundary figures against distance, and a dot plot of differences by class with "
+        "intervals.",
+    )
 
 
 def _differences(axes: "Axes", rows: pd.DataFrame) -> None:
@@ -114,4 +128,10 @@ def objects(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]) -
         axes.tick_params(axis="y", length=0)
     handles = [_dot(THIS, names["run"]), _dot(BASELINE, names["baseline"])]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
-    return figure
+    return captioned(
+        figure,
+        "objects",
+        "Share of the buildings found, by ground area, and of the road pixels found, by the road's width. "
+        "In brackets: how many are annotated. A building is found if at least half of its pixels are.",
+        "Two dot plots of recall by size for two experiments: buildings and roads.",
+    )

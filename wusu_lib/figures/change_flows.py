@@ -6,6 +6,7 @@ import numpy as np
 
 from wusu_lib import legend
 from wusu_lib.change.transitions import COLOURS, FIRST, N_LABELS, SECOND
+from wusu_lib.figures.captions import captioned
 from wusu_lib.figures.theme import QUIET, SMALL, open_figure, short_count, styled
 
 if TYPE_CHECKING:
@@ -37,7 +38,13 @@ def change_flows(matrix: np.ndarray, names: tuple[str, str] = ("Annotated", "Pre
         axes.set_axis_off()
         axes.set_title(f"{name}: {short_count(side[1:].sum())} px changed", loc="center")
         _diagram(axes, side, tallest)
-    return figure
+    return captioned(
+        figure,
+        "flows",
+        "Flows of changed ground on the validation pairs, annotated and predicted, at the same scale. Left "
+        "bars: class at the earlier date; right bars: at the later date. A ribbon is as wide as its pixels.",
+        "Two flow diagrams beside each other: annotated and predicted transitions between classes.",
+    )
 
 
 def _diagram(axes: "Axes", pixels: np.ndarray, tallest: int) -> None:

@@ -10,6 +10,7 @@ from wusu_lib.change.matrices import binary_confusion
 from wusu_lib.change.measures import counts, score
 from wusu_lib.change.pairs import true_labels
 from wusu_lib.change.transitions import N_LABELS, SECOND, UNCHANGED_COLOUR, UNLABELLED
+from wusu_lib.figures.captions import captioned
 from wusu_lib.figures.imagery import read_image, rgb, rows_of, shrink, stretch
 from wusu_lib.figures.theme import QUIET, SMALL, VERMILION, WIDTH, bare, open_figure, styled
 
@@ -58,7 +59,27 @@ def change_maps(
         for panel, labels in zip(axes[3:], each, strict=True):
             panel.set_xlabel(_agreement(truth, labels), fontsize=SMALL, color=QUIET, labelpad=2)
         axes[0].set_xlabel(name, fontsize=SMALL, labelpad=2)
-    return figure
+    return captioned(figure, "maps" if runs else "data", _caption(tuple(runs)), _alternative(tuple(runs)))
+
+
+def _caption(ways: Sequence[str]) -> str:
+    """Of the annotated change alone, or with what some ways found."""
+    if not ways:
+        return (
+            "Validation pairs: the two dates in natural colour with one stretch, and the annotated change. "
+            "Changed ground has the colour of the class that it became; unchanged ground is grey, unlabelled "
+            "ground nearly white."
+        )
+    found = ", ".join(f"the change found {way[0].lower()}{way[1:]}" for way in ways)
+    return (
+        f"Validation pairs: the two dates, the annotated change, {found}. Changed ground has the colour "
+        "of the class that it became. Under each map stands its F1 of changed ground."
+    )
+
+
+def _alternative(ways: Sequence[str]) -> str:
+    found = f" and the change found by {len(ways)} ways" if ways else ""
+    return f"Rows of two images of the same place at two dates, beside a map of what changed{found}."
 
 
 def _binary(run: Any) -> bool:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from wusu_lib.figures.captions import captioned
 from wusu_lib.figures.theme import BASELINE, QUIET, SMALL, THIS, open_figure, short_count, styled
 
 if TYPE_CHECKING:
@@ -37,7 +38,13 @@ def change_transitions(
     _plain(axes)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=2)
-    return figure
+    return captioned(
+        figure,
+        "transitions",
+        "Intersection over union of the most frequent transitions on the validation pairs, for this "
+        "experiment and its baseline. True pixels stand beside each name.",
+        "Dot plot of the intersection over union of each transition for two experiments.",
+    )
 
 
 def _named(frame: pd.DataFrame) -> list:
@@ -71,7 +78,13 @@ def change_errors(rates: dict[str, pd.DataFrame]) -> "Figure":
     axes.set_xlim(left=0)
     _plain(axes)
     figure.legend(loc="outside upper right", ncols=2, fontsize=SMALL)
-    return figure
+    return captioned(
+        figure,
+        "errors",
+        "Errors of change when maps are compared as they are: the share expected of independent errors "
+        "(hollow) and the share observed (filled).",
+        "Dot plot of expected and observed error rates by kind and split.",
+    )
 
 
 def _plain(axes: "Axes") -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from wusu_lib.change.pairs import true_labels
 from wusu_lib.change.targets import is_target
+from wusu_lib.figures.captions import captioned
 from wusu_lib.figures.imagery import read_image, rgb, shrink, stretch
 from wusu_lib.figures.theme import BLUE, GREEN, VERMILION, WIDTH, bare, open_figure, styled
 
@@ -45,7 +46,14 @@ def change_targets(run: Any, pairs: pd.DataFrame, shown: dict[str, str]) -> "Fig
         panels[1].set_title(f"20{row.date2}")
         panels[2].set_title("Judged")
     _legend(figure)
-    return figure
+    return captioned(
+        figure,
+        "targets",
+        "New building, new excavation and new road: image before, image after, and what was found (green), "
+        "missed (orange) or falsely claimed (blue) on the labelled ground. One stretch for the two images "
+        "of a row.",
+        "Rows of image pairs with a map of hits, misses and false alarms.",
+    )
 
 
 def _judged(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray, target: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from wusu_lib.figures.captions import captioned
 from wusu_lib.figures.theme import LINES, SMALL, open_figure, styled
 
 if TYPE_CHECKING:
@@ -37,7 +38,13 @@ def change_ways(rows: pd.DataFrame) -> "Figure":
         axes.set_visible(False)
     panels[0].set_yticks(range(len(ways)), ways)
     panels[0].set_ylim(len(ways) - 0.5, -0.5)
-    return figure
+    return captioned(
+        figure,
+        "figures",
+        "Figures of change on the validation pairs with their 95 % intervals from the block bootstrap. A "
+        "way without classes has no mark under the figures that need them.",
+        f"Panels of dots with intervals: {len(ways)} ways of finding change by {', '.join(names)}.",
+    )
 
 
 def _draw(axes: "Axes", rows: pd.DataFrame, ways: list[str]) -> None:

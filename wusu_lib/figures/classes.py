@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wusu_lib import legend, metrics
+from wusu_lib.figures.captions import SPLITS_IN_WORDS, captioned, compared
 from wusu_lib.figures.groups import groups, pooled
 from wusu_lib.figures.theme import QUIET, SMALL, open_figure, styled, text_on
 from wusu_lib.legend import Background, Scheme
@@ -50,7 +51,13 @@ def class_iou(
         axes.hlines(np.arange(len(order)), means[0], means[1], color="#b8bcc2", linewidth=2.5, zorder=1)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=2)
-    return figure
+    return captioned(
+        figure,
+        "classes",
+        f"Intersection over union of each class on the {SPLITS_IN_WORDS[split]} patches, "
+        f"{compared(baseline_runs)}. Classes are sorted by their number of annotated pixels.",
+        "Dot plot of the intersection over union of each class.",
+    )
 
 
 def _iou(matrices: np.ndarray, background: Background, classes: Scheme) -> np.ndarray:
@@ -101,7 +108,13 @@ def confusion_matrix(
         100 * counts, support[:, None], where=support[:, None] > 0, out=np.full(counts.shape, np.nan)
     )
     names = legend.names(classes)
-    return _heat_map(percent, [names[i] for i in rows], [names[i] for i in columns], split)
+    return captioned(
+        _heat_map(percent, [names[i] for i in rows], [names[i] for i in columns], split),
+        "confusion",
+        f"Confusion matrix of the {SPLITS_IN_WORDS[split]} patches. A row holds the pixels of one annotated "
+        "class and sums to 100 %; a column is what the model predicted.",
+        "Heat map of annotated against predicted classes in percent of the annotated pixels.",
+    )
 
 
 def _heat_map(percent: np.ndarray, rows: list[str], columns: list[str], split: str) -> "Figure":

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wusu_lib import legend
+from wusu_lib.figures.captions import captioned
 from wusu_lib.figures.imagery import class_image, read_image, rgb, rows_of, shrink, stretch
 from wusu_lib.figures.maps import _extent, _grid
 from wusu_lib.figures.theme import SMALL, open_figure, styled
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OUTLINE = "#111111"
+NOTHING = "No region contradicts the labels with confidence."
 
 
 @styled
@@ -30,7 +32,7 @@ def disagreement(
     from wusu_lib import disagreement as found
 
     if ranking.empty:
-        return _nothing()
+        return captioned(_nothing(), "contradictions", NOTHING, NOTHING)
     first = ranking.drop_duplicates("patch").head(n)
     rows = rows_of(table, first["patch"].tolist())
     images = [read_image(path) for path in rows["image"]]
@@ -52,15 +54,20 @@ def disagreement(
         words = f"rank {rank + 1}: {names[region['truth']]} → {names[region['predicted']]}"
         axes[0].set_xlabel(region["patch"], fontsize=SMALL, labelpad=2)
         axes[2].set_xlabel(words, fontsize=SMALL, labelpad=2)
-    return figure
+    return captioned(
+        figure,
+        "contradictions",
+        "The validation patches with the heaviest contradictions: image, labels, prediction, and the "
+        "confidence (dark is sure) where labels and prediction differ. The frame marks the heaviest region.",
+        "Rows of image patches with labels, prediction and a map of confident contradictions.",
+    )
 
 
 def _nothing() -> "Figure":
     figure = open_figure(0.8)
     axes = figure.subplots()
     axes.set_axis_off()
-    words = "No region contradicts the labels with confidence."
-    axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes)
+    axes.text(0.5, 0.5, NOTHING, ha="center", va="center", transform=axes.transAxes)
     return figure
 
 

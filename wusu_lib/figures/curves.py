@@ -1,8 +1,9 @@
 """Learning curves: loss and a figure by epoch, of a run and what it is compared with, one line a seed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wusu_lib.figures.captions import captioned, compared
 from wusu_lib.figures.groups import groups
 from wusu_lib.figures.theme import QUIET, open_figure, styled
 
@@ -54,7 +55,24 @@ def training_curves(
     panels[2].set_ylim(bottom=0)
     handles, _ = panels[1].get_legend_handles_labels()
     figure.legend(handles=[*handles, _best_handle()], loc="outside lower center", ncols=len(handles) + 1)
-    return figure
+    return captioned(
+        figure,
+        "curves",
+        f"Loss and validation {metric} by epoch, {compared(baseline_runs)}. The marked epoch has the lowest "
+        "validation loss; its weights are kept.",
+        f"Line charts of training loss, validation loss and validation {metric} against the epoch.",
+    )
+
+
+def curves_of_ways(ways: Mapping[str, Sequence[Any]], metric: str) -> "Figure":
+    """``training_curves`` of two ways to train the same network; ``ways``: name -> runs."""
+    first, second = ways.values()
+    return captioned(
+        training_curves(first, second, names=tuple(ways), metric=metric),
+        "curves-of-ways",
+        f"Loss and validation {metric} by epoch of two ways: {' and '.join(ways)}.",
+        f"Line charts of training loss, validation loss and validation {metric} for two ways.",
+    )
 
 
 def _best_handle() -> Any:

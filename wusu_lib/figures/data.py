@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib import legend
+from wusu_lib.figures.captions import captioned
 from wusu_lib.figures.theme import (
     BANDS,
     LINES,
@@ -49,7 +50,12 @@ def class_balance(fractions: pd.DataFrame) -> "Figure":
         _balance_marks(axes, values, shifts[number], number, _words(name), floor)
     _balance_frame(axes, list(fractions.columns), floor)
     figure.legend(loc="outside upper right", ncols=min(len(fractions), 6), handletextpad=0.2)
-    return figure
+    return captioned(
+        figure,
+        "classes",
+        "Share of all pixels by class and split, unlabelled ground included; the axis is logarithmic.",
+        "Dot plot of the share of pixels of each class in training, validation and test.",
+    )
 
 
 def _words(name: Any) -> str:
@@ -117,7 +123,12 @@ def band_histograms(statistics: Any) -> "Figure":
     figure.supylabel("share of pixels (% per count)", fontsize=10)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=len(labels))
-    return figure
+    return captioned(
+        figure,
+        "bands",
+        "Distribution of the counts of each band at each date, training images only.",
+        "Four panels with the histograms of blue, green, red and near infrared by date.",
+    )
 
 
 @styled
@@ -143,7 +154,13 @@ def from_to(counts: pd.DataFrame) -> "Figure":
         bar = figure.colorbar(axes.images[0], ax=axes, shrink=0.6, aspect=30, pad=0.01)
         bar.set_label("changed pixels")
         bar.outline.set_visible(False)
-    return figure
+    return captioned(
+        figure,
+        "fromto",
+        "Pixels of the training patches by class at the earlier date (rows) and the later date (columns), "
+        "all intervals together. Unchanged ground stands in grey on the diagonal.",
+        "Heat map of the transitions between classes.",
+    )
 
 
 def _transitions(axes: "Axes", values: np.ndarray, same: np.ndarray) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from wusu_lib.figures.captions import SPLITS_IN_WORDS, captioned
 from wusu_lib.figures.theme import OUTCOMES, QUIET, SMALL, TEXT, THIS, open_figure, styled
 
 if TYPE_CHECKING:
@@ -49,7 +50,18 @@ def effect(difference: Any, prediction: Any) -> "Figure":
         f"difference in {difference.split} {difference.metric} to {prediction.baseline} (95 % interval)"
     )
     axes.spines["left"].set_visible(False)
-    return figure
+    caption = (
+        f"Difference of the {SPLITS_IN_WORDS[difference.split]} {difference.metric} to "
+        f"{prediction.baseline}: estimate and 95 % interval."
+    )
+    if threshold is None:
+        return captioned(figure, "effect", caption, "Point with a horizontal interval, and a zero line.")
+    return captioned(
+        figure,
+        "effect",
+        f"{caption} The dashed line is the predicted difference.",
+        "Point with a horizontal interval, a zero line and a dashed line at the predicted difference.",
+    )
 
 
 def _threshold(prediction: Any) -> float | None:
@@ -84,7 +96,15 @@ def forest(rows: pd.DataFrame) -> "Figure":
     for axes, (metric, part) in zip(grid[:, 0], panels, strict=True):
         _panel(axes, part, metric)
     figure.legend(handles=_handles(rows), loc="outside upper left", ncols=3)
-    return figure
+    return captioned(
+        figure,
+        "forest",
+        "Difference of each experiment to its baseline, with its 95 % interval. The tick is the difference "
+        "that was predicted. A filled dot differs from 0 after Holm's adjustment. Each metric has an axis "
+        "of its own.",
+        "Forest plot: one row an experiment with estimate, interval and predicted difference, one panel a "
+        "metric.",
+    )
 
 
 def _check(rows: pd.DataFrame) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from wusu_lib.figures.captions import captioned
 from wusu_lib.figures.theme import QUIET, SMALL, SPLITS, WIDTH, open_figure, styled
 
 if TYPE_CHECKING:
@@ -57,7 +58,13 @@ def shared_ground(overlaps: Any, table: pd.DataFrame) -> "Figure":
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     if len(order) > PANELS:
         figure.suptitle(f"The {PANELS} largest of {len(order)} separate pieces of ground", x=0.01, ha="left")
-    return figure
+    return captioned(
+        figure,
+        "ground",
+        "The patches in the positions that the audit recovered from their content. Colour is the split; "
+        "black ground is seen by patches of two splits.",
+        "Map of patch footprints coloured by split for each connected piece of ground.",
+    )
 
 
 def _piece(rows: pd.DataFrame, splits: list[str], covered: np.ndarray) -> Piece:

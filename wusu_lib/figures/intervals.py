@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from wusu_lib.figures.captions import SPLITS_IN_WORDS, captioned
 from wusu_lib.figures.theme import QUIET, THIS, open_figure, styled
 
 if TYPE_CHECKING:
@@ -44,6 +45,38 @@ def intervals(rows: pd.DataFrame, what: str) -> "Figure":
     right.tick_params(length=0)
     right.spines["right"].set_visible(False)
     return figure
+
+
+def variants(rows: pd.DataFrame, split: str, metric: str) -> "Figure":
+    """``intervals`` of variants of an experiment; ``rows``: of ``variants.effects``."""
+    return captioned(
+        intervals(rows, f"difference in {split} {metric} to this run"),
+        "variants",
+        f"Variants of this experiment: difference of the {SPLITS_IN_WORDS[split]} {metric} to the run "
+        "itself, with 95 % intervals. A variant left of the line is worse.",
+        "Rows of points with horizontal intervals around a zero line, one for each variant.",
+    )
+
+
+def cleaning_gains(rows: pd.DataFrame, metric: str) -> "Figure":
+    """``intervals`` of the steps of cleaning; ``rows``: of ``change.steps.gains``."""
+    return captioned(
+        intervals(rows, f"difference in {metric}"),
+        "steps",
+        "Gain of each step over the maps without it, on validation and on test: estimate and 95 % interval.",
+        "Points with horizontal intervals, one row a step, and a zero line.",
+    )
+
+
+def over_two_stages(rows: pd.DataFrame, metric: str, baseline: str) -> "Figure":
+    """``intervals`` of direct ways; ``rows``: of ``change.ways.differences``, ``baseline``: its name."""
+    return captioned(
+        intervals(rows, f"difference in val {metric} to {baseline}"),
+        "over-two-stages",
+        f"{metric} on the validation pairs: difference of each direct network to the two-stage way of "
+        f"{baseline}, with its paired 95 % interval.",
+        f"Dots with intervals: the difference of each direct network to the two-stage way in {metric}.",
+    )
 
 
 def _words(row) -> str:  # type: ignore[no-untyped-def]  # a row of pandas' itertuples

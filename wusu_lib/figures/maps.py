@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wusu_lib import legend
+from wusu_lib.figures.captions import captioned
 from wusu_lib.figures.imagery import (
     class_image,
     read_image,
@@ -45,7 +46,14 @@ def patch_examples(table: "pd.DataFrame", patches: Sequence[str]) -> "Figure":
         axes[1].imshow(shrink(infrared, 2 * len(rows)), extent=_extent(index))
         axes[2].imshow(class_image(index), extent=_extent(index))
         axes[0].set_ylabel(name)
-    return figure
+    return captioned(
+        figure,
+        "data",
+        "Validation patches with their labels. Left: natural colour. Middle: near infrared, red and green "
+        "shown as red, green and blue, so that plants are red. Right: the annotated classes; pale grey is "
+        "unlabelled.",
+        "Three columns of image patches: natural colour, colour infrared, annotated classes.",
+    )
 
 
 @styled
@@ -71,7 +79,13 @@ def dates(table: "pd.DataFrame", site: str) -> "Figure":
     grid[0][0].set_ylabel("Image")
     grid[1][0].set_ylabel("Labels")
     figure.suptitle(f"Site {site}", x=0.01, ha="left")
-    return figure
+    return captioned(
+        figure,
+        "dates",
+        "One place at its dates. Above: natural colour, the same stretch for all dates. Below: the "
+        "annotated classes; pale grey is unlabelled.",
+        "The dates of one place: image above, annotated classes below.",
+    )
 
 
 def _named(run: Any, fallback: str) -> str:
@@ -117,7 +131,19 @@ def predictions(
             panel.set_xlabel(_agreement(truth, index), fontsize=SMALL, color=QUIET, labelpad=2)
         axes[-1].imshow(_errors(truth, row[-1]), extent=_extent(truth))
         axes[0].set_xlabel(name, fontsize=SMALL, labelpad=2)
-    return figure
+    return captioned(
+        figure,
+        "maps",
+        f"Validation patches: image, annotation, {_judged(baseline)}, and where this model is right, wrong "
+        "or, on unlabelled ground, cannot be judged.",
+        "Rows of image patches with annotation, predictions and an error map.",
+    )
+
+
+def _judged(baseline: Any) -> str:
+    """Whose predictions are drawn, in words for a caption."""
+    own = "this model's prediction"
+    return own if baseline is None else f"the baseline's prediction, {own}"
 
 
 def _read(rows: "pd.DataFrame") -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from wusu_lib.figures.captions import captioned
 from wusu_lib.figures.theme import QUIET, SMALL, TEXT, THIS, WIDTH, open_figure, short_count, styled
 
 if TYPE_CHECKING:
@@ -46,7 +47,14 @@ def parts(description: pd.DataFrame) -> "Figure":
     total, trainable = (short_count(rows[column].sum()) or "0" for column in ("parameters", "trainable"))
     note = f"{total} parameters, {trainable} of them trained"
     axes.text(_LEFT + _WIDE, height - 0.18, note, ha="right", va="center", fontsize=9, color=TEXT)
-    return figure
+    return captioned(
+        figure,
+        "model",
+        "The model from the image (top) to the class scores (bottom). A bar shows the part's share of the "
+        "parameters; the shape of what it passes on stands to the right.",
+        f"Block diagram of the model, from top to bottom: {', '.join(rows['part'])}, with parameters and "
+        "output shapes.",
+    )
 
 
 def _box(axes: "Axes", top: float, row: pd.Series, tint: str, total: float) -> None:

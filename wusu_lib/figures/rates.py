@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from wusu_lib.figures.captions import captioned
 from wusu_lib.figures.theme import LINES, QUIET, SMALL, open_figure, styled
 
 if TYPE_CHECKING:
@@ -43,3 +44,38 @@ def rates(rows: pd.DataFrame, across: str, by: str, xlabel: str, ylabel: str, li
     axes.grid(axis="y")
     figure.legend(loc="outside upper left", ncols=3)
     return figure
+
+
+def false_differences(rows: pd.DataFrame) -> "Figure":
+    """``rates`` of ``compare.simulation.by_length``."""
+    across, what = "length over which errors are alike (m)", "false differences (% of pairs)"
+    return captioned(
+        rates(rows, "length", "resampled", across, what, 0.05),
+        "lengths",
+        "Pairs of equal methods whose interval leaves out 0, with the 95 % interval of each count, by the "
+        "length over which errors are alike. Dashed: the promised 5 %.",
+        "Two lines over the lengths: the rate of false differences for blocks and for single images.",
+    )
+
+
+def found_gains(rows: pd.DataFrame) -> "Figure":
+    """``rates`` of ``compare.simulation.by_gain``."""
+    return captioned(
+        rates(rows, "gain", "ground", "planted gain (mIoU)", "found (% of pairs)", 0.8),
+        "gains",
+        "Pairs in which the better method is found to be better, by the planted gain of mIoU, on all of the "
+        "test folder and on the validation half. Dashed: 80 %.",
+        "Two lines over the planted gain: how often it is found on the whole folder and on the half.",
+    )
+
+
+def with_seeds(rows: pd.DataFrame) -> "Figure":
+    """``rates`` of ``compare.simulation.by_seeds``."""
+    what = "interval leaves out 0 (% of pairs)"
+    return captioned(
+        rates(rows, "seeds", "methods", "seeds of each method", what, 0.05),
+        "seeds",
+        "Equal methods whose interval leaves out 0, and better methods that are found, by the number of "
+        "seeds. Dashed: the promised 5 % for equal methods.",
+        "Two lines over the number of seeds: false differences and found gains.",
+    )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wusu_lib import legend
+from wusu_lib.figures.captions import captioned
 from wusu_lib.figures.imagery import class_image, shrink
 from wusu_lib.figures.theme import QUIET, SMALL, WIDTH, open_figure, styled
 
@@ -38,7 +39,12 @@ def scene_maps(task: Any, maps: Any) -> "Figure":
         axes.label_outer()
     present = [i for i in np.unique(np.stack(classes)).tolist() if i]
     _legend(figure, present, task.predictor.classes)
-    return figure
+    return captioned(
+        figure,
+        "dates",
+        "Both dates in natural colour with the same stretch, and the classes that the model sees in them.",
+        "Two satellite images of one place at two dates above two maps of their land cover.",
+    )
 
 
 @styled
@@ -61,7 +67,13 @@ def scene_changes(task: Any, changes: "geopandas.GeoDataFrame") -> "Figure":
     axes.set_title(f"New since {task.dates[0]}, seen in {task.dates[1]}")
     names = list(legend.names(scheme))
     _legend(figure, sorted({names.index(name) for name in changes["to"]}), scheme)
-    return figure
+    return captioned(
+        figure,
+        "changes",
+        "The changes asked for, in the colour of what is there at the second date, over that date's image "
+        "in grey. The extent is that of the maps above.",
+        "Map of polygons of the changes asked for over a grey satellite image.",
+    )
 
 
 def _pictures(task: Any) -> list[np.ndarray]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wusu_lib import stability
+from wusu_lib.figures.captions import captioned
 from wusu_lib.figures.groups import Group, groups
 from wusu_lib.figures.theme import open_figure, styled
 
@@ -40,7 +41,15 @@ def step_losses(
     panels[1].yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=len(handles))
-    return figure
+    return captioned(
+        figure,
+        "steps",
+        "Loss (above) and gradient norm (below, logarithmic axis) of each step of the optimiser, with their "
+        f"running medians over {2 * stability.HALF_WINDOW + 1} steps. Dots mark gradient norms above "
+        f"{stability.SPIKE:g} times the running median.",
+        "Two line charts over the steps of the trainings: loss with its trend, gradient norm with its "
+        "running median.",
+    )
 
 
 def _draw(axes: "Axes", run: Any, column: str, group: Group, first: bool) -> None:
@@ -58,3 +67,14 @@ def _draw(axes: "Axes", run: Any, column: str, group: Group, first: bool) -> Non
         axes.plot(
             step[inner][np.flatnonzero(wild)], values[inner][wild], "o", color=group.colour, markersize=3.5
         )
+
+
+def taught_step_losses(runs: Sequence[Any], baseline_runs: Sequence[Any]) -> "Figure":
+    """``step_losses`` of trainings whose backbone has learnt before (``variants.pretrained``)."""
+    return captioned(
+        step_losses(runs, baseline_runs),
+        "taught-steps",
+        "Loss and gradient norm of each step of the optimiser as before, with a backbone that has learnt "
+        "from images normalised with the data's own statistics.",
+        "Two line charts over the steps of two trainings with a pretrained backbone: loss and gradient norm.",
+    )

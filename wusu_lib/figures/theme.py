@@ -98,15 +98,16 @@ def styled[**P, R](draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def open_figure(height: float, width: float = WIDTH) -> "Figure":
-    """A figure of ``width`` x ``height`` inches with constrained layout.
+    """A figure of ``width`` x ``height`` inches with constrained layout, on no list of pyplot's.
 
-    It is opened through pyplot, so that a notebook's inline backend knows how to show it, and taken off
-    pyplot's list at once, so that it is shown only where a cell ends with it.
+    It shows itself where a cell ends with it, with the caption that it was given (``captioned``).
     """
-    from matplotlib import pyplot
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = pyplot.figure(figsize=(width, height), layout="constrained")
-    pyplot.close(figure)
+    from wusu_lib.figures.drawing import Drawing
+
+    figure = Drawing(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
     return figure
 
 

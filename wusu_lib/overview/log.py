@@ -52,13 +52,13 @@ def _entry(name: str, changed: dict[str, Any]) -> Entry:
     stored, reference = exp.stored(), exp.reference()
     baseline = reference.stored() if reference else []
     if len(stored) < len(exp.seeds) or len(baseline) < len(exp.seeds):
-        return Entry(exp, _title(name), stored)
-    return Entry(exp, _title(name), stored, *exp.judge(stored, baseline))
+        return Entry(exp, question(name), stored)
+    return Entry(exp, question(name), stored, *exp.judge(stored, baseline))
 
 
-def _title(name: str) -> str:
+def question(name: str) -> str:
     """The question in a notebook's first heading, without its number."""
     cells = json.loads((experiment.NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]
     heading = "".join(cells[0]["source"]).splitlines()[0]
-    question = heading.lstrip("# ").split(": ", 1)[-1]
-    return question[0].upper() + question[1:]
+    asked = heading.lstrip("# ").split(": ", 1)[-1]
+    return asked[0].upper() + asked[1:]

@@ -87,7 +87,10 @@ class PixelParameters(DataParameters):
 
 
 class BudgetParameters(DataParameters):
-    """A prediction, and what a training may cost: an experiment hands the budget on to its baseline."""
+    """A prediction, and what a training may cost: an experiment hands the budget on to its baseline.
+
+    Defaults are those of the demo; ``params/full.yaml`` has the study's.
+    """
 
     prediction: str = Field(
         examples=["val mIoU rises by at least 0.01 over exp04"], description="stated before the run"
@@ -96,14 +99,14 @@ class BudgetParameters(DataParameters):
         "random", examples=["pretrained"], description='"pretrained", "random", a file or a folder'
     )
     encoder_learning_rate: Positive = Field(
-        1e-5, examples=[0.00001], description="of the encoder with differential, of its adapters with lora"
+        1e-3, examples=[0.00001], description="of the encoder with differential, of its adapters with lora"
     )
-    epochs: Count = Field(500, examples=[500], description="at most so many")
+    epochs: Count = Field(4, examples=[500], description="at most so many")
     patience: Count = Field(
         10, examples=[10], description="epochs without a lower val/loss before training stops"
     )
     batch_size: Count = Field(4, examples=[4], description="patches a batch")
-    accumulate: Count = Field(8, examples=[8], description="batches a step of the optimiser")
+    accumulate: Count = Field(1, examples=[8], description="batches a step of the optimiser")
     precision: Literal["bf16", "32"] = Field(
         "bf16", description="autocast to bfloat16, or float32 throughout"
     )
@@ -124,7 +127,7 @@ class BudgetParameters(DataParameters):
 
 
 class ModelParameters(BudgetParameters):
-    """A model that is trained. Defaults are the study's recipe (AdamW, 1e-5 / 1e-3, weight decay 1e-3)."""
+    """A model that is trained by AdamW."""
 
     backbone: str = Field(examples=["prithvi_600m"], description="encoder")
     decoder: str = Field(examples=["fpn"], description="what turns the encoder's maps into classes")

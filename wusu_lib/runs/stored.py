@@ -22,8 +22,8 @@ class Run:
     """A complete run, read lazily from its folder. Raises ValueError for a folder that holds none.
 
     ``folder``: the run's own or that of an experiment's link. ``link``: which experiment asks for it, where
-    no file says so; a run that no link leads to is that of the experiment that made it. ``differs``: what made
-    it that is not what would make it here (``keys.differences``); empty where it is read by its key.
+    no file says so; a run that no link leads to is that of the experiment that made it. ``differs``: what
+    made it that is not what would make it here (``keys.differences``); empty where it is read by its key.
     """
 
     def __init__(self, folder: Path, link: dict[str, Any] | None = None, differs: Sequence[str] = ()):
