@@ -1,9 +1,14 @@
 """Boundaries and objects on small made maps: literal counts, unlabelled ground, sizes and widths."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
+from test_labels import patch
 
 from wusu_lib import boundaries, objects
+from wusu_lib.legend import LabelSpace
 
 
 def halves(column, side=20):
@@ -68,3 +73,31 @@ def test_road_pixels_by_width():
     truth[5:8], truth[30:45] = 1, 1
     guess = np.where(np.arange(64)[:, None] < 20, truth, 0)
     assert objects.roads(truth, guess).tolist() == [[192, 0, 0, 0], [192, 0, 0, 960]]
+
+
+def quarters(row, right):
+    """Low building above a row on the left, ``right`` on the right, Woodland below."""
+    index = np.full((20, 20), 5, dtype=np.uint8)
+    index[:row] = 2
+    index[:row, 10:] = right
+    return index
+
+
+@pytest.mark.parametrize("of_baseline", ["all", "merged"])
+def test_both_sides_are_judged_without_boundaries_inside_a_merged_class(tmp_path, of_baseline):
+    table = pd.DataFrame([patch(tmp_path, "a", 15, quarters(10, 3).tolist())])
+    rows = pd.DataFrame({"patch": ["a_15"], "split": ["val"], "block": ["a"]})
+
+    def run(guess, classes):
+        space = LabelSpace("ignore", classes)
+        return SimpleNamespace(seed=1, confusion=rows, labels=space, prediction=lambda _: guess)
+
+    mine, base = run(quarters(12, 2), "merged"), run(quarters(10, 3), of_baseline)
+    found = boundaries.compare([mine], [base], table)
+    assert {"Building", "Water"} < set(found["class"])
+    assert not {"Low building", "High building", "River", "Lake"} & set(found["class"])
+    mean = found[(found["class"] == boundaries.MACRO) & (found["measure"] == "boundary F")]
+    # The one boundary left, of buildings and Woodland, is drawn 2 px too low; 20 px on either side of it.
+    assert mean[["distance", "run", "baseline", "pixels"]].to_numpy().tolist() == [
+        [1, 0, 1, 40], [2, 1, 1, 40], [3, 1, 1, 40]
+    ]  # fmt: skip

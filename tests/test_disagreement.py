@@ -8,6 +8,7 @@ import pytest
 from test_labels import patch
 
 from wusu_lib import disagreement, sentences
+from wusu_lib.legend import LabelSpace
 
 
 @pytest.fixture
@@ -21,6 +22,7 @@ def city(tmp_path):
     confidence[20:22] = 140
     confidence[20:22, 30:] = 100  # not sure enough
     run = SimpleNamespace(
+        labels=LabelSpace(),
         confusion=pd.DataFrame({"patch": ["a_15"], "split": ["val"]}),
         prediction=lambda _: np.full((40, 40), 5, dtype=np.uint8),
         confidence=lambda _: confidence,
@@ -58,3 +60,19 @@ def test_planted_errors_are_found_or_not_known(city):
     (root / "planted.csv").unlink()
     assert disagreement.found(ranking, run, table, root) is None
     assert "No label errors are known" in sentences.disagreement(None, ranking).data
+
+
+def test_nothing_contradicts_inside_a_merged_class(tmp_path):
+    index = np.full((40, 40), 2, dtype=np.uint8)  # Low building
+    index[20:] = 5
+    table = pd.DataFrame([patch(tmp_path, "a", 15, index.tolist())])
+    guess = np.full((40, 40), 3, dtype=np.uint8)  # High building everywhere
+    of = {
+        "confusion": pd.DataFrame({"patch": ["a_15"], "split": ["val"]}),
+        "prediction": lambda _: guess,
+        "confidence": lambda _: np.full((40, 40), 250, dtype=np.uint8),
+    }
+    apart = disagreement.ranked(SimpleNamespace(labels=LabelSpace(), **of), table)
+    assert apart[["truth", "predicted", "pixels"]].to_numpy().tolist() == [[2, 3, 800], [5, 3, 800]]
+    merged = disagreement.ranked(SimpleNamespace(labels=LabelSpace("ignore", "merged"), **of), table)
+    assert merged[["truth", "predicted", "pixels"]].to_numpy().tolist() == [[5, 2, 800]]

@@ -23,7 +23,12 @@ def test_the_gap_is_training_minus_validation():
     text = sentences.gap(overfitting.gap([mine], [base]), [mine], [base]).data
     assert f"is {gaps[0]:.3f} higher in training" in text
     assert "0.250 nats above training, against 0.000" in text
-    merged = overfitting.gap([mine], [base], classes="merged").iloc[0]
+
+
+def test_the_gap_of_a_merged_run_is_judged_merged_on_both_sides():
+    mine = store("exp04", 1, (8, 10, 5, 10), classes="merged")
+    base = store("exp03", 1, (8, 10, 8, 10))
+    merged = overfitting.gap([mine], [base]).iloc[0]
     rows = [(mine.confusion["split"] == split).to_numpy() for split in ("train", "val")]
     train, val = (metrics.scores(mine.matrices[r].sum(axis=0), classes="merged")["mIoU"] for r in rows)
     assert merged["run"] == pytest.approx(train - val)

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wusu_lib import labels, legend
+from wusu_lib import labels
 from wusu_lib.blockwise import Figure, by_seed, effect, ratio
-from wusu_lib.legend import N_INDEX, Scheme
+from wusu_lib.legend import N_INDEX, LabelSpace
 
 DISTANCES = (1, 2, 3)  # px
 MEASURES = ("boundary IoU", "boundary F")
@@ -82,36 +82,35 @@ def _near(edge: np.ndarray, other: np.ndarray, distance: int) -> np.ndarray:
     return found
 
 
-def compare(
-    runs: Sequence[Any], baseline: Sequence[Any], table: pd.DataFrame, classes: Scheme = "all"
-) -> pd.DataFrame:
+def compare(runs: Sequence[Any], baseline: Sequence[Any], table: pd.DataFrame) -> pd.DataFrame:
     """Both measures on the validation patches, at each distance, for each class and their mean.
 
     Columns: measure, distance (px), class ("all classes" for the macro mean), pixels (annotated boundary),
     run, baseline (0 to 1), difference, low, high (95 %, paired block bootstrap), blocks, seeds. ``runs``,
-    ``baseline``: stored runs, one a seed; ``table``: patch table with masks. Raises ValueError where seeds
-    differ.
+    ``baseline``: stored runs, one a seed; ``table``: patch table with masks. Both sides are
+    judged in one label space, merged where either is. Raises ValueError where seeds differ.
     """
     sides = by_seed(runs, baseline)
+    space = sides[0][0].labels.judged_with(sides[1][0].labels).annotated()
     rows = sides[0][0].confusion
     rows = rows[rows["split"] == "val"].sort_values("patch")
-    truths = {p: legend.merge_index(labels.index(table, p), classes) for p in rows["patch"]}
-    kept = list(legend.scored("ignore", classes))
+    truths = {p: space.merge_index(labels.index(table, p)) for p in rows["patch"]}
+    kept = list(space.scored)
     found = []
     for distance in DISTANCES:
-        counted = [[_of_run(run, truths, distance, classes)[..., kept] for run in side] for side in sides]
+        counted = [[_of_run(run, truths, distance, space)[..., kept] for run in side] for side in sides]
         for number, measure in enumerate(MEASURES):
             true = counted[0][0][:, -1].sum(axis=0)  # [K]
             lengths = [true.sum(), *true]
-            figures = _figures(number, legend.class_names("ignore", classes))
+            figures = _figures(number, space.class_names)
             for (name, of), pixels in zip(figures, lengths, strict=True):
                 row = {"measure": measure, "distance": distance, "class": name, "pixels": int(pixels)}
                 found.append(row | effect(counted, rows["block"].tolist(), Figure(measure, of)))
     return pd.DataFrame(found)
 
 
-def _of_run(run: Any, truths: dict[str, np.ndarray], distance: int, classes: Scheme) -> np.ndarray:
-    maps = ((truth, legend.merge_index(run.prediction(patch), classes)) for patch, truth in truths.items())
+def _of_run(run: Any, truths: dict[str, np.ndarray], distance: int, space: LabelSpace) -> np.ndarray:
+    maps = ((truth, space.merge_index(run.prediction(patch))) for patch, truth in truths.items())
     return np.stack([counts(truth, predicted, distance) for truth, predicted in maps])  # [N, 7, 12]
 
 

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib import labels, legend
-from wusu_lib.legend import Scheme
 
 SURE = 0.5
 SMALLEST = 10  # px
@@ -43,7 +42,7 @@ def regions(truth: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) ->
     return numbers, n
 
 
-def ranked(run: Any, table: pd.DataFrame, classes: Scheme = "all") -> pd.DataFrame:
+def ranked(run: Any, table: pd.DataFrame) -> pd.DataFrame:
     """All regions of ``SMALLEST`` px or more of a run's validation patches, the heaviest first.
 
     Columns: patch, weight (px), pixels, confidence (mean, 0 to 1), truth and predicted (class indices), top,
@@ -51,24 +50,22 @@ def ranked(run: Any, table: pd.DataFrame, classes: Scheme = "all") -> pd.DataFra
     """
     rows = run.confusion
     patches = rows.loc[rows["split"] == "val", "patch"]
-    found = [row for patch in patches for row in _of_patch(run, table, patch, classes)]
+    found = [row for patch in patches for row in _of_patch(run, table, patch)]
     frame = pd.DataFrame(found, columns=COLUMNS)
     return frame.sort_values("weight", ascending=False, kind="stable").reset_index(drop=True)
 
 
-def maps(
-    run: Any, table: pd.DataFrame, patch: str, classes: Scheme
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, prediction (class indices) and confidence of a patch, each uint8 [H, W]."""
+def maps(run: Any, table: pd.DataFrame, patch: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, prediction (class indices in the run's label space) and confidence, each uint8 [H, W]."""
     truth, predicted = labels.index(table, patch), run.prediction(patch)
-    both = (legend.merge_index(index, classes) for index in (truth, predicted))
+    both = (run.labels.merge_index(index) for index in (truth, predicted))
     return *both, run.confidence(patch)
 
 
-def _of_patch(run: Any, table: pd.DataFrame, patch: str, classes: Scheme) -> list[tuple]:
+def _of_patch(run: Any, table: pd.DataFrame, patch: str) -> list[tuple]:
     from scipy.ndimage import find_objects
 
-    truth, predicted, confidence = maps(run, table, patch, classes)
+    truth, predicted, confidence = maps(run, table, patch)
     numbers, n = regions(truth, predicted, confidence)
     pixels = np.bincount(numbers.ravel(), minlength=n + 1)
     weight = np.bincount(numbers.ravel(), confidence.ravel() / 255, minlength=n + 1)
@@ -91,7 +88,6 @@ def found(
     run: Any,
     table: pd.DataFrame,
     root: str | Path,
-    classes: Scheme = "all",
     k: int = TOP,
 ) -> dict[str, float] | None:
     """How many of the planted label errors the first ``k`` regions of ``ranked`` find; None without a list.
@@ -112,9 +108,7 @@ def found(
     planted = planted[(planted["kind"] == "mislabelled") & (planted["pixels"] >= SMALLEST)]
     rows = run.confusion
     planted = planted[planted["patch"].isin(rows.loc[rows["split"] == "val", "patch"])]
-    finder = [
-        rank for rank in (_finder(error, ranking, run, table, classes) for _, error in planted.iterrows())
-    ]
+    finder = [rank for rank in (_finder(error, ranking, run, table) for _, error in planted.iterrows())]
     hit_ranks = {rank for rank in finder if rank is not None}
     k = min(k, len(ranking))
     hits, n = sum(rank < k for rank in hit_ranks), len(ranking)
@@ -129,15 +123,11 @@ def found(
     return sizes | share | {"chance": chance, "low": float(low), "high": float(high)}
 
 
-def _finder(
-    error: pd.Series, ranking: pd.DataFrame, run: Any, table: pd.DataFrame, classes: Scheme
-) -> int | None:
+def _finder(error: pd.Series, ranking: pd.DataFrame, run: Any, table: pd.DataFrame) -> int | None:
     """Rank of the region that covers at least half of a planted object, None if none does."""
-    truth, predicted, confidence = maps(run, table, error["patch"], classes)
+    truth, predicted, confidence = maps(run, table, error["patch"])
     box = (slice(error["top"], error["bottom"]), slice(error["left"], error["right"]))
-    given = legend.merge_index(
-        legend.index_from_code(np.array([error["given_code"]], dtype=np.uint8)), classes
-    )
+    given = run.labels.merge_index(legend.index_from_code(np.array([error["given_code"]], dtype=np.uint8)))
     numbers, n = regions(truth, predicted, confidence)
     inside = np.bincount(numbers[box][truth[box] == given[0]], minlength=n + 1)
     inside[0] = 0

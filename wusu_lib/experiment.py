@@ -23,6 +23,7 @@ import pandas as pd
 from wusu_lib import compare, definitions, parameters, patches, provenance
 from wusu_lib.definitions import Definition
 from wusu_lib.kinds import kind_of, made_by, weights_hash
+from wusu_lib.legend import LabelSpace, stated_space
 from wusu_lib.parameters import (
     BudgetParameters,
     ModelParameters,
@@ -320,6 +321,11 @@ class Experiment:
         stated = self.baseline_parameters()
         return None if stated is None else self._beside(stated)
 
+    @property
+    def labels(self) -> LabelSpace:
+        """The label space of maps and figures, from the parameters."""
+        return stated_space(self.parameters.background, getattr(self.parameters, "classes", None))
+
     def baseline(self) -> list[Run]:
         """Runs of the baseline, read or made. Raises ValueError for an experiment without a prediction."""
         reference = self.reference()
@@ -340,8 +346,8 @@ class Experiment:
             baseline,
             stated.metric,
             stated.split,
-            self.parameters.background,
-            getattr(self.parameters, "classes", "all"),
+            self.labels.background,
+            self.labels.classes,
         )
         demo = self.parameters.scale == "demo"
         if isinstance(stated, compare.Prediction):

@@ -8,31 +8,30 @@ import pandas as pd
 
 from wusu_lib import metrics
 from wusu_lib.blockwise import Figure, by_seed, effect
-from wusu_lib.legend import Background, Scheme
+from wusu_lib.legend import LabelSpace
 
 SPLITS = ("train", "val")
 
 
-def gap(
-    runs: Sequence[Any], baseline: Sequence[Any], background: Background = "ignore", classes: Scheme = "all"
-) -> pd.DataFrame:
+def gap(runs: Sequence[Any], baseline: Sequence[Any]) -> pd.DataFrame:
     """The gap between training and validation, of runs and baseline: one row for mIoU and one for the loss.
 
     Columns: measure ("mIoU": train - val; "loss": val - train; so more is more overfitting), run and baseline
     (gaps), run train, run val, baseline train, baseline val, difference (run - baseline), low, high, blocks,
     seeds. The interval is the paired block bootstrap over the blocks of both splits; the loss has none, since
-    it is stored for whole splits only. Both are of the best epoch's weights, without augmentation. Raises
-    ValueError where the seeds of the two sides differ.
+    it is stored for whole splits only. Both are of the best epoch's weights, without augmentation. Both sides
+    are judged in one label space, merged where either is. Raises ValueError where the seeds differ.
     """
     sides = by_seed(runs, baseline)
-    figure = Figure("mIoU gap", _gap, background, classes, lowest=-1.0)
-    counts = [[_counts(run, background, classes) for run in side] for side in sides]
+    space = sides[0][0].labels.judged_with(sides[1][0].labels)
+    figure = Figure("mIoU gap", _gap, space.background, space.classes, lowest=-1.0)
+    counts = [[_counts(run, space) for run in side] for side in sides]
     rows = [{"measure": "mIoU"} | effect(counts, _rows(sides[0][0])["block"], figure)]
     rows.append({"measure": "loss"} | _losses(sides))
     for row, measure in zip(rows, ("mIoU", "loss"), strict=True):
         for name, side in zip(("run", "baseline"), sides, strict=True):
             for split in SPLITS:
-                values = [run.scores(split, background, classes)[measure] for run in side]
+                values = [run.scores(split, space.background, space.classes)[measure] for run in side]
                 row[f"{name} {split}"] = float(np.mean(values))
     return pd.DataFrame(rows)
 
@@ -43,10 +42,11 @@ def _rows(run: Any) -> pd.DataFrame:
     return rows[rows["split"].isin(SPLITS)].sort_values("patch")
 
 
-def _counts(run: Any, background: Background, classes: Scheme) -> np.ndarray:
+def _counts(run: Any, space: LabelSpace) -> np.ndarray:
     """Counts of each patch, [N, 6, K]: hits, truth, predicted in training, then the same in validation."""
     rows = _rows(run)
-    counted = np.stack(metrics.counts(run.matrices[rows.index], background, classes), axis=1)  # [N, 3, K]
+    parts = metrics.counts(run.matrices[rows.index], space.background, space.classes)
+    counted = np.stack(parts, axis=1)  # [N, 3, K]
     inside = [(rows["split"] == split).to_numpy()[:, None, None] for split in SPLITS]
     return np.concatenate([counted * of for of in inside], axis=1)
 

@@ -90,4 +90,5 @@ def make_run(table, accuracy, seed=0, epochs=12, absent=(), name="exp05"):
     return SimpleNamespace(
         record={}, parameters={"name": name}, called=name, seed=seed, history=history, confusion=keys,
         matrices=np.stack(matrices), prediction=predicted.__getitem__,
+        labels=legend.LabelSpace(),
     )  # fmt: skip

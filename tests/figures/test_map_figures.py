@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from made_up_city import SIDE, read_truth
@@ -153,9 +155,10 @@ def test_a_date_without_labels_says_so(table):
     assert [[text.get_text() for text in axes.texts] for axes in figure.axes[3:]] == [[], ["no labels"], []]
 
 
-def test_merged_maps_hold_merged_classes_only(table, runs):
+def test_merged_maps_hold_merged_classes_only(table, runs, baseline_runs):
     patch = table.loc[table["split"] == "val", "patch"].iloc[0]
-    figure = figures.predictions(runs[0], table, [patch], classes="merged")
+    merged = SimpleNamespace(**vars(runs[0]) | {"labels": legend.LabelSpace("ignore", "merged")})
+    figure = figures.predictions(merged, table, [patch], baseline_runs[0])
     names = legend_names(figure)
     assert {"Building", "Water"} <= set(names)
     assert not {"Low building", "High building", "River", "Lake"} & set(names)

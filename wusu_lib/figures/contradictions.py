@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wusu_lib import legend
 from wusu_lib.figures.captions import captioned
 from wusu_lib.figures.imagery import class_image, read_image, rgb, rows_of, shrink, stretch
 from wusu_lib.figures.maps import _extent, _grid
@@ -20,9 +19,7 @@ NOTHING = "No region contradicts the labels with confidence."
 
 
 @styled
-def disagreement(
-    run: Any, table: "pd.DataFrame", ranking: "pd.DataFrame", n: int = 4, classes: legend.Scheme = "all"
-) -> "Figure":
+def disagreement(run: Any, table: "pd.DataFrame", ranking: "pd.DataFrame", n: int = 4) -> "Figure":
     """The ``n`` patches with the heaviest regions of ``ranking``: image, labels, prediction, contradiction.
 
     ``ranking``: the frame of ``disagreement.ranked``. The last column has the confidence (dark = sure) where
@@ -37,20 +34,20 @@ def disagreement(
     rows = rows_of(table, first["patch"].tolist())
     images = [read_image(path) for path in rows["image"]]
     low, high = stretch(images)
-    drawn = [found.maps(run, table, patch, classes) for patch in rows["patch"]]
+    drawn = [found.maps(run, table, patch) for patch in rows["patch"]]
     present = np.unique(np.concatenate([m.ravel() for maps in drawn for m in maps[:2]]))
     titles = ("Image", "Labels", "Prediction", "Contradiction")
-    figure, grid = _grid(len(rows), titles, present, classes=classes, small_print=True)
+    figure, grid = _grid(len(rows), titles, present, classes=run.labels.classes, small_print=True)
     for axes, image, maps, (rank, region) in zip(grid, images, drawn, first.iterrows(), strict=True):
         truth, predicted, confidence = maps
         axes[0].imshow(shrink(rgb(image, low, high), len(rows)), extent=_extent(truth))
-        axes[1].imshow(class_image(truth, classes), extent=_extent(truth))
-        axes[2].imshow(class_image(predicted, classes), extent=_extent(truth))
+        axes[1].imshow(class_image(truth, run.labels.classes), extent=_extent(truth))
+        axes[2].imshow(class_image(predicted, run.labels.classes), extent=_extent(truth))
         against = np.where((truth > 0) & (truth != predicted), confidence / 255, np.nan)
         axes[3].imshow(against, extent=_extent(truth), cmap="Oranges", vmin=0, vmax=1)
         for panel in axes:
             _frame(panel, region)
-        names = legend.names(classes)
+        names = run.labels.names
         words = f"rank {rank + 1}: {names[region['truth']]} → {names[region['predicted']]}"
         axes[0].set_xlabel(region["patch"], fontsize=SMALL, labelpad=2)
         axes[2].set_xlabel(words, fontsize=SMALL, labelpad=2)

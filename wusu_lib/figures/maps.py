@@ -100,33 +100,30 @@ def predictions(
     patches: Sequence[str],
     baseline: Any = None,
     names: Sequence[str] = (),
-    classes: legend.Scheme = "all",
 ) -> "Figure":
     """One row a patch: image, truth, prediction (of the baseline too, if given), errors.
 
-    ``run`` and ``baseline``: anything with ``prediction(patch)`` -> class index uint8 [H,W]. ``names``:
+    ``run`` and ``baseline``: with ``prediction(patch)`` -> class index uint8 [H,W] and ``labels``. ``names``:
     titles for run and baseline; without them the experiments' names, where the runs know them. Under each
     prediction stands its share of correct pixels among the labelled ones. The legend lists only the classes
-    that occur. ``classes="merged"``: labels and predictions are merged first.
+    that occur. Labels and predictions stand in one label space, merged where either run's is.
     """
     rows = rows_of(table, patches)
     images, truths = _read(rows)
-    truths = [legend.merge_index(truth, classes) for truth in truths]
+    space = run.labels if baseline is None else run.labels.judged_with(baseline.labels)
+    truths = [space.merge_index(truth) for truth in truths]
     low, high = stretch(images)
     names = tuple(names) or (_named(run, "Prediction"), _named(baseline, "Baseline"))
     sources = [(run, names[0])] if baseline is None else [(baseline, names[1]), (run, names[0])]
-    maps = [
-        [legend.merge_index(source.prediction(patch), classes) for source, _ in sources]
-        for patch in rows["patch"]
-    ]
+    maps = [[space.merge_index(source.prediction(patch)) for source, _ in sources] for patch in rows["patch"]]
     present = np.unique(np.concatenate([x.ravel() for row in [truths, *maps] for x in row]))
     figure, grid = _grid(
-        len(rows), ("Image", "Truth", *(n for _, n in sources), "Errors"), present, True, classes
+        len(rows), ("Image", "Truth", *(n for _, n in sources), "Errors"), present, True, space.classes
     )
     for axes, name, image, truth, row in zip(grid, rows["patch"], images, truths, maps, strict=True):
         axes[0].imshow(shrink(rgb(image, low, high), len(rows)), extent=_extent(truth))
         for panel, index in zip(axes[1:-1], [truth, *row], strict=True):
-            panel.imshow(class_image(index, classes), extent=_extent(truth))
+            panel.imshow(class_image(index, space.classes), extent=_extent(truth))
         for panel, index in zip(axes[2:-1], row, strict=True):
             panel.set_xlabel(_agreement(truth, index), fontsize=SMALL, color=QUIET, labelpad=2)
         axes[-1].imshow(_errors(truth, row[-1]), extent=_extent(truth))

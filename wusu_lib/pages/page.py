@@ -39,8 +39,8 @@ class Page:
     @property
     def _labels(self) -> dict[str, Any]:
         """The label space in which this experiment and its baseline are judged."""
-        stated = self.exp.parameters
-        return {"background": stated.background, "classes": getattr(stated, "classes", "all")}
+        labels = self.exp.labels
+        return {"background": labels.background, "classes": labels.classes}
 
     def parameters(self) -> None:
         """Every parameter with its value, the baseline's, and its meaning."""
@@ -70,7 +70,6 @@ class Page:
     def results(self) -> None:
         """The study's ten columns, the classes one by one, what is taken for what, and some maps."""
         runs, baseline, labels = self.runs, self.baseline, self._labels
-        classes = {"classes": labels["classes"]}
         display(
             tables.ten_columns(runs, baseline, **labels),
             sentences.ten_columns(runs, baseline, **labels),
@@ -78,8 +77,8 @@ class Page:
             sentences.class_iou(runs, baseline, **labels),
             figures.confusion_matrix(runs, **labels),
             sentences.confusion(runs, **labels),
-            figures.predictions(runs[0], self.exp.table, self.shown, baseline=baseline[0], **classes),
-            sentences.predictions(runs[0], self.shown, **classes),
+            figures.predictions(runs[0], self.exp.table, self.shown, baseline=baseline[0]),
+            sentences.predictions(runs[0], self.shown, baseline[0]),
         )
 
     def verdict(self, others: Sequence[Run] = ()) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from wusu_lib import legend, metrics
 from wusu_lib.change import measures
-from wusu_lib.legend import Background, Scheme
+from wusu_lib.legend import Background, LabelSpace, Scheme
 
 RECORD = "record.json"
 LINK = "link.json"  # in the folder of an experiment that uses a run
@@ -65,6 +65,11 @@ class Run:
     def parameters(self) -> dict[str, Any]:
         """The experiment's parameters as it asked for the run, its prediction included."""
         return self.link.get("parameters", self.record["parameters"])
+
+    @cached_property
+    def labels(self) -> LabelSpace:
+        """The label space that the run was made in."""
+        return legend.stated_space(self.parameters["background"], self.parameters.get("classes"))
 
     @cached_property
     def history(self) -> pd.DataFrame:

@@ -126,13 +126,14 @@ def confusion(
     return Markdown(f"The most frequent confusions: {listed(found)}." if found else "No pixel is confused.")
 
 
-def predictions(run, patches: Sequence[str], classes: Scheme = "all") -> Markdown:
-    """How many labelled pixels are right in each of the patches shown."""
+def predictions(run, patches: Sequence[str], baseline=None) -> Markdown:
+    """How many labelled pixels are right in each of the patches shown, judged as beside ``baseline``."""
+    space = run.labels if baseline is None else run.labels.judged_with(baseline.labels)
     rows = run.confusion.reset_index(drop=True)
     shares = []
     for patch in patches:
         matrix = run.matrices[rows.index[rows["patch"] == patch][0]]
-        shares.append(metrics.scores(matrix, run.parameters["background"], classes)["pixel_acc"])
+        shares.append(metrics.scores(matrix, space.background, space.classes)["pixel_acc"])
     words = [f"{share:.0%}" for share in shares]
     return Markdown(f"From top to bottom, {run.called} is right on {listed(words)} of the labelled pixels.")
 
