@@ -25,7 +25,7 @@ test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest
 
 experiment: $(READY) ## Copy an experiment: make experiment N=17 FROM=05
-	@$(BIN)/python -m wusu_lib.copying "$(N)" "$(FROM)"
+	@$(BIN)/python -m wusu_lib.experiment.notebooks "$(N)" "$(FROM)"
 
 lab: $(READY) ## Open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks

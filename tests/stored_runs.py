@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 from made_runs import patch_table, two_class_matrix
 
-from wusu_lib import provenance, runs
-from wusu_lib.runs import write_results
+from wusu_lib import provenance
+from wusu_lib.runs.results import write_results
+from wusu_lib.runs.store import open_run
 
 STATED = {"scale": "demo", "split": "blocks", "background": "ignore"}
 
@@ -39,4 +40,4 @@ def store(name, seed, val, train=(9, 10, 9, 10), losses=None, history=None, **pa
     figures = [np.asarray(each[split]).tolist() for split in each]
     content = [name, seed, figures, losses, curves.to_csv(), sorted(parameters.items())]
     key = provenance.text_hash(repr(content))
-    return runs.open_run(name, key, facts, fill)
+    return open_run(name, key, facts, fill)

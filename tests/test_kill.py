@@ -15,12 +15,14 @@ import tiny
 from deadly_rename import die_at
 from test_training import assert_same, content
 
-from wusu_lib import runs
-from wusu_lib.training import fit
+from wusu_lib.experiment.segmentation import fit
+from wusu_lib.runs.store import Run, Unfinished, incomplete, open_run
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # Only what is installed: the server of Python 3.12 does not know the folder of the tests.
-CONTEXT.set_forkserver_preload(["wusu_lib.training", "wusu_lib.patches", "torch.utils.tensorboard", "pandas"])
+CONTEXT.set_forkserver_preload(
+    ["wusu_lib.experiment.segmentation", "wusu_lib.data.inspection", "torch.utils.tensorboard", "pandas"]
+)
 FACTS = {"seed": 0, "parameters": {"name": "exp05"}}
 # Early stopping, the schedule and steps over an uneven number of batches all have a part in it.
 CHANGES = {"epochs": 8, "patience": 3, "learning_rate": 0.05}
@@ -32,7 +34,7 @@ def attempt(tree: Path, store: Path, deadly: int | None = None) -> None:
     if deadly is not None:
         die_at(deadly)
     parameters = tiny.settings(**CHANGES)
-    runs.open_run(
+    open_run(
         "exp05",
         "key",
         FACTS,
@@ -46,15 +48,15 @@ def start(*arguments) -> multiprocessing.Process:
     return process
 
 
-def finish(tree: Path, store: Path) -> runs.Run:
+def finish(tree: Path, store: Path) -> Run:
     """Start once more, undisturbed, and read what came out."""
     process = start(tree, store)
     process.join()
     assert process.exitcode == 0
-    return runs.Run(store / "exp05" / "key")
+    return Run(store / "exp05" / "key")
 
 
-def figures(run: runs.Run) -> dict:
+def figures(run: Run) -> dict:
     """What of a record must be the same; times and attempts may differ."""
     return {
         k: run.record[k]
@@ -73,7 +75,7 @@ def undisturbed(tmp_path_factory):
     return tree, run, time.monotonic() - clock
 
 
-def assert_as_undisturbed(run: runs.Run, whole: runs.Run) -> None:
+def assert_as_undisturbed(run: Run, whole: Run) -> None:
     assert figures(run) == figures(whole)
     assert_same(content(run.folder), content(whole.folder))
     assert set(run.record["files"]) - set(whole.record["files"]) <= {
@@ -95,11 +97,11 @@ def test_killed_at_a_random_moment(number, undisturbed, tmp_path):
     assert_as_undisturbed(finish(tree, tmp_path), whole)
 
 
-def runs_in(store: Path) -> list[runs.Unfinished]:
+def runs_in(store: Path) -> list[Unfinished]:
     before = os.environ.get("WUSU_RUNS")
     os.environ["WUSU_RUNS"] = str(store)
     try:
-        return runs.incomplete()
+        return incomplete()
     finally:
         os.environ.pop("WUSU_RUNS") if before is None else os.environ.update(WUSU_RUNS=before)
 
@@ -114,7 +116,7 @@ def test_killed_again_and_again(undisturbed, tmp_path):
     assert_as_undisturbed(finish(tree, tmp_path), whole)
 
 
-def renames(whole: runs.Run) -> int:
+def renames(whole: Run) -> int:
     """How often an undisturbed run renames: link, records, weights, checkpoints, results, last its folder."""
     improved = (whole.history["val/loss"].cummin().diff() != 0).sum()
     linked, begun, results, complete, folder = 1, 1, 2, 1, 1

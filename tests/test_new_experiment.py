@@ -10,8 +10,8 @@ import yaml
 from built_page import dead_links
 from command import BIN, ROOT, papermill
 
-from wusu_lib import parameters
-from wusu_lib.copying import copy_experiment, main
+from wusu_lib.experiment import notebooks
+from wusu_lib.experiment.notebooks import copy_experiment, main
 
 CONTENTS = """\
 format: jb-book
@@ -124,7 +124,7 @@ def within(folder, *command):
 
 
 def test_the_copy_holds_what_is_asked_of_every_notebook(copy):
-    assert parameters.from_notebook(copy / "notebooks" / "exp17.ipynb").name == "exp17"
+    assert notebooks.from_notebook(copy / "notebooks" / "exp17.ipynb").name == "exp17"
     phase = next(
         part["caption"]
         for part in yaml.safe_load((copy / "_toc.yml").read_text())["parts"]

@@ -7,9 +7,8 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from wusu_lib import metrics
-from wusu_lib.training.tally import confidence
-from wusu_lib.training.task import SegmentationTask
+from wusu_lib.measures import classes
+from wusu_lib.training.task import SegmentationTask, confidence
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +71,7 @@ def test_every_patch_has_its_matrix_and_every_validation_patch_its_map(tmp_path,
         assert stored["patch"].tolist() == confusion["patch"][10:14].tolist()
         for matrix, predicted in zip(confusion["matrix"][10:14], stored["index"], strict=True):
             np.testing.assert_array_equal(matrix.sum(axis=0), np.bincount(predicted.ravel(), minlength=12))
-    pooled = metrics.scores(confusion["matrix"][10:14].sum(axis=0), "class")
+    pooled = classes.scores(confusion["matrix"][10:14].sum(axis=0), "class")
     assert figures["metrics"]["class"]["val"]["mIoU"] == pytest.approx(pooled["mIoU"])
 
 
@@ -127,7 +126,7 @@ def test_the_number_of_workers_changes_nothing(tmp_path, tree):
 def test_the_figures_do_not_depend_on_the_size_of_an_evaluations_batches(tmp_path, tree, monkeypatch):
     losses = []
     for patches, batches in ((4, 3), (32, 1)):
-        monkeypatch.setattr("wusu_lib.data.EVALUATION_PIXELS", patches * tiny.SIDE**2)
+        monkeypatch.setattr("wusu_lib.data.loading.EVALUATION_PIXELS", patches * tiny.SIDE**2)
         assert len(tiny.data(tree, tiny.settings()).loader("train")) == batches
         losses.append(tiny.train(tmp_path / str(patches), tree, epochs=2)["losses"])
     small, large = content(tmp_path / "4"), content(tmp_path / "32")
@@ -144,16 +143,16 @@ class Cut(BaseException):
 def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, tree, epoch, monkeypatch):
     changes = {"epochs": 9, "patience": 2, "learning_rate": 0.3}  # high: the schedule and early stopping act
     tiny.train(tmp_path / "whole", tree, **changes)
-    from wusu_lib.training import session
+    from wusu_lib.training import loop
 
     def stop(*_):
         raise Cut
 
     calls = iter([None] * epoch)
-    original = session.Session._note
+    original = loop.Session._note
     with monkeypatch.context() as patched:
         patched.setattr(
-            session.Session, "_note", lambda *a: original(*a) if next(calls, stop) is None else stop()
+            loop.Session, "_note", lambda *a: original(*a) if next(calls, stop) is None else stop()
         )
         with pytest.raises(Cut):
             tiny.train(tmp_path / "cut", tree, **changes)

@@ -191,10 +191,10 @@ def code_hash(modules: Iterable[str]) -> str:
 def code(modules: Iterable[str]) -> dict[str, str]:
     """16 hex digits of the code of each of ``modules``, of these files alone, by the name that was given.
 
-    "wusu_lib.data" is the whole file, "wusu_lib.metrics:confusion" those of its definitions that compute
-    ``confusion`` (several names between commas): what else stands in the file does not count. Comments,
-    docstrings, formatting and colours ("#rrggbb") never do. Raises ValueError for a module or a definition
-    that is not there.
+    "wusu_lib.data.loading" is the whole file, "wusu_lib.measures.classes:confusion" those of its definitions
+    that compute ``confusion`` (several names between commas): what else stands in the file does not count.
+    Comments, docstrings, formatting and colours ("#rrggbb") never do. Raises ValueError for a module or a
+    definition that is not there.
     """
     return {name: text_hash(_code(name)) for name in sorted(set(modules))}
 

@@ -1,6 +1,6 @@
 """Executed notebooks as the book shows them: captioned figures under labels, links from page to page.
 
-A figure of the library leaves two outputs in a notebook (``wusu_lib.figures.drawing``): its picture, with
+A figure of the library leaves two outputs in a notebook (``wusu_lib.pages.style``): its picture, with
 label, caption and alternative text in the output's metadata, and its caption as text. MyST-NB makes a
 numbered figure of a cell's output where the *cell's* metadata says so. So each such output gets a cell of its
 own here, with that metadata, while the book is built; the notebook's file stays as it is.
@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-FIGURE, CAPTION = "figure", "caption"  # keys of an output's metadata, as wusu_lib.figures.drawing writes them
+FIGURE, CAPTION = "figure", "caption"  # keys of an output's metadata, as wusu_lib.pages.style writes them
 HIDDEN = "remove-input"
 
 

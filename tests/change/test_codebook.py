@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wusu_lib import patches
-from wusu_lib.change import codebook, evidence, maps, transitions
-from wusu_lib.synthetic import tree
+from wusu_lib import imagery, transitions
+from wusu_lib.change import codebook
+from wusu_lib.data import tree
+from wusu_lib.synthetic.tree import code_book
 
 UNLABELLED_ROW = 111
 
@@ -24,18 +25,18 @@ PLAIN = {(0, 7): 10_000, (1, 30): 400, (2, 10): 5, (UNLABELLED_ROW, 9): 800}
 
 def planted_codes(labels: list[int]) -> dict[int, int]:
     """The mini city's own code of labels."""
-    book = tree.code_book(7)
+    book = code_book(7)
     return {0: 0} | {n: int(book[transitions.FIRST[n], transitions.SECOND[n]]) for n in labels if n}
 
 
 @pytest.fixture(scope="module")
 def change_masks(city) -> pd.DataFrame:
-    return patches.scan_changes(city)
+    return tree.scan_changes(city)
 
 
 @pytest.fixture(scope="module")
 def city_evidence(city_table, change_masks) -> dict[str, np.ndarray]:
-    return {kind: evidence.cross_tabulate(city_table, change_masks, kind) for kind in ("scd", "bcd")}
+    return {kind: codebook.cross_tabulate(city_table, change_masks, kind) for kind in ("scd", "bcd")}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def city_pixels(city_masks, change_masks):
     rows = list(change_masks.itertuples())
     before = np.concatenate([city_masks[r.site, r.date1].ravel() for r in rows])
     after = np.concatenate([city_masks[r.site, r.date2].ravel() for r in rows])
-    scd, bcd = (np.concatenate([patches.read(getattr(r, k)).ravel() for r in rows]) for k in ("scd", "bcd"))
+    scd, bcd = (np.concatenate([imagery.read(getattr(r, k)).ravel() for r in rows]) for k in ("scd", "bcd"))
     return before, after, scd, bcd
 
 
@@ -56,7 +57,7 @@ def with_noise(values: np.ndarray, share: float, highest: int, seed: int) -> np.
 
 
 def counted(before: np.ndarray, after: np.ndarray, values: np.ndarray) -> np.ndarray:
-    labels = maps.from_to(before, after)
+    labels = transitions.from_to(before, after)
     labels[labels == 255] = UNLABELLED_ROW
     packed = labels.astype(np.int64) * 256 + values
     return np.bincount(packed, minlength=112 * 256).reshape(112, 256)
@@ -96,7 +97,7 @@ def test_the_city_s_code_survives_noise_in_the_change_masks_too(city_pixels):
     noisy = counted(with_noise(before, 0.01, 11, 1), with_noise(after, 0.01, 11, 2), strays)
     book = codebook.learn(noisy).require()
     assert book.codes == planted_codes(list(book.codes))
-    pixels = np.bincount(maps.from_to(before, after), minlength=256)[:111]
+    pixels = np.bincount(transitions.from_to(before, after), minlength=256)[:111]
     assert {label for label in range(111) if pixels[label] > 300} <= book.codes.keys()
 
 

@@ -7,8 +7,8 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from wusu_lib.models.embeddings import embed_linearly
-from wusu_lib.models.encoders import build_encoder
+from wusu_lib.models.arithmetic import embed_linearly
+from wusu_lib.models.build import build_encoder
 
 FILE = Path(__file__).parents[3] / "shared" / "weights" / "dinov2_vits14.safetensors"
 FILTERS = "patch_embed.proj.weight"

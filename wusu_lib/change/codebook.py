@@ -1,29 +1,169 @@
 """Which value of a change mask stands for which transition: learnt by counting, since it is not published.
 
-Evidence is a table of pixels by from-to label (rows) and mask value (columns). Both sides carry noise: a
-wrong class puts a pixel into a wrong row, a wrong mask value into a wrong column. Nearly all ground is
-unchanged, so even 1 % of noise can bury a rare transition under strays, and a plain majority vote fails:
-
-1. The value of "unchanged" u is the commonest value on unchanged ground.
-2. Another value v found n0 times on unchanged ground is a stray there, at a rate of (n0 + 1) / pixels of
-   unchanged ground. The same rate times the pixels of a label is what strays alone would give it.
-3. A label is a candidate of v if its count is significant against that (Poisson tail under ``CHANCE``) and
-   its excess at least ``TOLERANCE`` of the greatest. The one with the greatest excess gets v as its code.
-
-"Function both ways" is then: no value with two candidates, no label with two values. What breaks it is a
-conflict, is listed, and makes ``CodeBook.require`` raise.
+The counting is one pass over a tree's files. A code book is kept in the user's cache folder under the
+fingerprint of the data that it was learnt from.
 """
 
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
-from wusu_lib.change.evidence import N_ROWS, Kind, check_kind
-from wusu_lib.change.transitions import COLOURS, FIRST, N_LABELS, NAMES, SECOND, UNCHANGED, UNLABELLED
+from wusu_lib import legend
+from wusu_lib.data.inspection import Dossier
+from wusu_lib.files import write_json
+from wusu_lib.imagery import read
 from wusu_lib.legend import NAMES as CLASS_NAMES
+from wusu_lib.transitions import COLOURS, FIRST, N_LABELS, NAMES, SECOND, UNCHANGED, UNLABELLED, from_to
+
+# What the annotation of a tree says of change, counted in one pass over its files.
+#
+# Three tables, each a sum over patches: labels against the values of the change masks (for the code book),
+# transitions between neighbouring dates (for the prior), and chains over three dates (for plausibility).
+
+Kind = Literal["scd", "bcd"]
+N_ROWS = N_LABELS + 1  # the labels, and last the pixels unlabelled at either date
+
+
+def check_kind(kind: str) -> None:
+    """Raise ValueError unless ``kind`` is "scd" or "bcd"."""
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind: got {kind!r}; allowed: {', '.join(get_args(Kind))}")
+
+
+def cross_tabulate(table: pd.DataFrame, changes: pd.DataFrame, kind: Kind = "scd") -> np.ndarray:
+    """Pixels by from-to label and value of the change mask: int64 [112, 256]; row 111 is unlabelled.
+
+    ``table`` and ``changes`` as of ``tree.scan`` and ``tree.scan_changes``. Change masks without both
+    class masks are left out. Raises ValueError, naming the file, for a mask that is not one band of uint8 in
+    the size of the others, holds unknown class codes or cannot be read, and where no mask is left.
+    """
+    check_kind(kind)
+    masks = _masks(table)
+    jobs = [
+        (masks[row.site, row.date1], masks[row.site, row.date2], getattr(row, kind))
+        for row in changes[changes[kind].notna()].itertuples()
+        if {(row.site, row.date1), (row.site, row.date2)} <= masks.keys()
+    ]
+    if not jobs:
+        raise ValueError(
+            f"no {kind.upper()} mask with class masks at both of its dates: nothing to learn from"
+        )
+    return _sum(_label_values, jobs)
+
+
+def count_transitions(table: pd.DataFrame) -> dict[tuple[int, int], np.ndarray]:
+    """Pixels by class index at two neighbouring dates: {(15, 16): int64 [12, 12], ...}, rows the first date.
+
+    Over the rows given (pass the train rows); sites that lack the mask of either date are left out of that
+    interval. Raises ValueError naming the file as ``cross_tabulate`` does.
+    """
+    masks = _masks(table)
+    dates = sorted({date for _, date in masks})
+    found = {}
+    for first, second in pairwise(dates):
+        sites = [site for site, date in masks if date == first and (site, second) in masks]
+        jobs = [(masks[site, first], masks[site, second]) for site in sites]
+        found[first, second] = _sum(_index_counts, jobs) if jobs else np.zeros((12, 12), dtype=np.int64)
+    return found
+
+
+def count_chains(table: pd.DataFrame, dates: tuple[int, int, int] = (15, 16, 18)) -> np.ndarray:
+    """Pixels by class index at three dates: int64 [12, 12, 12]; sites that lack a mask do not count."""
+    masks = _masks(table)
+    sites = dict.fromkeys(site for site, _ in masks)
+    wanted = [[(site, date) for date in dates] for site in sites]
+    jobs = [tuple(masks[key] for key in keys) for keys in wanted if set(keys) <= masks.keys()]
+    return _sum(_index_counts, jobs) if jobs else np.zeros((legend.N_INDEX,) * 3, dtype=np.int64)
+
+
+def joint_counts(maps: Iterable[np.ndarray]) -> np.ndarray:
+    """Pixels by class index in each of T maps (uint8, equal shape): int64 [12] * T, first map first."""
+    maps = list(maps)
+    packed = np.zeros(maps[0].shape, dtype=np.int32)
+    for each in maps:
+        packed *= legend.N_INDEX
+        packed += each
+    size = legend.N_INDEX ** len(maps)
+    return np.bincount(packed.ravel(), minlength=size).reshape((legend.N_INDEX,) * len(maps)).astype(np.int64)
+
+
+def _masks(table: pd.DataFrame) -> dict[tuple[str, int], str]:
+    """Path of the class mask by site and date."""
+    rows = table[table["mask"].notna()]
+    return dict(zip(zip(rows["site"], rows["date"], strict=True), rows["mask"], strict=True))
+
+
+def _sum(count: Callable[[tuple[str, ...]], np.ndarray], jobs: Sequence[tuple[str, ...]]) -> np.ndarray:
+    """Sum of the counts of all jobs; files are read in a few threads, one result a thread is in memory."""
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        counted = pool.map(count, jobs)
+        total = next(counted).copy()
+        for each in counted:
+            total += each
+    return total
+
+
+def _label_values(job: tuple[str, ...]) -> np.ndarray:
+    """Labels against values of one interval of a site: [112, 256]."""
+    labels = from_to(_index(job[0]), _index(job[1]))
+    values = _band(job[2])
+    _same_size(labels, values, job)
+    labels[labels == UNLABELLED] = N_ROWS - 1
+    packed = labels.astype(np.int32) * 256 + values
+    return np.bincount(packed.ravel(), minlength=N_ROWS * 256).reshape(N_ROWS, 256)
+
+
+def _index_counts(job: tuple[str, ...]) -> np.ndarray:
+    """``joint_counts`` of the masks of one site."""
+    maps = [_index(path) for path in job]
+    for other in maps[1:]:
+        _same_size(maps[0], other, job)
+    return joint_counts(maps)
+
+
+def _same_size(a: np.ndarray, b: np.ndarray, paths: tuple[str, ...]) -> None:
+    if a.shape != b.shape:
+        raise ValueError(f"{paths[-1]}: {b.shape} px, but {paths[0]} has {a.shape}; they must be equal")
+
+
+def _band(path: str) -> np.ndarray:
+    """The only band [H, W] of a mask."""
+    array = read(path)
+    if array.dtype != np.uint8 or len(array) != 1:
+        raise ValueError(f"{path}: expected 1 band of uint8, got {len(array)} of {array.dtype}")
+    return array[0]
+
+
+def _index(path: str) -> np.ndarray:
+    try:
+        return legend.index_from_code(_band(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+
+
+# Evidence is a table of pixels by from-to label (rows) and mask value (columns). Both sides carry noise: a
+# wrong class puts a pixel into a wrong row, a wrong mask value into a wrong column. Nearly all ground is
+# unchanged, so even 1 % of noise can bury a rare transition under strays, and a plain majority vote fails:
+#
+# 1. The value of "unchanged" u is the commonest value on unchanged ground.
+# 2. Another value v found n0 times on unchanged ground is a stray there, at a rate of (n0 + 1) / pixels of
+#    unchanged ground. The same rate times the pixels of a label is what strays alone would give it.
+# 3. A label is a candidate of v if its count is significant against that (Poisson tail under ``CHANCE``) and
+#    its excess at least ``TOLERANCE`` of the greatest. The one with the greatest excess gets v as its code.
+#
+# "Function both ways" is then: no value with two candidates, no label with two values. What breaks it is a
+# conflict, is listed, and makes ``CodeBook.require`` raise.
 
 CHANCE = 1e-6  # that strays alone give a count; 255 values x 110 labels are tried
 TOLERANCE = 0.1  # share of the greatest count from which a second label or value is a rival
@@ -168,7 +308,7 @@ class CodeBook:
 def learn(counts: np.ndarray, kind: Kind = "scd") -> CodeBook:
     """The code book that the evidence speaks for; see the module's text for the rule.
 
-    ``counts``: int64 [112, 256] of ``evidence.cross_tabulate``. Conflicts are kept in the book, not raised:
+    ``counts``: int64 [112, 256] of ``cross_tabulate``. Conflicts are kept in the book, not raised:
     call ``require``. Raises ValueError for another shape and where no pixel is unchanged.
     """
     check_kind(kind)
@@ -224,3 +364,67 @@ def _assign(
             pixels = tuple(int(evidence[label, value]) for value in rivals)
             conflicts.append(Conflict(tuple(rivals), (label,), pixels))
     return codes, conflicts
+
+
+# Code books kept in the user's cache folder, under the fingerprint of the data they were learnt from.
+
+
+def code_book(dossier: Dossier, kind: Kind = "scd") -> CodeBook:
+    """The code book of a tree (``inspection.inspect(root)``), over all of its folders.
+
+    Its evidence is counted once and kept as JSON in the folder code_books of the user's cache
+    (``WUSU_CACHE`` overrides it), never in the data; the file's name holds the data's fingerprint and a hash
+    of the change masks and of the counting code. A format is no label, so test folders count too. Call
+    ``.require()`` on the result where the code must be one to one. Raises ValueError where there is nothing
+    to learn from or a mask is damaged.
+    """
+    check_kind(kind)
+    folder = _cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{dossier.fingerprint}_{kind}_{_masks_hash(dossier.changes, kind)}.json"
+    with FileLock(path.with_suffix(".lock")):
+        counts = _load(path)
+        if counts is None:
+            counts = cross_tabulate(dossier.table, dossier.changes, kind)
+            write_json(path, _content(dossier.fingerprint, counts, kind))
+    return learn(counts, kind)
+
+
+def _cache_folder() -> Path:
+    import platformdirs
+
+    return Path(os.environ.get("WUSU_CACHE") or platformdirs.user_cache_dir("wusu-lib")) / "code_books"
+
+
+def _masks_hash(changes: pd.DataFrame, kind: Kind) -> str:
+    """16 hex digits of the names and contents of the change masks and of the code that counts them."""
+    total = hashlib.blake2b(digest_size=8)
+    for path in sorted(Path(path) for path in changes[kind].dropna()):
+        total.update("/".join(path.parts[-5:]).encode() + b"\0")
+        total.update(hashlib.blake2b(path.read_bytes()).digest())
+    for name in ("codebook.py", "../transitions.py", "../imagery.py", "../legend.py"):
+        total.update((Path(__file__).parent / name).read_bytes())
+    return total.hexdigest()
+
+
+def _content(fingerprint: str, counts: np.ndarray, kind: Kind) -> dict:
+    """What is stored: the evidence, and for a reader's eye the table that follows from it."""
+    rows, values = np.nonzero(counts)
+    book = learn(counts, kind)
+    return {
+        "data": fingerprint,
+        "kind": kind,
+        "evidence": np.stack([rows, values, counts[rows, values]], axis=1).tolist(),
+        "table": book.table().to_dict("records"),
+    }
+
+
+def _load(path: Path) -> np.ndarray | None:
+    """The stored evidence [112, 256], or None if nothing is stored or it is damaged."""
+    try:
+        rows = np.array(json.loads(path.read_text("utf-8"))["evidence"], dtype=np.int64)
+        counts = np.zeros((N_ROWS, 256), dtype=np.int64)
+        counts[rows[:, 0], rows[:, 1]] = rows[:, 2]
+    except (FileNotFoundError, ValueError, KeyError, IndexError):
+        return None
+    return counts

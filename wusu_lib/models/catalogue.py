@@ -1,7 +1,22 @@
-"""The backbones by name, from the file of each family. Cheap to import."""
+"""The backbones by name, and whether a model can be built as asked. Cheap to import.
 
+Names, combination and weights are checked before any work, without torch, TerraTorch or a file being
+read.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from wusu_lib import provenance
 from wusu_lib.models import clay, dino, prithvi, resnet
-from wusu_lib.models.spec import BackboneSpec
+from wusu_lib.models.decoders import DECODERS, canonical, refuse
+from wusu_lib.models.spec import BackboneSpec, Bands, Scale, check_bands, check_scale, check_weights
+
+if TYPE_CHECKING:
+    from wusu_lib.experiment.parameters import ModelParameters
+
+
+# The backbones by name, from the file of each family. Cheap to import.
 
 # A new family is a file with a table like theirs, and a name in this line.
 BACKBONES: dict[str, BackboneSpec] = prithvi.BACKBONES | dino.BACKBONES | clay.BACKBONES | resnet.BACKBONES
@@ -22,3 +37,91 @@ def expected_statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, 
     """
     spec = find(backbone)
     return spec.mean, spec.std
+
+
+# The chosen model as a run's key tells it: data where it is data, the modules and packages that compute it.
+#
+# What the tables of backbones and decoders say of the chosen ones is resolved here, so the rest of the
+# tables, and their titles, can change without another run. Cheap to import.
+
+NECKS = "wusu_lib.models.build"
+LORA = "wusu_lib.models.weights:add_lora"
+
+
+def chosen_as_data(stated: "ModelParameters") -> dict[str, Any]:
+    """What is built and how, as JSON can hold it: encoder, bands, necks, decoder, published weights."""
+    spec, decoder = find(stated.backbone), DECODERS[stated.decoder]
+    encoder = spec.encoder(stated.scale)
+    bands, order = spec.reads(stated.bands)
+    found: dict[str, Any] = {
+        "encoder": {"builder": _name(encoder.builder), "arguments": dict(encoder.arguments)},
+        "bands": {"names": bands, "order": order},
+        "necks": decoder.necks(spec, stated.scale, stated.skip_block),
+        "decoder": {"name": decoder.registry, "arguments": decoder.arguments(stated.scale)},
+        "size_multiple": decoder.size_multiple(spec, stated.scale),
+        "set_loss": decoder.set_loss,
+        "repeatable": decoder.repeatable,
+    }
+    if stated.normalisation == "backbone":
+        found["normalisation"] = expected_statistics(stated.backbone)
+    if stated.weights != "random":
+        found["checkpoint"] = [spec.bands, spec.stored_bands, spec.filters, spec.fixed, spec.left_out]
+    if stated.weights == "pretrained":
+        found["weights"] = {"repository": spec.hub[0], "file": spec.hub[1], "revision": spec.revision}
+    return found
+
+
+def chosen_modules(stated: "ModelParameters") -> tuple[str, ...]:
+    """What computes the chosen backbone, necks, decoder and adaptation, as ``provenance.code`` takes it."""
+    spec, decoder = find(stated.backbone), DECODERS[stated.decoder]
+    named = {str(neck["name"]) for neck in decoder.necks(spec, stated.scale, stated.skip_block)}
+    own = sorted(named & provenance.definitions(NECKS))  # the others are TerraTorch's
+    found = [_name(spec.encoder(stated.scale).builder), *decoder.modules]
+    if own:
+        found.append(f"{NECKS}:{','.join(own)}")
+    if stated.adaptation == "lora":
+        found.append(LORA)
+    return tuple(found)
+
+
+def chosen_packages(stated: "ModelParameters") -> tuple[str, ...]:
+    """The packages that compute the chosen model beside those of every model."""
+    adapted = ("peft",) if stated.adaptation == "lora" else ()
+    return (*find(stated.backbone).packages, *DECODERS[stated.decoder].packages, *adapted)
+
+
+def _name(function: Callable[..., object]) -> str:
+    return f"{function.__module__}:{function.__name__}"
+
+
+def check(
+    backbone: str,
+    decoder: str,
+    scale: Scale,
+    weights: str = "random",
+    bands: Bands = "all",
+    skip_block: int = 0,
+    adaptation: str = "full",
+) -> None:
+    """Check names and combination of a model before any work; imports neither torch nor TerraTorch, reads no
+    file.
+
+    Raises ValueError naming what is allowed, with the reason where a combination is refused (a decoder that
+    does not go with the backbone, a skip block that is not there, LoRA without attention), and
+    FileNotFoundError for a path without weights.
+    """
+    spec, reader = find(backbone), canonical(decoder)
+    check_scale(scale)
+    check_bands(bands)
+    if skip_block and reader != "deeplab":
+        raise ValueError(
+            f"skip_block: got {skip_block}; only the decoder deeplab has a skip, {reader} has none: use 0"
+        )
+    spec.skip(scale, skip_block)
+    refuse(spec, reader)
+    if adaptation == "lora" and not spec.transformer:
+        raise ValueError(
+            f'adaptation: got "lora"; it adapts attention layers and {spec.title} has none; use "frozen", '
+            '"full" or "differential"'
+        )
+    check_weights(weights, backbone, scale)

@@ -54,7 +54,7 @@ def embed(encoder: Any, images: "Tensor", waves: Sequence[float]) -> "Tensor":
     """
     import torch
 
-    from wusu_lib.models.embeddings import linear_patches
+    from wusu_lib.models.arithmetic import linear_patches
     from wusu_lib.models.terratorch_parts import posemb_sincos_1d
 
     generator = encoder.patch_embedding
@@ -85,8 +85,8 @@ def wavelengths(bands: Sequence[str]) -> list[float]:
 
 def encoder(bands: Sequence[str], dim: int, depth: int, heads: int) -> "nn.Module":
     """Clay's encoder of that size, at full scale (heads of width 64) as small as the miniature's."""
-    from wusu_lib.models.tapped import TappedEncoder
     from wusu_lib.models.terratorch_parts import EmbeddingEncoder
+    from wusu_lib.models.weights import TappedEncoder
 
     waves = wavelengths(bands)
     with warnings.catch_warnings():

@@ -195,7 +195,7 @@ DECODERS: dict[str, DecoderSpec] = {
         },
         set_loss=True,
         repeatable=False,  # samples its maps at points: grid_sample
-        modules=("wusu_lib.models.mask2former", "wusu_lib.models.set_loss", "wusu_lib.models.set_prediction"),
+        modules=("wusu_lib.models.mask2former",),
         packages=("transformers", "scipy"),
     ),
 }

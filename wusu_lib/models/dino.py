@@ -12,15 +12,7 @@ would go on calling the original) and lacks the final normalisation. So timm's o
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from wusu_lib.models.spec import (
-    IMAGENET,
-    MINIATURE,
-    RGB_NIR,
-    RGB_NIR_ORDER,
-    BackboneSpec,
-    Encoder,
-    with_nir,
-)
+from wusu_lib.models.spec import IMAGENET, MINIATURE, RGB_NIR, RGB_NIR_ORDER, BackboneSpec, Encoder, with_nir
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,7 +37,7 @@ def published(bands: Sequence[str], name: str, **arguments: Any) -> "nn.Module":
     """timm's transformer of that name for so many bands, at any image size, without a classifier."""
     import timm
 
-    from wusu_lib.models.tapped import TappedEncoder
+    from wusu_lib.models.weights import TappedEncoder
 
     vit: Any = timm.create_model(
         name, pretrained=False, num_classes=0, in_chans=len(bands), dynamic_img_size=True, **arguments
@@ -55,7 +47,7 @@ def published(bands: Sequence[str], name: str, **arguments: Any) -> "nn.Module":
 
 def miniature(bands: Sequence[str], name: str, **size: int) -> "nn.Module":
     """timm's transformer of that name in another size (``MINIATURE``)."""
-    from wusu_lib.models.tapped import unfused
+    from wusu_lib.models.weights import unfused
 
     maps = published(bands, name, init_values=LAYER_SCALE, **size)
     unfused(maps)

@@ -35,8 +35,8 @@ def published(bands: Sequence[str], name: str) -> "nn.Module":
 
 def miniature(bands: Sequence[str], patch: int, **size: int) -> "nn.Module":
     """TerraTorch's class in another size (``MINIATURE``)."""
-    from wusu_lib.models.tapped import unfused
     from wusu_lib.models.terratorch_parts import HLSBands, PrithviViT
+    from wusu_lib.models.weights import unfused
 
     vit = PrithviViT(
         img_size=PRETRAINING_SIZE,

@@ -5,14 +5,7 @@ hold. Cheap to import.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from wusu_lib.models.spec import (
-    IMAGENET,
-    RGB_NIR,
-    RGB_NIR_ORDER,
-    BackboneSpec,
-    Encoder,
-    with_nir,
-)
+from wusu_lib.models.spec import IMAGENET, RGB_NIR, RGB_NIR_ORDER, BackboneSpec, Encoder, with_nir
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,7 +33,7 @@ def published(bands: Sequence[str]) -> "nn.Module":
     """smp's ResNet-50: stages of 256, 512, 1024 and 2048 channels."""
     from segmentation_models_pytorch.encoders import get_encoder
 
-    from wusu_lib.models.tapped import TappedEncoder
+    from wusu_lib.models.weights import TappedEncoder
 
     encoder = get_encoder("resnet50", in_channels=len(bands), depth=5, weights=None)
     return TappedEncoder(encoder, stages, encoder.out_channels[2:])
@@ -50,7 +43,7 @@ def miniature(bands: Sequence[str]) -> "nn.Module":
     """timm's ResNet with one basic block a stage, 32 to 256 channels."""
     from timm.models.resnet import BasicBlock, ResNet
 
-    from wusu_lib.models.tapped import TappedEncoder
+    from wusu_lib.models.weights import TappedEncoder
 
     network = ResNet(
         BasicBlock,  # type: ignore[arg-type]  # timm's annotation asks for an instance

@@ -8,16 +8,18 @@ kind of positions), and no pre-trained weights. The image's size is never passed
 to none.
 
 Where the weights know R, G, B only, NIR is given the mean of their three means and of their three deviations
-(``with_nir``), as its filter is the mean of theirs (``loading``): an infrared band with such statistics
+(``with_nir``), as its filter is the mean of theirs (``weights``): an infrared band with such statistics
 excites the first layer as a grey image would.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from torch import nn
+
 
 Scale = Literal["demo", "full"]
 SCALES: tuple[str, ...] = get_args(Scale)
@@ -144,3 +146,44 @@ def check_bands(bands: str) -> None:
 def with_nir(rgb: tuple[float, float, float]) -> tuple[float, ...]:
     """Values of R, G, B as those of B, G, R, NIR; NIR's is their mean."""
     return (*reversed(rgb), sum(rgb) / 3)
+
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt")
+ALTERNATIVES = (
+    "weights='random', or the path of a checkpoint file or of a folder that holds <backbone>"
+    + "|".join(SUFFIXES)
+)
+
+
+def check_weights(weights: str, backbone: str, scale: Scale) -> None:
+    """Raise ValueError or FileNotFoundError if ``weights`` cannot be meant; reads no file."""
+    if weights == "random":
+        return
+    if weights == "pretrained":
+        if scale == "demo":
+            raise ValueError(
+                f"weights='pretrained': no pretrained miniature of {backbone} exists; use {ALTERNATIVES}"
+            )
+        return
+    checkpoint_path(weights, backbone)
+
+
+def checkpoint_path(weights: str, backbone: str) -> Path:
+    """The checkpoint file that ``weights`` (a file, or a folder) stands for.
+
+    Raises FileNotFoundError if there is none, ValueError for an unknown kind of file.
+    """
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        candidates = [path / f"{backbone}{suffix}" for suffix in SUFFIXES]
+        found = [c for c in candidates if c.is_file()]
+        if not found:
+            raise FileNotFoundError(f"weights: {path} holds none of {', '.join(c.name for c in candidates)}")
+        return found[0]
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"weights: no file or folder {weights!r}; allowed: 'pretrained', {ALTERNATIVES}"
+        )
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"weights: {path.name} is none of {', '.join(SUFFIXES)}")
+    return path

@@ -1,6 +1,4 @@
-"""The pages of the log: what each experiment's notebook shows alike, and the code that a page is about."""
+"""The pages of the log: a topic a file, its figures, tables and sentences together.
 
-from wusu_lib.pages.page import Page
-from wusu_lib.pages.source import excerpt
-
-__all__ = ["Page", "excerpt"]
+A run may come out differently from the one that the author of a notebook saw. So no prose of a notebook
+repeats a result; computed sentences do."""

@@ -18,24 +18,3 @@ Experiments that ask for the same figures share a run. Each has a link to it, ``
 
     link.json          experiment, key, what the run is called there, its parameters there, when it was linked
 """
-
-from wusu_lib.runs.folders import Unfinished, find, incomplete, open_run, root, stored
-from wusu_lib.runs.keys import differences, key, question
-from wusu_lib.runs.results import write_results
-from wusu_lib.runs.stored import Run, complete_record, is_run
-
-__all__ = [
-    "Run",
-    "Unfinished",
-    "complete_record",
-    "differences",
-    "find",
-    "incomplete",
-    "is_run",
-    "key",
-    "open_run",
-    "question",
-    "root",
-    "stored",
-    "write_results",
-]

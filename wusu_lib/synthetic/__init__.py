@@ -4,7 +4,6 @@
 the label errors that were made on purpose.
 """
 
-from wusu_lib.synthetic.demo import demo_city
-from wusu_lib.synthetic.tree import planted, write
+from wusu_lib.synthetic.tree import DEMO_ARGUMENTS, demo_city, planted, write
 
-__all__ = ["demo_city", "planted", "write"]
+__all__ = ["DEMO_ARGUMENTS", "demo_city", "planted", "write"]

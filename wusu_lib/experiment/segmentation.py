@@ -1,0 +1,143 @@
+"""One segmentation run from parameters to files: its data, its model, its training, its results."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from wusu_lib import legend
+from wusu_lib.data import statistics
+from wusu_lib.data.loading import WusuDataModule
+from wusu_lib.models.catalogue import expected_statistics
+from wusu_lib.runs.results import write_results
+from wusu_lib.training.loop import threads, train
+from wusu_lib.training.task import SegmentationTask, Tally
+
+if TYPE_CHECKING:
+    from wusu_lib.experiment.parameters import ModelParameters, SegmentationParameters
+    from wusu_lib.models.segmentation import SegmentationModel
+
+IN_MEMORY = 512 * 2**20  # bytes of images and masks that are kept in memory rather than read every epoch
+
+
+def train_segmentation(
+    folder: Path,
+    parameters: "SegmentationParameters",
+    table: pd.DataFrame,
+    measured: statistics.Statistics,
+    seed: int,
+) -> dict[str, Any]:
+    """Train and evaluate the model that ``parameters`` describe; files into ``folder``, figures returned.
+
+    ``table``: patches with their split and block assigned. ``measured``: statistics of its training rows.
+    """
+    mean, std = statistics.normalisation(
+        parameters.normalisation, measured, expected_statistics(parameters.backbone)
+    )
+    data = WusuDataModule(
+        table,
+        mean.tolist(),
+        std.tolist(),
+        background=parameters.background,
+        classes=parameters.classes,
+        batch_size=parameters.batch_size,
+        workers=parameters.workers,
+        seed=seed,
+        in_memory=not parameters.workers and _fits_in_memory(table),  # workers would each get a copy
+    )
+    # What the stored weights expect of an image, so that they can be used without the data they learnt from.
+    expects = {"mean": mean.tolist(), "std": std.tolist(), "size": list(image_shape(table)[1:])}
+    described: dict[str, Any] = {"input": expects}
+
+    def build() -> nn.Module:
+        model = build_model(parameters, table, seed)
+        described["parts"] = describe_model(model, table).to_dict("list")
+        return model
+
+    with threads(parameters.scale):
+        return fit(folder, build, data, parameters, seed) | described
+
+
+def build_model(parameters: "SegmentationParameters", table: pd.DataFrame, seed: int) -> "SegmentationModel":
+    """The model of ``parameters`` for the patches of ``table``, its encoder frozen or adapted as stated."""
+    return build_for_size(parameters, max(image_shape(table)[1:]), seed)
+
+
+def build_for_size(parameters: "SegmentationParameters", image_size: int, seed: int) -> "SegmentationModel":
+    """``build_model`` for square images of ``image_size`` px, without their files."""
+    outputs = legend.outputs(parameters.background, parameters.classes)
+    return build_network(parameters, outputs, image_size, seed)
+
+
+def build_network(
+    parameters: "ModelParameters", outputs: int, image_size: int, seed: int
+) -> "SegmentationModel":
+    """A model with so many outputs whose encoder is frozen or adapted as ``parameters`` state."""
+    from wusu_lib.models import build, weights
+
+    model = build.build(
+        parameters.backbone,
+        parameters.decoder,
+        scale=parameters.scale,
+        weights=parameters.weights,
+        outputs=outputs,
+        image_size=image_size,
+        seed=seed,
+        bands=parameters.bands,
+        skip_block=parameters.skip_block,
+    )
+    if parameters.adaptation == "frozen":
+        model.freeze_encoder()
+    elif parameters.adaptation == "lora":
+        weights.add_lora(model, seed=seed)
+    return model
+
+
+def describe_model(model: "SegmentationModel", table: pd.DataFrame) -> pd.DataFrame:
+    """Parts of a model with their sizes (``build.describe``) for the patches of ``table``."""
+    from wusu_lib.models import build
+
+    return build.describe(model, max(image_shape(table)[1:]))
+
+
+def image_shape(table: pd.DataFrame) -> tuple[int, int, int]:
+    """Bands, height and width (px) of the patches."""
+    from wusu_lib.imagery import read
+
+    bands, height, width = read(table["image"].iat[0]).shape
+    return bands, height, width
+
+
+def _fits_in_memory(table: pd.DataFrame) -> bool:
+    """Whether all images and masks fit the memory set aside for them."""
+    bands, height, width = image_shape(table)
+    return len(table) * (bands + 1) * height * width <= IN_MEMORY
+
+
+def fit(
+    folder: Path,
+    build: Callable[[], nn.Module],
+    data: WusuDataModule,
+    parameters: "SegmentationParameters",
+    seed: int,
+) -> dict[str, Any]:
+    """Train what ``build`` gives on ``data`` and evaluate its best weights; resumes what ``folder`` holds.
+
+    Writes what ``loop.train`` writes, confusion.npz and predictions.npz. Gives the rest of the record: what
+    ``loop.train`` gives, metrics by protocol and split, classes absent from a split. Errors as there.
+    """
+    tallies, figures = train(folder, lambda: SegmentationTask(build(), parameters), data, seed)
+    return _write(folder, data, tallies) | figures
+
+
+def _write(folder: Path, data: WusuDataModule, tallies: dict[str, Tally]) -> dict[str, Any]:
+    """Write the run's files; give what ``write_results`` gives."""
+    patches = [patch for tally in tallies.values() for patch in tally.patches]
+    matrices = np.stack([matrix for tally in tallies.values() for matrix in tally.matrices])
+    rows = data.table.set_index("patch").loc[patches].reset_index()
+    val = tallies["val"]
+    maps, confidence = (dict(zip(val.patches, v, strict=True)) for v in (val.maps, val.confidence))
+    return write_results(folder, rows, matrices, maps, confidence, data.classes)
