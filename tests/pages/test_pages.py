@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from wusu_lib.legend import LabelSpace
 from wusu_lib.measures.classes import merge
 from wusu_lib.pages import page as log_page
 from wusu_lib.pages.page import Page, excerpt
@@ -54,9 +55,9 @@ def test_a_page_shows_its_parts_in_order(shown):
         baseline=lambda: ["baseline"],
         table=None,
         parts=lambda: None,
-        prediction="p",
+        comparison="c",
         judge=lambda mine, theirs: ("difference", "verdict"),
-        parameters=SimpleNamespace(background="ignore"),
+        labels=LabelSpace(),
     )
     page = Page(exp)
     page.shown = ["patch"]
@@ -88,9 +89,3 @@ def test_the_source_of_a_page_is_highlighted_python(shown):
     Page(SimpleNamespace()).source("wusu_lib.legend.merge_index")
     (markdown,) = shown
     assert markdown.data.startswith("From `wusu_lib.legend.merge_index`:\n\n```python\ndef merge_index(")
-
-
-def test_an_experiment_without_a_prediction_has_no_verdict(shown):
-    page = Page(SimpleNamespace(name="exp00", prediction=None))
-    with pytest.raises(ValueError, match="exp00 states no prediction"):
-        page.verdict()
