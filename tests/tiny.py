@@ -12,8 +12,7 @@ from torch import nn
 from wusu_lib import legend
 from wusu_lib.data import tree
 from wusu_lib.data.loading import WusuDataModule
-from wusu_lib.experiment.parameters import SegmentationParameters
-from wusu_lib.experiment.segmentation import fit
+from wusu_lib.experiment.segmentation import SegmentationParameters, fit
 from wusu_lib.models.segmentation import TrainingLoss, pixel_loss
 
 SIDE = 16

@@ -10,9 +10,9 @@ from torch import nn
 from wusu_lib.change import codebook
 from wusu_lib.change.pairs import pairs
 from wusu_lib.data import splits
+from wusu_lib.data.loading import PairDataModule, PairDataset
 from wusu_lib.data.tree import scan, scan_changes
-from wusu_lib.experiment.direct import PairDataModule, PairDataset
-from wusu_lib.experiment.parameters import DirectParameters
+from wusu_lib.experiment.direct import DirectParameters
 from wusu_lib.models.segmentation import SegmentationModel, SiameseModel
 
 MEAN, STD = [0.3] * 4, [0.2] * 4

@@ -193,8 +193,8 @@ def code(modules: Iterable[str]) -> dict[str, str]:
 
     "wusu_lib.data.loading" is the whole file, "wusu_lib.measures.classes:confusion" those of its definitions
     that compute ``confusion`` (several names between commas): what else stands in the file does not count.
-    Comments, docstrings, formatting and colours ("#rrggbb") never do. Raises ValueError for a module or a
-    definition that is not there.
+    Comments, docstrings, types of arguments, formatting and colours ("#rrggbb") never do. Raises ValueError
+    for a module or a definition that is not there.
     """
     return {name: text_hash(_code(name)) for name in sorted(set(modules))}
 
@@ -335,8 +335,12 @@ def _imports(tree: ast.Module, package: tuple[str, ...]) -> set[str]:
 
 
 def _drop_what_computes_nothing(tree: ast.Module) -> None:
-    """Take docstrings out of a tree, and make all colours the same."""
+    """Take docstrings and the types of arguments out of a tree, and make all colours the same."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and COLOUR.fullmatch(node.value):
             node.value = ""
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import tiny
 
-from wusu_lib.experiment import experiment
+from wusu_lib.experiment import experiment, segmentation
 from wusu_lib.experiment.notebooks import called, conditions, definition
 from wusu_lib.models import build as model_build
 from wusu_lib.pages import overview, results, style, training
@@ -262,7 +262,7 @@ def test_one_run_by_key_is_linked_from_each_experiment_that_uses_it(root, monkey
 
 def test_trainings_beside_the_main_one_are_named_and_listed(root):
     exp = prepare(root, "exp03")
-    taught = experiment.pretrained(exp)
+    taught = segmentation.pretrained(exp)
     mine, baseline = taught.runs(), taught.baseline()
     assert mine[0].called == "exp03 with weights of exp04"
     assert baseline[0].called == "exp02 with weights of exp04"
@@ -280,7 +280,7 @@ def test_no_two_rows_of_all_results_look_alike(root):
     exp = prepare(root, "exp06")
     exp.runs()
     prepare(root, "exp06", epochs=2).runs()
-    for other in experiment.bands_and_skips(exp).values():
+    for other in segmentation.bands_and_skips(exp).values():
         other.runs()
     for shown in (overview.every_run().data, overview.by_setting().data):
         assert sorted(zip(shown["experiment"], shown["conditions"], strict=True)) == [

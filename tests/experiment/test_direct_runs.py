@@ -11,6 +11,7 @@ from test_training import assert_same, content
 from wusu_lib.change.pairs import pairs, true_labels
 from wusu_lib.data import statistics
 from wusu_lib.experiment import direct
+from wusu_lib.models import build
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def tiny_network(monkeypatch):
     monkeypatch.setattr(
         direct, "build_network", lambda parameters, outputs, size, seed: tiny_pairs.base(outputs, seed)
     )
-    monkeypatch.setattr(direct, "siamese_parts", lambda model, size: pd.DataFrame({"part": ["all"]}))
+    monkeypatch.setattr(build, "siamese_parts", lambda model, size: pd.DataFrame({"part": ["all"]}))
 
 
 def train(folder, tables, seed=0, **changes):

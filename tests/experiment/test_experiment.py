@@ -208,7 +208,7 @@ def test_the_pixel_floor_is_a_run_like_any_other(root):
     assert run.prediction(patch).shape == (tiny.SIDE, tiny.SIDE)
     with pytest.raises(ValueError, match="states no prediction"):
         exp.baseline()
-    with pytest.raises(ValueError, match="exp00 is the per-pixel floor; it has no model"):
+    with pytest.raises(ValueError, match="exp00 has no model with parts"):
         exp.parts()
 
 

@@ -7,14 +7,12 @@ import pytest
 import yaml
 
 from wusu_lib.experiment import notebooks
-from wusu_lib.experiment.parameters import (
-    DirectParameters,
-    PixelParameters,
-    SegmentationParameters,
-    TwoStageParameters,
-    parse,
-    schema_for,
-)
+from wusu_lib.experiment.direct import DirectParameters
+from wusu_lib.experiment.notebooks import schema_for
+from wusu_lib.experiment.parameters import parse
+from wusu_lib.experiment.per_pixel import PixelParameters
+from wusu_lib.experiment.segmentation import SegmentationParameters
+from wusu_lib.experiment.two_stage import TwoStageParameters
 
 ROOT = Path(__file__).parents[2]
 GOOD = {

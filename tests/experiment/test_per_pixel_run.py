@@ -7,7 +7,7 @@ from small_tree import write_tree
 
 from wusu_lib.data import splits, statistics, tree
 from wusu_lib.experiment import per_pixel
-from wusu_lib.experiment.parameters import PixelParameters
+from wusu_lib.experiment.per_pixel import PixelParameters
 from wusu_lib.measures import classes
 
 

@@ -15,7 +15,7 @@ from wusu_lib.change.codebook import code_book
 from wusu_lib.change.pairs import pairs
 from wusu_lib.data import tree
 from wusu_lib.experiment import experiment, two_stage
-from wusu_lib.experiment.two_stage import VARIANTS
+from wusu_lib.experiment.two_stage import VARIANTS, source_of
 from wusu_lib.measures import change
 from wusu_lib.measures.change import scores
 from wusu_lib.pages import style
@@ -208,9 +208,9 @@ def test_a_changed_mask_or_source_is_another_run_and_a_budget_is_not(root, tmp_p
 )
 def test_mistakes_are_told(root, changed, told):
     with pytest.raises((ValueError, FileNotFoundError), match=told):
-        prepare(root, **changed).source()
+        source_of(prepare(root, **changed))
 
 
 def test_a_floor_compares_nothing(root):
     with pytest.raises(ValueError, match="exp00 compares no maps"):
-        experiment.prepare({**FLOOR, "data_root": str(root)}).source()
+        source_of(experiment.prepare({**FLOOR, "data_root": str(root)}))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import tiny
 
-from wusu_lib.experiment import experiment
+from wusu_lib.experiment import experiment, segmentation
 from wusu_lib.models import build
 from wusu_lib.pages import differences
 
@@ -40,35 +40,37 @@ def prepare(root, **changed):
 
 
 def test_the_variants_leave_out_the_runs_own_skip_and_the_last_block(root):
-    found = experiment.bands_and_skips(prepare(root))  # the miniature has four blocks, the second is its skip
+    found = segmentation.bands_and_skips(
+        prepare(root)
+    )  # the miniature has four blocks, the second is its skip
     assert list(found) == ["red, green, blue only", "skip from block 1", "skip from block 3"]
     assert found["red, green, blue only"].parameters.bands == "rgb"
     assert [found[f"skip from block {n}"].parameters.skip_block for n in (1, 3)] == [1, 3]
 
 
 def test_there_is_no_skip_to_choose_where_the_decoder_has_none_and_no_infrared_to_leave_out_twice(root):
-    assert list(experiment.bands_and_skips(prepare(root, decoder="fpn"))) == ["red, green, blue only"]
-    none = experiment.bands_and_skips(prepare(root, decoder="fpn", bands="rgb"))
+    assert list(segmentation.bands_and_skips(prepare(root, decoder="fpn"))) == ["red, green, blue only"]
+    none = segmentation.bands_and_skips(prepare(root, decoder="fpn", bands="rgb"))
     assert none == {}
     effects = experiment.variant_effects(none, [])
     assert effects.empty
     assert differences.variants_sentence(effects).data == "There is nothing to compare with these parameters."
     with pytest.raises(ValueError, match="trains no segmentation model"):
-        experiment.bands_and_skips(
+        segmentation.bands_and_skips(
             experiment.prepare({"name": "exp00", "data_root": str(root), "split": "folders"})
         )
 
 
 def test_a_backbone_that_learnt_before_is_another_experiments_and_only_where_there_is_none(root):
     exp = prepare(root, adaptation="frozen")
-    taught = experiment.pretrained(exp)
+    taught = segmentation.pretrained(exp)
     path = Path(taught.parameters.weights)
     record = json.loads((path.parent / "record.json").read_text())
     assert (record["experiment"], record["parameters"]["backbone"]) == ("exp04", "dinov3_sat_large")
     assert record["parameters"]["adaptation"] == "differential"
     assert record["parameters"]["epochs"] == exp.parameters.epochs
     assert taught.key(42) != exp.key(42)
-    assert experiment.pretrained(taught) is taught
+    assert segmentation.pretrained(taught) is taught
 
 
 def test_an_effect_is_the_variant_minus_the_run(root):

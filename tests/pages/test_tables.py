@@ -10,7 +10,8 @@ from stored_runs import store
 
 from wusu_lib.data import inspection, statistics
 from wusu_lib.experiment import parameters
-from wusu_lib.experiment.parameters import PixelParameters, SegmentationParameters
+from wusu_lib.experiment.per_pixel import PixelParameters
+from wusu_lib.experiment.segmentation import SegmentationParameters
 from wusu_lib.pages import data, results, style
 
 

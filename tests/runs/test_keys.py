@@ -10,14 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from wusu_lib import provenance
-from wusu_lib.experiment import kinds, notebooks, parameters
+from wusu_lib.experiment import notebooks, parameters
+from wusu_lib.experiment.direct import DirectParameters
 from wusu_lib.experiment.experiment import Experiment
-from wusu_lib.experiment.parameters import (
-    DirectParameters,
-    PixelParameters,
-    SegmentationParameters,
-    TwoStageParameters,
-)
+from wusu_lib.experiment.kind import made_by as kind_made_by
+from wusu_lib.experiment.per_pixel import PixelParameters
+from wusu_lib.experiment.segmentation import SegmentationParameters
+from wusu_lib.experiment.two_stage import TwoStageParameters, source_of
 from wusu_lib.models import catalogue
 from wusu_lib.models.catalogue import BACKBONES
 from wusu_lib.models.decoders import DECODERS
@@ -29,14 +28,14 @@ DATA = [
     "data.tree:fingerprint,fingerprint_changes,scan,scan_changes",
 ]
 TRAINING = [
-    "data.loading",
+    "data.loading:WusuDataModule",
     "models.segmentation:SegmentationModel,TrainingLoss,pixel_loss",
     "models.arithmetic",
     "models.build:accept_single_images,assemble,build_encoder",
     "models.weights:encoder_name,load_checkpoint,read_checkpoint,unfused",
     "models.terratorch_parts",
     "data.statistics:measure,normalisation",
-    "experiment.segmentation",
+    "experiment.segmentation:train_segmentation",
     "training.loop",
     "training.task:SegmentationTask,Tally",
 ]
@@ -49,7 +48,7 @@ CHANGE = [
 NAMED = {
     PixelParameters: [
         *DATA,
-        "experiment.per_pixel",
+        "experiment.per_pixel:classify,probabilities",
         "data.statistics:class_index",
         "measures.classes:confusion",
     ],
@@ -58,7 +57,7 @@ NAMED = {
         *DATA,
         *CHANGE,
         "change.analysis:chain_table,count_chains_of_maps,summarise_chains",
-        "experiment.two_stage",
+        "experiment.two_stage:compare_maps",
         "change.decoding",
         "measures.change:counts,score",
         "change.codebook:code_book",
@@ -69,7 +68,8 @@ NAMED = {
         *TRAINING,
         *CHANGE,
         "training.task:DirectTask,PairTally",
-        "experiment.direct",
+        "data.loading:PairDataModule",
+        "experiment.direct:train_direct",
         "models.segmentation:SiameseModel",
     ],
 }
@@ -82,23 +82,36 @@ OUTSIDE = {
     "wusu_lib.data": "a face: holds a docstring",
     "wusu_lib.data.inspection": "what is known of a tree; its files count by their content",
     "wusu_lib.experiment": "a face: holds a docstring",
+    "wusu_lib.experiment.kind": "the names of what computes, and what no figure depends on",
     "wusu_lib.experiment.parameters": "what is asked for",
+    "wusu_lib.experiment.two_stage": "what change is compared with; its own runs name what computes them",
     "wusu_lib.files": "how a file is written, not what",
     "wusu_lib.measures": "a face: holds a docstring",
     "wusu_lib.measures.bootstrap": "judges stored runs",
     "wusu_lib.measures.change": "figures of stored matrices; those that choose settings are named",
     "wusu_lib.measures.classes": "figures of stored matrices; what counts them is named",
+    "wusu_lib.measures.verdict": "which figure decides; it counts as what is asked for",
     "wusu_lib.models": "a face: holds a docstring",
     "wusu_lib.models.catalogue": "which backbones there are; the chosen one counts as data",
     "wusu_lib.models.decoders": "which decoders there are; the chosen one counts as data",
     "wusu_lib.models.spec": "resolves an entry; the result counts as data",
     "wusu_lib.provenance": "hashes and versions",
+    "wusu_lib.runs": "a face: holds a docstring",
     "wusu_lib.runs.results": "stores what was counted",
     "wusu_lib.runs.store": "where runs are kept",
     "wusu_lib.synthetic": "writes the data, which count by their content",
     "wusu_lib.transitions": "labels of change, named where change is computed",
     "wusu_lib.training.progress": "the line of progress, and TensorBoard's curves",
 }
+
+
+def kind_of(schema):
+    (kind,) = [kind for kind in notebooks.KINDS if kind.schema is schema]
+    return kind
+
+
+def made_by(exp, seed):
+    return kind_made_by(exp.kind, exp, seed)
 
 
 def plain(module):
@@ -115,14 +128,14 @@ def of_the_models():
 
 @pytest.mark.parametrize("schema", NAMED, ids=lambda schema: schema.__name__)
 def test_the_modules_behind_each_kind(schema):
-    found = sorted(kinds.KINDS[schema].code)
+    found = sorted(kind_of(schema).code)
     print(schema.__name__, *found, sep="\n    ")  # noqa: T201 (the list, to be read with -s)
     assert found == sorted(f"wusu_lib.{module}" for module in NAMED[schema])
 
 
 def covered(schema):
     """Modules in the key of a kind; those of the runs that it is made of count by their own keys."""
-    kind = kinds.KINDS[schema]
+    kind = kind_of(schema)
     own = {plain(name) for name in kind.code}
     if kind.source is not None:
         return own | covered(SegmentationParameters) | covered(PixelParameters)
@@ -168,25 +181,25 @@ def segmentation(**changed):
 
 
 def test_only_what_is_used_counts():
-    plain_run = kinds.made_by(segmentation(), 1)
+    plain_run = made_by(segmentation(), 1)
     assert "wusu_lib.models.mask2former" not in plain_run["modules"]
     assert not {"peft", "transformers", "scikit-learn"} & set(plain_run["packages"])
     assert {"torch", "terratorch", "torchgeo", "rasterio", "numpy"} < set(plain_run["packages"])
     assert "wusu_lib.models.prithvi:miniature" in plain_run["modules"]
-    with_lora = kinds.made_by(segmentation(adaptation="lora"), 1)
+    with_lora = made_by(segmentation(adaptation="lora"), 1)
     assert "peft" in with_lora["packages"]
     assert "wusu_lib.models.weights:add_lora" in with_lora["modules"]
-    sets = kinds.made_by(segmentation(decoder="mask2former"), 1)
+    sets = made_by(segmentation(decoder="mask2former"), 1)
     assert {"transformers", "scipy"} < set(sets["packages"])
     assert {"wusu_lib.models.mask2former"} < set(sets["modules"])
-    floor = kinds.made_by(experiment(PixelParameters(name="exp00")), 1)
+    floor = made_by(experiment(PixelParameters(name="exp00")), 1)
     assert set(floor) == {"modules", "packages"}  # no torch, so whatever processor
     assert set(floor["packages"]) == {"numpy", "pandas", "rasterio", "scikit-learn", "scipy"}
 
 
 def test_published_weights_count_by_repository_file_and_revision():
     full = {"scale": "full", "data_root": "/data", "weights": "pretrained"}
-    assert kinds.made_by(segmentation(**full), 1)["model"]["weights"] == {
+    assert made_by(segmentation(**full), 1)["model"]["weights"] == {
         "repository": "ibm-nasa-geospatial/Prithvi-EO-2.0-600M",
         "file": "Prithvi_EO_V2_600M.pt",
         "revision": "main",
@@ -287,6 +300,10 @@ HARMLESS = {
     "another sentence": [("pages/training.py", "validation loss was lowest", "loss was lowest")],
     "another column of a table": [("pages/style.py", '"seed": run.seed', '"random seed": run.seed')],
     "another column of the parts": [("models/build.py", '"output shape"]', '"shape"]')],
+    "another description of a parameter": [
+        ("experiment/segmentation.py", "the legend's classes, or", "all classes, or"),
+        ("experiment/parameters.py", "at most so many", "no more than so many"),
+    ],
     "another line of progress": [("training/progress.py", "", MORE)],
     "a comment and a docstring": [
         ("data/loading.py", '"""', '"""Now: '),
@@ -309,7 +326,9 @@ def with_parameter(name, value):
     found = set()
     for file in sorted((provenance.REPOSITORY / "notebooks").glob("exp*.ipynb")):
         exp = experiment(notebooks.from_notebook(file))
-        stated = exp.source().parameters if isinstance(exp.parameters, TwoStageParameters) else exp.parameters
+        stated = (
+            source_of(exp).parameters if isinstance(exp.parameters, TwoStageParameters) else exp.parameters
+        )
         if getattr(stated, name, "").startswith(value):
             found.add(file.stem)
     return found
@@ -318,7 +337,7 @@ def with_parameter(name, value):
 FLOOR = {"exp00"}
 PAIR = ("num_frames=1,\n        in_chans", "num_frames=2,\n        in_chans")
 COMPUTING = {
-    "reading of the data": ("data/loading.py", "", MORE, trained),
+    "reading of the data": ("data/loading.py", "np.float32(255)", "np.float32(256)", trained),
     "losses": ("models/segmentation.py", "logits.float()", "logits.double()", trained),
     "splits": ("data/splits.py", "", MORE, lambda: trained() | FLOOR),
     "the counting": (
@@ -341,7 +360,7 @@ COMPUTING = {
         "class SkipAndContext(Neck):\n    more = 1\n",
         lambda: with_parameter("decoder", "deeplab"),
     ),
-    "the floor": ("experiment/per_pixel.py", "", MORE, lambda: FLOOR),
+    "the floor": ("experiment/per_pixel.py", "AREA_EXPONENT = 0.5", "AREA_EXPONENT = 0.6", lambda: FLOOR),
     "decoding of change": ("change/decoding.py", "", MORE, lambda: {"exp15"}),
     "the siamese network": (
         "models/segmentation.py",

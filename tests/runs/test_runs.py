@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from wusu_lib import files, provenance
-from wusu_lib.experiment.parameters import PixelParameters, SegmentationParameters
+from wusu_lib.experiment.per_pixel import PixelParameters
+from wusu_lib.experiment.segmentation import SegmentationParameters
 from wusu_lib.runs import store
 
 BASE = {

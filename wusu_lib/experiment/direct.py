@@ -19,133 +19,51 @@ that backbone and decoder stay exactly those that the two-stage way uses.
 """
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
-import torch
-from torch.utils.data import Dataset
+from pydantic import Field, model_validator
 
 from wusu_lib import legend
 from wusu_lib.change.codebook import CodeBook, count_transitions, cross_tabulate, learn
 from wusu_lib.change.pairs import pairs
 from wusu_lib.data import statistics
-from wusu_lib.data.loading import Key, SplitDataModule, flip, read_pair
+from wusu_lib.experiment.kind import CHANGE, DATA, TORCH, TRAINING, Kind, published, weights_hash
+from wusu_lib.experiment.parameters import ModelParameters
 from wusu_lib.experiment.segmentation import IN_MEMORY, build_network, image_shape
-from wusu_lib.imagery import read
-from wusu_lib.models.build import siamese_parts
+from wusu_lib.experiment.two_stage import maps_compared
 from wusu_lib.models.catalogue import expected_statistics
-from wusu_lib.models.segmentation import SiameseModel
 from wusu_lib.runs.results import write_change
-from wusu_lib.training.loop import threads, train
-from wusu_lib.training.task import DirectTask, PairTally
-from wusu_lib.transitions import UNLABELLED, from_to
 
 if TYPE_CHECKING:
-    from wusu_lib.experiment.parameters import DirectParameters
+    from wusu_lib.data.loading import PairDataModule
+    from wusu_lib.experiment.experiment import Experiment
+    from wusu_lib.models.segmentation import SiameseModel
+    from wusu_lib.training.task import DirectTask, PairTally
 
 
-# Pairs of dates as tensors: both images, both masks, and where the annotation says that ground changed.
+class DirectParameters(ModelParameters):
+    """Change from two images at once: one encoder for both dates, trained on the change itself."""
 
+    change: ClassVar[bool] = True
 
-class PairDataset(Dataset):
-    """Rows of a table of pairs (``pairs``) as samples.
+    method: Literal["bcd", "scd"] = Field(
+        "bcd", description="changed or not, or the classes of both dates as well"
+    )
+    fusion: Literal["difference", "concatenation"] = Field(
+        "difference", description="how the maps of the two dates meet"
+    )
 
-    A sample holds ``image`` float32 [2, C, H, W] (the two dates, normalised as in ``loading.PatchDataset``),
-    ``mask`` int64 [2, H, W] of train ids, ``change`` int64 [H, W] (1 changed, 0 unchanged, 255 not counted)
-    and ``patch``, the pair's key. ``change`` is what the annotation's change mask says, read through
-    ``book``; where a pair has no such mask, what the two class masks say. Ground that is unlabelled at either
-    date is not counted, nor a value that the book does not know. Both dates are flipped alike. ``mean``,
-    ``std``, ``augment``, ``in_memory`` and errors as in ``PatchDataset``.
-    """
-
-    def __init__(
-        self,
-        pairs: pd.DataFrame,
-        mean: Sequence[float],
-        std: Sequence[float],
-        book: CodeBook,
-        background: legend.Background = "ignore",
-        augment: bool = False,
-        in_memory: bool = False,
-    ) -> None:
-        legend.check_background(background)
-        self.table = pairs.reset_index(drop=True)
-        self.book = book
-        self.background = background
-        self.augment = augment
-        self._mean = np.asarray(mean, dtype=np.float32)[:, None, None]
-        self._std = np.asarray(std, dtype=np.float32)[:, None, None]
-        self._kept = [self._read(number) for number in range(len(self.table))] if in_memory else None
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __getitem__(self, key: Key) -> dict:
-        number, augmentation_seed = key if isinstance(key, tuple) else (key, None)
-        images, layers = self._kept[number] if self._kept is not None else self._read(number)
-        if self.augment and augmentation_seed is not None:
-            images, layers = flip(images, layers, augmentation_seed)
-        scaled = (images.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [2, C, H, W]
-        mask = legend.train_id_from_index(layers[:2], self.background).astype(np.int64)  # [2, H, W]
-        return {
-            "image": torch.from_numpy(np.ascontiguousarray(scaled)),
-            "mask": torch.from_numpy(np.ascontiguousarray(mask)),
-            "change": torch.from_numpy(layers[2].astype(np.int64)),
-            "patch": self.table["patch"].iat[number],
-        }
-
-    def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Images uint8 [2, C, H, W]; class index of both dates and change as uint8 [3, H, W]."""
-        row = self.table.iloc[number]
-        (first, before), (second, after) = (read_pair(row[f"image{n}"], row[f"mask{n}"]) for n in (1, 2))
-        if first.shape != second.shape:
+    @model_validator(mode="after")
+    def _decoder_gives_a_map(self) -> Self:
+        if self.decoder == "mask2former":
             raise ValueError(
-                f"{row['image2']}: {list(second.shape)}, but {row['image1']} has {list(first.shape)}; "
-                "the images of a pair must be of equal size"
+                'decoder: got "mask2former", which predicts objects and gives no map that two dates could '
+                "meet in; use another decoder, for instance deeplab"
             )
-        return np.stack([first, second]), np.stack([before, after, self._change(row, before, after)])
-
-    def _change(self, row: pd.Series, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        """Changed (1), unchanged (0) or not counted (255), uint8 [H, W]."""
-        labels = from_to(before, after)
-        path = row[self.book.kind]
-        if pd.notna(path):
-            (values,) = read(path)
-            if values.shape != labels.shape:
-                raise ValueError(f"{path}: {values.shape} px, but its images have {labels.shape}")
-            labels = np.where(labels == UNLABELLED, labels, self.book.labels(values))
-        return np.where(labels == UNLABELLED, legend.IGNORE, labels > 0).astype(np.uint8)
-
-
-class PairDataModule(SplitDataModule):
-    """Loaders for the splits of a table of pairs. Arguments as in ``PairDataset``; batches are of pairs."""
-
-    def __init__(
-        self,
-        pairs: pd.DataFrame,
-        mean: Sequence[float],
-        std: Sequence[float],
-        book: CodeBook,
-        *,
-        background: legend.Background = "ignore",
-        batch_size: int = 8,
-        workers: int = 0,
-        seed: int = 0,
-        in_memory: bool = False,
-    ) -> None:
-        super().__init__(pairs, batch_size, workers, seed)
-        self._normalisation = (mean, std)
-        self.book = book
-        self.background = background
-        self.in_memory = in_memory
-
-    def samples(self, rows: pd.DataFrame, augment: bool) -> PairDataset:
-        """One sample a row."""
-        mean, std = self._normalisation
-        return PairDataset(rows, mean, std, self.book, self.background, augment, self.in_memory)
+        return self
 
 
 # One direct run from parameters to files: its pairs, its model, its training, its results.
@@ -155,7 +73,7 @@ JUDGED = ("val", "test")  # as the two-stage way is
 
 def train_direct(
     folder: Path,
-    parameters: "DirectParameters",
+    parameters: DirectParameters,
     table: pd.DataFrame,
     changes: pd.DataFrame,
     measured: statistics.Statistics,
@@ -169,13 +87,17 @@ def train_direct(
     of changed pixels and how far the change masks agree with the class masks. Errors as those of
     ``loop.train``, ``pairs.pairs`` and ``codebook.learn``.
     """
+    from wusu_lib.models.build import siamese_parts
+    from wusu_lib.training.loop import threads, train
+    from wusu_lib.training.task import DirectTask
+
     rows = pairs(table, changes)
     book = learn(cross_tabulate(table, changes, parameters.method), parameters.method)
     weight = change_weight(table[table["split"] == "train"])
     data = _data(parameters, rows, table, measured, book, seed)
     found: dict[str, Any] = {"change_weight": weight, "change_masks": _agreement(book)}
 
-    def make_task() -> DirectTask:
+    def make_task() -> "DirectTask":
         model = build_siamese(parameters, table, seed)
         found["parts"] = siamese_parts(model, max(image_shape(table)[1:])).to_dict("list")
         return DirectTask(model, parameters, weight)
@@ -185,15 +107,19 @@ def train_direct(
     return _write(folder, rows, tallies) | figures | found
 
 
-def build_siamese(parameters: "DirectParameters", table: pd.DataFrame, seed: int) -> SiameseModel:
+def build_siamese(parameters: DirectParameters, table: pd.DataFrame, seed: int) -> "SiameseModel":
     """The network of ``parameters`` for the patches of ``table``, its encoder frozen if so stated."""
+    from wusu_lib.models.segmentation import SiameseModel
+
     outputs = legend.outputs(parameters.background)
     base = build_network(parameters, outputs, max(image_shape(table)[1:]), seed)
     return SiameseModel(base, parameters.method, parameters.fusion, seed + 2)  # base uses seed and seed + 1
 
 
-def describe_direct(parameters: "DirectParameters", table: pd.DataFrame, seed: int) -> pd.DataFrame:
+def describe_direct(parameters: DirectParameters, table: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Parts of the network with their sizes, as ``build.describe`` gives them of a segmentation model."""
+    from wusu_lib.models.build import siamese_parts
+
     return siamese_parts(build_siamese(parameters, table, seed), max(image_shape(table)[1:]))
 
 
@@ -213,13 +139,15 @@ def change_weight(train: pd.DataFrame) -> float:
 
 
 def _data(
-    parameters: "DirectParameters",
+    parameters: DirectParameters,
     rows: pd.DataFrame,
     table: pd.DataFrame,
     measured: statistics.Statistics,
     book: CodeBook,
     seed: int,
-) -> PairDataModule:
+) -> "PairDataModule":
+    from wusu_lib.data.loading import PairDataModule
+
     mean, std = statistics.normalisation(
         parameters.normalisation, measured, expected_statistics(parameters.backbone)
     )
@@ -247,10 +175,48 @@ def _agreement(book: CodeBook) -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, rows: pd.DataFrame, tallies: dict[str, PairTally]) -> dict[str, Any]:
+def _write(folder: Path, rows: pd.DataFrame, tallies: "dict[str, PairTally]") -> dict[str, Any]:
     """Write the run's files; give what ``write_change`` gives."""
     order = [pair for tally in tallies.values() for pair in tally.patches]
     matrices = np.stack([matrix for tally in tallies.values() for matrix in tally.matrices])
     val = tallies["val"]
     maps = dict(zip(val.patches, val.maps, strict=True))
     return write_change(folder, rows.set_index("patch").loc[order].reset_index(), matrices, maps)
+
+
+# What the kind is.
+
+
+def _make(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
+    stated = cast(DirectParameters, exp.parameters)
+    made = train_direct(folder, stated, exp.table, exp.dossier.changes, exp.statistics, seed)
+    return made | published(stated)
+
+
+def _inputs(exp: "Experiment", seed: int) -> str:
+    return f"{exp.dossier.change_fingerprint} {weights_hash(cast(DirectParameters, exp.parameters))}"
+
+
+def _parts(exp: "Experiment") -> pd.DataFrame:
+    return describe_direct(cast(DirectParameters, exp.parameters), exp.table, exp.seeds[0])
+
+
+CODE = (
+    *DATA,
+    *TRAINING,
+    *CHANGE,
+    "wusu_lib.training.task:DirectTask,PairTally",
+    "wusu_lib.data.loading:PairDataModule",
+    "wusu_lib.experiment.direct:train_direct",
+    "wusu_lib.models.segmentation:SiameseModel",
+)
+KIND = Kind(
+    schema=DirectParameters,
+    told_by=frozenset({"method", "fusion"}),
+    code=CODE,
+    packages=(*TORCH, "scipy"),
+    make=_make,
+    inputs=_inputs,
+    parts=_parts,
+    baseline=maps_compared,
+)

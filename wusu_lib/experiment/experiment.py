@@ -25,21 +25,14 @@ from wusu_lib.data import checks, inspection, splits
 from wusu_lib.data.statistics import Statistics, measure
 from wusu_lib.data.tree import data_root
 from wusu_lib.experiment import notebooks, parameters
-from wusu_lib.experiment.kinds import kind_of, made_by, weights_hash
-from wusu_lib.experiment.notebooks import Definition
-from wusu_lib.experiment.parameters import (
-    BudgetParameters,
-    ModelParameters,
-    Parameters,
-    SegmentationParameters,
-    TwoStageParameters,
-)
+from wusu_lib.experiment.kind import Kind, made_by, weights_hash
+from wusu_lib.experiment.notebooks import Definition, kind_of
+from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, ModelParameters
 from wusu_lib.files import located
 from wusu_lib.legend import LabelSpace, stated_space
 from wusu_lib.measures import bootstrap
 from wusu_lib.measures import verdict as verdicts
 from wusu_lib.measures.verdict import Comparison, Prediction, Verdict, unpredicted
-from wusu_lib.models.catalogue import find
 from wusu_lib.runs import store
 from wusu_lib.runs.store import Run, differences, open_run, run_key, run_question, stored
 
@@ -82,7 +75,7 @@ def open_notebook(name: str, **changed: Any) -> "Experiment":
     return open_experiment(parameters.parse(type(stated), {**stated.model_dump(), **known}))
 
 
-def open_experiment(stated: Parameters) -> "Experiment":
+def open_experiment(stated: DataParameters) -> "Experiment":
     """Find, check and divide the data of checked parameters; errors as ``prepare``."""
     if isinstance(stated, BudgetParameters) and stated.weights_path:
         stated = stated.model_copy(update={"weights": located(stated.weights_path)})
@@ -104,9 +97,14 @@ def open_experiment(stated: Parameters) -> "Experiment":
 class Experiment:
     """Checked parameters with their data. ``table``: the patches, their split and block assigned."""
 
-    parameters: Parameters
+    parameters: DataParameters
     dossier: "Dossier"
     table: pd.DataFrame
+
+    @cached_property
+    def kind(self) -> Kind:
+        """Of which kind its runs are."""
+        return kind_of(self.parameters)
 
     @property
     def name(self) -> str:
@@ -208,7 +206,7 @@ class Experiment:
 
     def _made_otherwise(self, seed: int) -> Run | None:
         """The latest stored run of equal parameters and data that something else computed."""
-        asked, here = self.question(seed), made_by(self, seed)
+        asked, here = self.question(seed), made_by(self.kind, self, seed)
         alike = [
             run for run in store.find() if run.record.get("question") == asked and run.key != self.key(seed)
         ]
@@ -237,18 +235,18 @@ class Experiment:
         Raises ValueError listing every fault, as ``prepare`` does.
         """
         values = {**self.parameters.model_dump(), **changed}
-        return self._beside(parameters.parse(type(self.parameters), values))
+        return self.beside(parameters.parse(type(self.parameters), values))
 
     def other(self, name: str, **changed: Any) -> "Experiment":
         """Another notebook's experiment at this one's scale, data and budget, some parameters changed."""
-        stated = self._at_this_budget(name)
-        return self._beside(parameters.parse(type(stated), {**stated.model_dump(), **changed}))
+        stated = self.at_this_budget(name)
+        return self.beside(parameters.parse(type(stated), {**stated.model_dump(), **changed}))
 
-    def _beside(self, stated: Parameters) -> "Experiment":
+    def beside(self, stated: DataParameters) -> "Experiment":
         """Another experiment on the same data."""
         return Experiment(stated, self.dossier, self.table)
 
-    def _at_this_budget(self, name: str) -> Parameters:
+    def at_this_budget(self, name: str) -> DataParameters:
         """A notebook's parameters as defined, at this one's scale, data and budget."""
         stated = definition(name).parameters
         mine = self.parameters.model_dump()
@@ -256,63 +254,17 @@ class Experiment:
         self._refuse_foreign_weights(stated)
         return parameters.parse(type(stated), {**stated.model_dump(), **shared})
 
-    def baseline_parameters(self) -> Parameters | None:
+    def baseline_parameters(self) -> DataParameters | None:
         """Parameters of the experiment to compare with, as defined, at this one's scale, data and budget.
 
-        Where this experiment is judged on change and that one makes class maps, its maps are compared as they
-        are: a two-stage experiment named after it. Raises ValueError where only that one is about change.
+        What is judged on change is compared with change: a segmentation experiment's maps are compared as
+        they are. Raises ValueError where only the baseline is about change.
         """
         if self.comparison is None:
             return None
-        stated = self._at_this_budget(self.comparison.baseline)
-        mine, theirs = kind_of(self.parameters).change, kind_of(stated).change
-        if theirs and not mine:
-            raise ValueError(
-                f"prediction: {stated.name} is about change between dates and {self.name} about one date; "
-                "name a segmentation experiment as the baseline"
-            )
-        return self._compared(stated.name) if mine and not theirs else stated
+        return self.kind.baseline(self, self.at_this_budget(self.comparison.baseline))
 
-    def _compared(self, name: str) -> Parameters:
-        """The maps of a segmentation experiment or of the floor, compared without any cleaning."""
-        mine = self.parameters.model_dump()
-        values = {k: mine[k] for k in BudgetParameters.model_fields}
-        return TwoStageParameters(**{**values, "name": f"{name}_change", "run": name, "variant": "argmax"})
-
-    def source(self) -> "Experiment":
-        """The experiment whose class maps a two-stage experiment compares, on the same data.
-
-        Raises ValueError for another kind of experiment, and where the maps cannot be compared.
-        """
-        stated = self.parameters
-        if not isinstance(stated, TwoStageParameters):
-            raise ValueError(f"{self.name} compares no maps of another experiment, so it has no source")
-        own = self._best() if stated.run == "best" else self._at_this_budget(stated.run)
-        if kind_of(own).change or getattr(own, "classes", "all") != "all":
-            raise ValueError(
-                f"run: {own.name} cannot be compared; expected a segmentation experiment with all classes"
-            )
-        return self._beside(own)
-
-    def _best(self) -> Parameters:
-        """Parameters of the stored segmentation run with the highest val mIoU at this scale, data, split."""
-        mine = self.parameters
-        found: list[tuple[float, Parameters]] = []
-        for run in store.find():
-            if parameters.schema_for(run.parameters) is SegmentationParameters:
-                own = {**run.parameters, "data_root": mine.data_root, "seeds": mine.seeds}
-                stated = parameters.parse(SegmentationParameters, own)
-                alike = all(run.parameters[k] == getattr(mine, k) for k in ("scale", "split", "background"))
-                if alike and own["classes"] == "all" and self._beside(stated).key(run.seed) == run.key:
-                    found.append((run.scores("val", mine.background)["mIoU"], stated))
-        if not found:
-            raise ValueError(
-                f'run: "best" needs a stored segmentation run of scale {mine.scale!r} on this data and '
-                'split; there is none: run one, or name an experiment, for instance "exp06"'
-            )
-        return max(found, key=lambda pair: pair[0])[1]
-
-    def _refuse_foreign_weights(self, stated: Parameters) -> None:
+    def _refuse_foreign_weights(self, stated: DataParameters) -> None:
         """One file of weights serves one backbone: the baseline's would be built from the wrong ones."""
         mine = self.parameters
         if not isinstance(stated, ModelParameters) or not isinstance(mine, ModelParameters):
@@ -328,7 +280,7 @@ class Experiment:
     def reference(self) -> "Experiment | None":
         """The baseline as an experiment on the same data."""
         stated = self.baseline_parameters()
-        return None if stated is None else self._beside(stated)
+        return None if stated is None else self.beside(stated)
 
     @property
     def labels(self) -> LabelSpace:
@@ -370,31 +322,31 @@ class Experiment:
     def parts(self) -> pd.DataFrame:
         """Parts of the model with their sizes: from the stored run, else from a model built for it.
 
-        Raises ValueError for the per-pixel floor, which has no parts.
+        Raises ValueError for a kind without a model, the per-pixel floor.
         """
-        parts = kind_of(self.parameters).parts
+        parts = self.kind.parts
         if parts is None:
-            raise ValueError(f"{self.name} is the per-pixel floor; it has no model with parts to list")
+            raise ValueError(f"{self.name} has no model with parts to list")
         stored = self.stored()
         return pd.DataFrame(stored[0].record["parts"]) if stored else parts(self)
 
     def key(self, seed: int) -> str:
         """Key of the run of a seed, stored or not."""
-        return run_key(*self._asked(seed), made_by(self, seed), self._inputs(seed))
+        return run_key(*self._asked(seed), made_by(self.kind, self, seed), self._inputs(seed))
 
     def question(self, seed: int) -> str:
         """What the run of a seed answers, whatever code computes it: 16 hex digits as of a key."""
         return run_question(*self._asked(seed), self._inputs(seed))
 
-    def _asked(self, seed: int) -> tuple[Parameters, str, int]:
+    def _asked(self, seed: int) -> tuple[DataParameters, str, int]:
         return self.parameters, self.dossier.fingerprint, seed
 
     def _inputs(self, seed: int) -> str:
-        return kind_of(self.parameters).inputs(self, seed)
+        return self.kind.inputs(self, seed)
 
     def _make(self, seed: int, folder: Path) -> dict[str, Any]:
         """Fill a run's folder."""
-        return kind_of(self.parameters).make(self, seed, folder)
+        return self.kind.make(self, seed, folder)
 
     def _facts(self, seed: int) -> dict[str, Any]:
         """What the record holds from the start."""
@@ -409,55 +361,10 @@ class Experiment:
             "git": provenance.git(),
             "versions": provenance.versions(),
             "question": self.question(seed),
-            "made_by": made_by(self, seed),
+            "made_by": made_by(self.kind, self, seed),
             "machine": provenance.machine(),
             "working_directory": os.getcwd(),
         }
-
-
-# Variants of one experiment: the same notebook with a parameter changed, each compared with the run itself.
-#
-# A variant has a key of its own, so it is trained once and read from then on. The experiment's folder links
-# to it.
-
-
-def bands_and_skips(exp: Experiment) -> dict[str, Experiment]:
-    """What experiment 6 asks beside its main question: no near infrared, and another block for the skip.
-
-    The blocks are those at the quarter points of the backbone, without the one that the run itself uses and
-    the last one, which the skip is joined to; none where the decoder has no skip to choose. Without the
-    infrared in the run itself, that variant is left out.
-    Raises ValueError for an experiment that trains no segmentation model.
-    """
-    stated = exp.parameters
-    if not isinstance(stated, SegmentationParameters):
-        raise ValueError(
-            f"{exp.name} trains no segmentation model, so it has neither bands nor a skip to choose"
-        )
-    spec = find(stated.backbone)
-    encoder = spec.encoder(stated.scale)
-    own = stated.skip_block or encoder.skip + 1
-    choosable = spec.transformer and stated.decoder == "deeplab"
-    blocks = [tap + 1 for tap in encoder.taps[:-1] if choosable and tap + 1 != own]
-    found = {"red, green, blue only": exp.variant(bands="rgb")} if stated.bands == "all" else {}
-    return found | {f"skip from block {block}": exp.variant(skip_block=block) for block in blocks}
-
-
-def pretrained(exp: Experiment, teacher: str = "exp04") -> Experiment:
-    """The experiment with a backbone that has learnt before: at demo scale, where none is published, another
-    experiment's.
-
-    ``teacher`` names an experiment that trains its backbone; its first seed's run gives the weights and is
-    made if it is not stored. Whatever else than random weights the experiment starts from is left alone.
-    Raises ValueError for an experiment that trains no segmentation model.
-    """
-    stated = exp.parameters
-    if not isinstance(stated, SegmentationParameters):
-        raise ValueError(f"{exp.name} trains no segmentation model, so it has no backbone to teach")
-    if stated.weights != "random":
-        return exp
-    run = exp.other(teacher, backbone=stated.backbone, bands=stated.bands).runs()[0]
-    return exp.variant(weights=str(run.folder / "model.safetensors"))
 
 
 def variant_effects(variants: Mapping[str, Experiment], runs: Sequence[Run]) -> pd.DataFrame:

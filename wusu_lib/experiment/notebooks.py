@@ -9,7 +9,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,8 +18,25 @@ from typing import Any
 from pydantic import BaseModel
 
 from wusu_lib import provenance
-from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, Parameters, parse, schema_for
+from wusu_lib.experiment import direct, per_pixel, segmentation, two_stage
+from wusu_lib.experiment.kind import Kind
+from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, parse
 from wusu_lib.runs.store import read_record
+
+# The kinds of run, the most special first: what tells one of them tells none of those before it.
+KINDS = (two_stage.KIND, direct.KIND, segmentation.KIND, per_pixel.KIND)
+
+
+def kind_of(stated: DataParameters) -> Kind:
+    """The kind of the runs that parameters describe."""
+    return next(kind for kind in KINDS if kind.schema is type(stated))
+
+
+def schema_for(names: Iterable[str]) -> type[DataParameters]:
+    """Schema of an experiment that declares these names; the floor's where none of them tells a kind."""
+    declared = set(names)
+    return next((kind.schema for kind in KINDS if kind.told_by & declared), per_pixel.KIND.schema)
+
 
 # Where parameters are read from: a running notebook's namespace, another notebook's file.
 
@@ -44,7 +61,7 @@ def from_namespace(namespace: Mapping[str, Any], schema: type[BaseModel] | None 
     return parse(schema, {name: namespace.get(name) for name in sorted(wanted)})
 
 
-def from_notebook(path: Path, text: str | None = None) -> Parameters:
+def from_notebook(path: Path, text: str | None = None) -> DataParameters:
     """Parameters that a notebook states for itself: the literals in its cell tagged ``parameters``.
 
     ``text``: the notebook's content, where it is not that of the file. Raises FileNotFoundError for a missing
@@ -126,7 +143,7 @@ class Definition:
     ``edited``: in words, one a parameter, how the file differs from them ("decoder unet, committed deeplab").
     """
 
-    parameters: Parameters
+    parameters: DataParameters
     committed: bool
     edited: tuple[str, ...] = ()
 
@@ -167,7 +184,7 @@ def _committed(path: Path) -> str | None:
         return None
 
 
-def _edited(path: Path, defined: Parameters) -> tuple[str, ...]:
+def _edited(path: Path, defined: DataParameters) -> tuple[str, ...]:
     """How the file's parameters differ from those defined; the values count, not the text."""
     try:
         stated = from_notebook(path)

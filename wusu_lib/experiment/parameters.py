@@ -1,13 +1,13 @@
 """The parameters of an experiment: flat, typed, checked before any work.
 
-What each kind of experiment can be told, with types, ranges and defaults. A notebook's ``parameters``
-cell is the interface; ``notebooks`` reads it. All that is wrong is told in one ``ValueError``, which
-names what is allowed.
+What several kinds of experiment can be told, with types, ranges and defaults; what only one can be told
+stands in the file of that kind. A notebook's ``parameters`` cell is the interface; ``notebooks`` reads it.
+All that is wrong is told in one ``ValueError``, which names what is allowed.
 """
 
 import ast
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -21,8 +21,6 @@ from pydantic import (
 )
 
 from wusu_lib.legend import Background
-
-# The schemas: what each kind of experiment can be told, with types, ranges and defaults.
 
 NAMED_WEIGHTS = ("pretrained", "random")
 
@@ -43,13 +41,12 @@ Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Text, Field(min_l
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
-Tolerances = Annotated[list[Annotated[int, Field(ge=0, le=32)]], Text, Field(min_length=1)]
-Shares = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Text, Field(min_length=1)]
-Pixels = Annotated[list[Positive], Text, Field(min_length=1)]
 
 
 class DataParameters(BaseModel):
     """What every experiment states: its name, its scale, its data and its seeds."""
+
+    change: ClassVar[bool] = False  # whether it is judged on pairs of dates
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
     # Names that say where things are or why a run is made: they cannot change its figures.
@@ -96,10 +93,6 @@ class DataParameters(BaseModel):
     def effective(self) -> dict[str, Any]:
         """What a run's figures depend on, by name; files that are named here count by content, elsewhere."""
         return {name: value for name, value in self.model_dump().items() if name not in self.without_effect}
-
-
-class PixelParameters(DataParameters):
-    """The per-pixel floor: no model to choose, only data and seeds."""
 
 
 class BudgetParameters(DataParameters):
@@ -187,86 +180,6 @@ class ModelParameters(BudgetParameters):
         if self.weights_path is not None:
             del found["weights"]
         return found
-
-
-class SegmentationParameters(ModelParameters):
-    """A segmentation experiment: classes from one image."""
-
-    classes: Literal["all", "merged"] = Field(
-        "all", description="the legend's classes, or buildings and waters merged"
-    )
-
-
-class TwoStageParameters(BudgetParameters):
-    """Change from the class maps of two dates. The budget is that of the segmentation run it asks for.
-
-    A list of several values is tried on validation, and the best one is used.
-    """
-
-    # The segmentation run counts by its own key.
-    without_effect: ClassVar[frozenset[str]] = frozenset(BudgetParameters.model_fields) - {
-        "scale",
-        "split",
-    } | {"run"}
-
-    run: str = Field(
-        examples=["exp06"],
-        pattern=r"^(best|[a-z][a-z0-9_]*)$",
-        description='segmentation experiment, or "best": of the stored runs that with the best val mIoU',
-    )
-    variant: Literal["argmax", "slivers", "units", "map", "joint", "all"] = Field(
-        "argmax", description="which of the variants is judged as the run's own"
-    )
-    tolerances: Tolerances = Field([1], examples=[[1, 2, 3]], description="width of a sliver, px")
-    unit_shares: Shares = Field(
-        [0.01], examples=[[0.001, 0.01]], description="share of true change that smaller objects may hold"
-    )
-    smoothings: Pixels = Field([1000.0], examples=[[100.0, 1000.0]], description="of the prior, px")
-
-    def effective(self) -> dict[str, Any]:
-        """As of every experiment; where settings are chosen, with the predicted figure, which decides."""
-        found = super().effective()
-        if max(len(self.tolerances), len(self.unit_shares), len(self.smoothings)) > 1:
-            from wusu_lib.measures.verdict import Prediction
-
-            found["chosen by"] = Prediction.parse(self.prediction).metric
-        return found
-
-
-class DirectParameters(ModelParameters):
-    """Change from two images at once: one encoder for both dates, trained on the change itself."""
-
-    method: Literal["bcd", "scd"] = Field(
-        "bcd", description="changed or not, or the classes of both dates as well"
-    )
-    fusion: Literal["difference", "concatenation"] = Field(
-        "difference", description="how the maps of the two dates meet"
-    )
-
-    @model_validator(mode="after")
-    def _decoder_gives_a_map(self) -> Self:
-        if self.decoder == "mask2former":
-            raise ValueError(
-                'decoder: got "mask2former", which predicts objects and gives no map that two dates could '
-                "meet in; use another decoder, for instance deeplab"
-            )
-        return self
-
-
-Parameters = PixelParameters | SegmentationParameters | TwoStageParameters | DirectParameters
-Schema = type[Parameters]
-# Names that tell a kind of experiment, the most special kind first; the floor has none.
-_TOLD_BY: tuple[tuple[Schema, frozenset[str]], ...] = (
-    (TwoStageParameters, frozenset({"run", "variant"})),
-    (DirectParameters, frozenset({"method", "fusion"})),
-    (SegmentationParameters, frozenset({"backbone", "decoder", "prediction"})),
-)
-
-
-def schema_for(names: Iterable[str]) -> Schema:
-    """Schema of an experiment that declares these names; the floor's where none of them tells a kind."""
-    declared = set(names)
-    return next((schema for schema, telling in _TOLD_BY if telling & declared), PixelParameters)
 
 
 # Values checked against a schema; what is wrong is told in one ValueError, in words.

@@ -7,13 +7,15 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
 from wusu_lib import legend
 from wusu_lib.data import statistics
+from wusu_lib.experiment.kind import ARRAYS, DATA, Kind
+from wusu_lib.experiment.parameters import DataParameters
 from wusu_lib.imagery import read
 from wusu_lib.legend import N_INDEX, Background
 from wusu_lib.measures import classes
@@ -22,7 +24,11 @@ from wusu_lib.runs.results import write_results
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    from wusu_lib.experiment.parameters import PixelParameters
+    from wusu_lib.experiment.experiment import Experiment
+
+
+class PixelParameters(DataParameters):
+    """The per-pixel floor: no model to choose, only data and seeds."""
 
 
 # Histogram gradient boosting (Ke et al. 2017, "LightGBM"; scikit-learn's implementation) on the four bands
@@ -182,7 +188,7 @@ def _mask(path: str) -> np.ndarray:
 NO_EPOCHS = ["epoch", "train/loss", "val/loss", "val/mIoU", "val/pixel_acc", "seconds"]
 
 
-def classify(folder: Path, parameters: "PixelParameters", table: pd.DataFrame, seed: int) -> dict[str, Any]:
+def classify(folder: Path, parameters: PixelParameters, table: pd.DataFrame, seed: int) -> dict[str, Any]:
     """Fit on the training patches and judge every labelled patch; files into ``folder``, figures returned.
 
     The history is empty and there are no losses: the classifier is not trained by epochs. ``table``: patches
@@ -202,3 +208,23 @@ def classify(folder: Path, parameters: "PixelParameters", table: pd.DataFrame, s
         "device": "cpu",
         "seconds": round(time.monotonic() - clock, 2),
     }
+
+
+def _make(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
+    return classify(folder, cast(PixelParameters, exp.parameters), exp.table, seed)
+
+
+CODE = (
+    *DATA,
+    "wusu_lib.experiment.per_pixel:classify,probabilities",
+    "wusu_lib.data.statistics:class_index",
+    "wusu_lib.measures.classes:confusion",
+)
+KIND = Kind(
+    schema=PixelParameters,
+    told_by=frozenset(),
+    code=CODE,
+    packages=(*ARRAYS, "scikit-learn", "scipy"),
+    make=_make,
+    torch=False,
+)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from wusu_lib.experiment.parameters import SegmentationParameters
+    from wusu_lib.experiment.segmentation import SegmentationParameters
 
 
 @dataclass
@@ -116,17 +116,15 @@ def load(run: Run) -> Predictor:
 
 def _parameters(run: Run) -> "SegmentationParameters":
     """The run's parameters; ValueError unless it is a segmentation run with its weights."""
-    from wusu_lib.experiment import parameters
     from wusu_lib.experiment.parameters import parse
+    from wusu_lib.experiment.segmentation import SegmentationParameters
 
     if "backbone" not in run.parameters or "decoder" not in run.parameters or "input" not in run.record:
         raise ValueError(
             f"{run.called}, run {run.key}, is not a segmentation run; give an experiment that trains a "
             "segmentation model, for instance exp05"
         )
-    stated = parse(parameters.SegmentationParameters, run.parameters)
-    assert isinstance(stated, parameters.SegmentationParameters)
-    return stated
+    return parse(SegmentationParameters, run.parameters)
 
 
 def _bytes() -> "torch.dtype":

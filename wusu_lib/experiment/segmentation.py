@@ -1,31 +1,43 @@
-"""One segmentation run from parameters to files: its data, its model, its training, its results."""
+"""Segmentation: the classes of one image. From parameters to files: data, model, training, results."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
-from torch import nn
+from pydantic import Field
 
 from wusu_lib import legend
 from wusu_lib.data import statistics
-from wusu_lib.data.loading import WusuDataModule
-from wusu_lib.models.catalogue import expected_statistics
+from wusu_lib.experiment.kind import DATA, TORCH, TRAINING, Kind, published, weights_hash
+from wusu_lib.experiment.parameters import ModelParameters
+from wusu_lib.models.catalogue import expected_statistics, find
 from wusu_lib.runs.results import write_results
-from wusu_lib.training.loop import threads, train
-from wusu_lib.training.task import SegmentationTask, Tally
 
 if TYPE_CHECKING:
-    from wusu_lib.experiment.parameters import ModelParameters, SegmentationParameters
+    from torch import nn
+
+    from wusu_lib.data.loading import WusuDataModule
+    from wusu_lib.experiment.experiment import Experiment
     from wusu_lib.models.segmentation import SegmentationModel
+    from wusu_lib.training.task import Tally
+
+
+class SegmentationParameters(ModelParameters):
+    """A segmentation experiment: classes from one image."""
+
+    classes: Literal["all", "merged"] = Field(
+        "all", description="the legend's classes, or buildings and waters merged"
+    )
+
 
 IN_MEMORY = 512 * 2**20  # bytes of images and masks that are kept in memory rather than read every epoch
 
 
 def train_segmentation(
     folder: Path,
-    parameters: "SegmentationParameters",
+    parameters: SegmentationParameters,
     table: pd.DataFrame,
     measured: statistics.Statistics,
     seed: int,
@@ -34,6 +46,9 @@ def train_segmentation(
 
     ``table``: patches with their split and block assigned. ``measured``: statistics of its training rows.
     """
+    from wusu_lib.data.loading import WusuDataModule
+    from wusu_lib.training.loop import threads
+
     mean, std = statistics.normalisation(
         parameters.normalisation, measured, expected_statistics(parameters.backbone)
     )
@@ -52,7 +67,7 @@ def train_segmentation(
     expects = {"mean": mean.tolist(), "std": std.tolist(), "size": list(image_shape(table)[1:])}
     described: dict[str, Any] = {"input": expects}
 
-    def build() -> nn.Module:
+    def build() -> "nn.Module":
         model = build_model(parameters, table, seed)
         described["parts"] = describe_model(model, table).to_dict("list")
         return model
@@ -61,19 +76,19 @@ def train_segmentation(
         return fit(folder, build, data, parameters, seed) | described
 
 
-def build_model(parameters: "SegmentationParameters", table: pd.DataFrame, seed: int) -> "SegmentationModel":
+def build_model(parameters: SegmentationParameters, table: pd.DataFrame, seed: int) -> "SegmentationModel":
     """The model of ``parameters`` for the patches of ``table``, its encoder frozen or adapted as stated."""
     return build_for_size(parameters, max(image_shape(table)[1:]), seed)
 
 
-def build_for_size(parameters: "SegmentationParameters", image_size: int, seed: int) -> "SegmentationModel":
+def build_for_size(parameters: SegmentationParameters, image_size: int, seed: int) -> "SegmentationModel":
     """``build_model`` for square images of ``image_size`` px, without their files."""
     outputs = legend.outputs(parameters.background, parameters.classes)
     return build_network(parameters, outputs, image_size, seed)
 
 
 def build_network(
-    parameters: "ModelParameters", outputs: int, image_size: int, seed: int
+    parameters: ModelParameters, outputs: int, image_size: int, seed: int
 ) -> "SegmentationModel":
     """A model with so many outputs whose encoder is frozen or adapted as ``parameters`` state."""
     from wusu_lib.models import build, weights
@@ -119,9 +134,9 @@ def _fits_in_memory(table: pd.DataFrame) -> bool:
 
 def fit(
     folder: Path,
-    build: Callable[[], nn.Module],
-    data: WusuDataModule,
-    parameters: "SegmentationParameters",
+    build: "Callable[[], nn.Module]",
+    data: "WusuDataModule",
+    parameters: SegmentationParameters,
     seed: int,
 ) -> dict[str, Any]:
     """Train what ``build`` gives on ``data`` and evaluate its best weights; resumes what ``folder`` holds.
@@ -129,11 +144,14 @@ def fit(
     Writes what ``loop.train`` writes, confusion.npz and predictions.npz. Gives the rest of the record: what
     ``loop.train`` gives, metrics by protocol and split, classes absent from a split. Errors as there.
     """
+    from wusu_lib.training.loop import train
+    from wusu_lib.training.task import SegmentationTask
+
     tallies, figures = train(folder, lambda: SegmentationTask(build(), parameters), data, seed)
     return _write(folder, data, tallies) | figures
 
 
-def _write(folder: Path, data: WusuDataModule, tallies: dict[str, Tally]) -> dict[str, Any]:
+def _write(folder: Path, data: "WusuDataModule", tallies: "dict[str, Tally]") -> dict[str, Any]:
     """Write the run's files; give what ``write_results`` gives."""
     patches = [patch for tally in tallies.values() for patch in tally.patches]
     matrices = np.stack([matrix for tally in tallies.values() for matrix in tally.matrices])
@@ -141,3 +159,73 @@ def _write(folder: Path, data: WusuDataModule, tallies: dict[str, Tally]) -> dic
     val = tallies["val"]
     maps, confidence = (dict(zip(val.patches, v, strict=True)) for v in (val.maps, val.confidence))
     return write_results(folder, rows, matrices, maps, confidence, data.classes)
+
+
+# What the kind is.
+
+
+def _make(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
+    stated = cast(SegmentationParameters, exp.parameters)
+    return train_segmentation(folder, stated, exp.table, exp.statistics, seed) | published(stated)
+
+
+def _weights(exp: "Experiment", seed: int) -> str:
+    return weights_hash(cast(SegmentationParameters, exp.parameters))
+
+
+def _parts(exp: "Experiment") -> pd.DataFrame:
+    stated = cast(SegmentationParameters, exp.parameters)
+    return describe_model(build_model(stated, exp.table, exp.seeds[0]), exp.table)
+
+
+KIND = Kind(
+    schema=SegmentationParameters,
+    told_by=frozenset({"backbone", "decoder", "prediction"}),
+    code=(*DATA, *TRAINING, "wusu_lib.measures.classes:confusion"),
+    packages=TORCH,
+    make=_make,
+    inputs=_weights,
+    parts=_parts,
+)
+
+
+# Trainings beside an experiment's own: one of its parameters changed, or another start.
+
+
+def bands_and_skips(exp: "Experiment") -> "dict[str, Experiment]":
+    """What experiment 6 asks beside its main question: no near infrared, and another block for the skip.
+
+    The blocks are those at the quarter points of the backbone, without the one that the run itself uses and
+    the last one, which the skip is joined to; none where the decoder has no skip to choose. Without the
+    infrared in the run itself, that variant is left out.
+    Raises ValueError for an experiment that trains no segmentation model.
+    """
+    stated = exp.parameters
+    if not isinstance(stated, SegmentationParameters):
+        raise ValueError(
+            f"{exp.name} trains no segmentation model, so it has neither bands nor a skip to choose"
+        )
+    spec = find(stated.backbone)
+    encoder = spec.encoder(stated.scale)
+    own = stated.skip_block or encoder.skip + 1
+    choosable = spec.transformer and stated.decoder == "deeplab"
+    blocks = [tap + 1 for tap in encoder.taps[:-1] if choosable and tap + 1 != own]
+    found = {"red, green, blue only": exp.variant(bands="rgb")} if stated.bands == "all" else {}
+    return found | {f"skip from block {block}": exp.variant(skip_block=block) for block in blocks}
+
+
+def pretrained(exp: "Experiment", teacher: str = "exp04") -> "Experiment":
+    """The experiment with a backbone that has learnt before: at demo scale, where none is published, another
+    experiment's.
+
+    ``teacher`` names an experiment that trains its backbone; its first seed's run gives the weights and is
+    made if it is not stored. Whatever else than random weights the experiment starts from is left alone.
+    Raises ValueError for an experiment that trains no segmentation model.
+    """
+    stated = exp.parameters
+    if not isinstance(stated, SegmentationParameters):
+        raise ValueError(f"{exp.name} trains no segmentation model, so it has no backbone to teach")
+    if stated.weights != "random":
+        return exp
+    run = exp.other(teacher, backbone=stated.backbone, bands=stated.bands).runs()[0]
+    return exp.variant(weights=str(run.folder / "model.safetensors"))

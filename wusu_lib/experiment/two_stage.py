@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from wusu_lib import legend
 from wusu_lib.change import analysis
@@ -20,16 +21,61 @@ from wusu_lib.change.codebook import code_book, count_transitions, joint_counts
 from wusu_lib.change.decoding import Prior, decode, drop_slivers, drop_small, learn_prior, learn_units
 from wusu_lib.change.pairs import pairs, true_labels
 from wusu_lib.experiment import per_pixel
+from wusu_lib.experiment.kind import CHANGE, DATA, TORCH, Kind
+from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, Positive, Text, parse
+from wusu_lib.experiment.segmentation import SegmentationParameters
 from wusu_lib.imagery import read
 from wusu_lib.legend import N_INDEX
 from wusu_lib.measures.change import confusion, scores
+from wusu_lib.runs import store
 from wusu_lib.runs.results import coordinates, write_change, write_variants
+from wusu_lib.runs.store import Run
 from wusu_lib.transitions import N_LABELS, from_to
 
 if TYPE_CHECKING:
     from wusu_lib.experiment.experiment import Experiment
-    from wusu_lib.experiment.parameters import TwoStageParameters
-    from wusu_lib.runs.store import Run
+
+
+Tolerances = Annotated[list[Annotated[int, Field(ge=0, le=32)]], Text, Field(min_length=1)]
+Shares = Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Text, Field(min_length=1)]
+Pixels = Annotated[list[Positive], Text, Field(min_length=1)]
+
+
+class TwoStageParameters(BudgetParameters):
+    """Change from the class maps of two dates. The budget is that of the segmentation run it asks for.
+
+    A list of several values is tried on validation, and the best one is used.
+    """
+
+    change: ClassVar[bool] = True
+    # The segmentation run counts by its own key.
+    without_effect: ClassVar[frozenset[str]] = frozenset(BudgetParameters.model_fields) - {
+        "scale",
+        "split",
+    } | {"run"}
+
+    run: str = Field(
+        examples=["exp06"],
+        pattern=r"^(best|[a-z][a-z0-9_]*)$",
+        description='segmentation experiment, or "best": of the stored runs that with the best val mIoU',
+    )
+    variant: Literal["argmax", "slivers", "units", "map", "joint", "all"] = Field(
+        "argmax", description="which of the variants is judged as the run's own"
+    )
+    tolerances: Tolerances = Field([1], examples=[[1, 2, 3]], description="width of a sliver, px")
+    unit_shares: Shares = Field(
+        [0.01], examples=[[0.001, 0.01]], description="share of true change that smaller objects may hold"
+    )
+    smoothings: Pixels = Field([1000.0], examples=[[100.0, 1000.0]], description="of the prior, px")
+
+    def effective(self) -> dict[str, Any]:
+        """As of every experiment; where settings are chosen, with the predicted figure, which decides."""
+        found = super().effective()
+        if max(len(self.tolerances), len(self.unit_shares), len(self.smoothings)) > 1:
+            from wusu_lib.measures.verdict import Prediction
+
+            found["chosen by"] = Prediction.parse(self.prediction).metric
+        return found
 
 
 # Class probabilities of images, from the model that a stored run holds.
@@ -38,7 +84,7 @@ BATCH_PIXELS = 2**19  # seen by a network at a time: 32 patches of 128 px, 2 of 
 Stack = Callable[[Sequence[str]], np.ndarray]
 
 
-def stacks(run: "Run", train: pd.DataFrame) -> Stack:
+def stacks(run: Run, train: pd.DataFrame) -> Stack:
     """A function from N image paths to float32 [N, 12, H, W]: the probability of each class index.
 
     What the model does not know (unlabelled ground, mostly) has probability 0. ``train``: the training rows;
@@ -48,7 +94,7 @@ def stacks(run: "Run", train: pd.DataFrame) -> Stack:
     return _of_network(run) if "backbone" in run.parameters else _of_floor(run, train)
 
 
-def _of_network(run: "Run") -> Stack:
+def _of_network(run: Run) -> Stack:
     from wusu_lib.experiment.predictor import load
 
     predictor = load(run)
@@ -67,7 +113,7 @@ def _of_network(run: "Run") -> Stack:
     return stack
 
 
-def _of_floor(run: "Run", train: pd.DataFrame) -> Stack:
+def _of_floor(run: Run, train: pd.DataFrame) -> Stack:
     classifier = per_pixel.fit(train, run.seed, run.parameters["background"])
     return lambda images: per_pixel.probabilities(classifier, np.stack([read(path) for path in images]))
 
@@ -145,7 +191,7 @@ Trial = tuple[str, float, float]  # step, value, share of change that smaller ar
 
 
 def choose_settings(
-    stated: "TwoStageParameters",
+    stated: TwoStageParameters,
     figure: str,
     places: "Callable[[], Iterable[Place]]",
     counts: Mapping[tuple[int, int], np.ndarray],
@@ -181,7 +227,7 @@ def _row(step: str, value: float, reached: float) -> dict[str, Any]:
 
 
 def _try_all(
-    stated: "TwoStageParameters",
+    stated: TwoStageParameters,
     places: "Iterable[Place]",
     units: Mapping[float, Mapping[str, int]],
     counts: Mapping[tuple[int, int], np.ndarray],
@@ -257,8 +303,8 @@ def compare_maps(folder: Path, exp: "Experiment", seed: int) -> dict[str, Any]:
     Raises ValueError where there are no pairs, or the prediction is not about change.
     """
     clock = time.monotonic()
-    stated = cast("TwoStageParameters", exp.parameters)
-    source = exp.source()
+    stated = cast(TwoStageParameters, exp.parameters)
+    source = source_of(exp)
     run = source.runs()[source.seeds.index(seed)]
     rows = pairs(exp.table, exp.dossier.changes)
     train = exp.table[exp.table["split"] == "train"]
@@ -363,3 +409,83 @@ def _annotation(exp: "Experiment") -> dict[str, Any]:
         report = code_book(exp.dossier, kind).report()
         found[kind] = {name: report[name] for name in ("codes", "transitions", "agreement", "conflicts")}
     return found
+
+
+# What the kind is.
+
+
+def source_of(exp: "Experiment") -> "Experiment":
+    """The experiment whose class maps a two-stage experiment compares, on the same data.
+
+    Raises ValueError for another kind of experiment, and where the maps cannot be compared.
+    """
+    stated = exp.parameters
+    if not isinstance(stated, TwoStageParameters):
+        raise ValueError(f"{exp.name} compares no maps of another experiment, so it has no source")
+    own = _best(exp) if stated.run == "best" else exp.at_this_budget(stated.run)
+    if own.change or getattr(own, "classes", "all") != "all":
+        raise ValueError(
+            f"run: {own.name} cannot be compared; expected a segmentation experiment with all classes"
+        )
+    return exp.beside(own)
+
+
+def _best(exp: "Experiment") -> DataParameters:
+    """Parameters of the stored segmentation run with the highest val mIoU at this scale, data, split."""
+    mine = exp.parameters
+    found: list[tuple[float, DataParameters]] = []
+    for run in store.find():
+        if "decoder" in run.parameters and set(run.parameters) <= set(SegmentationParameters.model_fields):
+            own = {**run.parameters, "data_root": mine.data_root, "seeds": mine.seeds}
+            stated = parse(SegmentationParameters, own)
+            alike = all(run.parameters[k] == getattr(mine, k) for k in ("scale", "split", "background"))
+            if alike and own["classes"] == "all" and exp.beside(stated).key(run.seed) == run.key:
+                found.append((run.scores("val", mine.background)["mIoU"], stated))
+    if not found:
+        raise ValueError(
+            f'run: "best" needs a stored segmentation run of scale {mine.scale!r} on this data and '
+            'split; there is none: run one, or name an experiment, for instance "exp06"'
+        )
+    return max(found, key=lambda pair: pair[0])[1]
+
+
+def maps_compared(exp: "Experiment", stated: DataParameters) -> DataParameters:
+    """The baseline of what is judged on change: a segmentation experiment's maps, compared as they are."""
+    if stated.change:
+        return stated
+    values = {k: v for k, v in exp.parameters.model_dump().items() if k in BudgetParameters.model_fields}
+    name = f"{stated.name}_change"
+    return TwoStageParameters(**{**values, "name": name, "run": stated.name, "variant": "argmax"})
+
+
+def _inputs(exp: "Experiment", seed: int) -> str:
+    """The change masks, and what is asked of the segmentation run that the change is made of."""
+    return f"{exp.dossier.change_fingerprint} {source_of(exp).question(seed)}"
+
+
+def _source_key(exp: "Experiment", seed: int) -> dict[str, str]:
+    source = source_of(exp)
+    return {source.name: source.key(seed)}
+
+
+CODE = (
+    *DATA,
+    *CHANGE,
+    "wusu_lib.experiment.two_stage:compare_maps",
+    "wusu_lib.change.analysis:chain_table,count_chains_of_maps,summarise_chains",
+    "wusu_lib.change.decoding",
+    "wusu_lib.measures.change:counts,score",  # the settings are chosen by a figure
+    "wusu_lib.change.codebook:code_book",
+    "wusu_lib.experiment.predictor",
+)
+KIND = Kind(
+    schema=TwoStageParameters,
+    told_by=frozenset({"run", "variant"}),
+    code=CODE,
+    packages=(*TORCH, "scipy"),
+    make=lambda exp, seed, folder: compare_maps(folder, exp, seed),
+    inputs=_inputs,
+    parts=lambda exp: source_of(exp).parts(),
+    source=_source_key,
+    baseline=maps_compared,
+)

@@ -404,7 +404,7 @@ def _draw_steps(axes: "Axes", run: Any, column: str, group: Group, first: bool) 
 
 
 def taught_step_losses_figure(runs: Sequence[Any], baseline_runs: Sequence[Any]) -> "Figure":
-    """``step_losses_figure`` of trainings whose backbone has learnt before (``experiment.pretrained``)."""
+    """``step_losses_figure`` of trainings whose backbone has learnt before (``segmentation.pretrained``)."""
     return captioned(
         step_losses_figure(runs, baseline_runs),
         "taught-steps",

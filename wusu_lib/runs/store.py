@@ -28,7 +28,7 @@ from wusu_lib.measures import change
 from wusu_lib.measures.classes import scores
 
 if TYPE_CHECKING:
-    from wusu_lib.experiment.parameters import Parameters
+    from wusu_lib.experiment.parameters import DataParameters
 
 
 # A complete run, read lazily from its folder; a folder that is damaged or half written is none.
@@ -412,11 +412,11 @@ def _locked(folder: Path) -> bool:
 
 
 def run_key(
-    parameters: "Parameters", data: str, seed: int, made_by: Mapping[str, Any], inputs: str = ""
+    parameters: "DataParameters", data: str, seed: int, made_by: Mapping[str, Any], inputs: str = ""
 ) -> str:
     """16 hex digits of all that a run's figures depend on.
 
-    ``data``: fingerprint of the data set's files. ``made_by``: what computes the run (``kinds.made_by``).
+    ``data``: fingerprint of the data set's files. ``made_by``: what computes the run (``kind.made_by``).
     ``inputs``: content hash of what else the run is made of, such as a file of weights. Folders, names, the
     prediction and the number of workers do not count, nor a learning rate that is not used.
     """
@@ -424,13 +424,13 @@ def run_key(
     return provenance.text_hash(json.dumps([asked, made_by], sort_keys=True))
 
 
-def run_question(parameters: "Parameters", data: str, seed: int, inputs: str = "") -> str:
+def run_question(parameters: "DataParameters", data: str, seed: int, inputs: str = "") -> str:
     """16 hex digits of what is asked for, whatever code computes it; arguments as of ``run_key``."""
     return provenance.text_hash(json.dumps([parameters.effective(), data, seed, inputs], sort_keys=True))
 
 
 def differences(stored: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What differs between two values of ``kinds.made_by``, in words: modules, packages with their versions,
+    """What differs between two values of ``kind.made_by``, in words: modules, packages with their versions,
     what else by its name; in the order in which it stands.
     """
     found = []

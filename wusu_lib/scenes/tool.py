@@ -318,7 +318,7 @@ class Task:
         stated = self.parameters
         if _stored(stated):
             run = store.Run(Path(_run(stated)))
-            kind = parameters.schema_for(run.parameters)
+            kind = notebooks.schema_for(run.parameters)
             opened = experiment.open_experiment(parameters.parse(kind, run.parameters))
         else:
             opened = experiment.open_notebook(stated.run, **_changed(stated))

@@ -22,7 +22,9 @@ from wusu_lib.models.segmentation import Method, Outputs, SiameseModel, Training
 from wusu_lib.transitions import LABEL, UNCHANGED, UNLABELLED, from_to
 
 if TYPE_CHECKING:
-    from wusu_lib.experiment.parameters import DirectParameters, ModelParameters, SegmentationParameters
+    from wusu_lib.experiment.direct import DirectParameters
+    from wusu_lib.experiment.parameters import ModelParameters
+    from wusu_lib.experiment.segmentation import SegmentationParameters
 
 
 # What an evaluation counts: the loss over pixels and one confusion matrix a patch.
