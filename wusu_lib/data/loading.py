@@ -14,7 +14,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wusu_lib import legend
-from wusu_lib.imagery import BAND_NAMES, read
+from wusu_lib.data.georeference import BAND_NAMES
+from wusu_lib.data.masks import ClassMask, read_index
+from wusu_lib.imagery import read
 
 SPLITS = ("train", "val", "test")
 EVALUATION_PIXELS = 2**19  # in one batch: 32 patches of 128 px, 2 of 512 px
@@ -73,21 +75,18 @@ class PatchDataset(Dataset):
         }
 
 
-def read_pair(image_path: str, mask_path: str) -> tuple[np.ndarray, np.ndarray]:
+def read_pair(image_path: str, mask: str | ClassMask) -> tuple[np.ndarray, np.ndarray]:
     """Image uint8 [C, H, W] and class index uint8 [H, W]."""
-    image, mask = read(image_path), read(mask_path)
+    image, index = read(image_path), read_index(mask)
     if image.dtype != np.uint8:
         raise ValueError(f"{image_path}: expected uint8, got {image.dtype}")
     if len(image) != len(BAND_NAMES):
         raise ValueError(f"{image_path}: expected {len(BAND_NAMES)} bands, got {len(image)}")
-    if mask.shape != (1, *image.shape[1:]):
+    if index.shape != image.shape[1:]:
         raise ValueError(
-            f"{mask_path}: expected one band of the image's size {image.shape[1:]}, got {mask.shape}"
+            f"{mask}: expected one band of the image's size {image.shape[1:]}, got {index.shape}"
         )
-    try:
-        return image, legend.index_from_code(mask[0])
-    except ValueError as error:
-        raise ValueError(f"{mask_path}: {error}") from error
+    return image, index
 
 
 def flip(image: np.ndarray, index: np.ndarray, augmentation_seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -33,8 +33,8 @@ from wusu_lib.change.codebook import CodeBook, count_transitions, cross_tabulate
 from wusu_lib.change.pairs import pairs
 from wusu_lib.data import statistics
 from wusu_lib.data.loading import Key, SplitDataModule, flip, read_pair
+from wusu_lib.data.masks import read_change
 from wusu_lib.experiment.segmentation import IN_MEMORY, build_network, image_shape
-from wusu_lib.imagery import read
 from wusu_lib.models.build import siamese_parts
 from wusu_lib.models.catalogue import expected_statistics
 from wusu_lib.models.segmentation import SiameseModel
@@ -57,8 +57,9 @@ class PairDataset(Dataset):
     ``mask`` int64 [2, H, W] of train ids, ``change`` int64 [H, W] (1 changed, 0 unchanged, 255 not counted)
     and ``patch``, the pair's key. ``change`` is what the annotation's change mask says, read through
     ``book``; where a pair has no such mask, what the two class masks say. Ground that is unlabelled at either
-    date is not counted, nor a value that the book does not know. Both dates are flipped alike. ``mean``,
-    ``std``, ``augment``, ``in_memory`` and errors as in ``PatchDataset``.
+    date is not counted, nor what the change mask declares as nodata, nor a value that the book does not know.
+    Both dates are flipped alike. ``mean``, ``std``, ``augment``, ``in_memory`` and errors as in
+    ``PatchDataset``.
     """
 
     def __init__(
@@ -113,10 +114,12 @@ class PairDataset(Dataset):
         labels = from_to(before, after)
         path = row[self.book.kind]
         if pd.notna(path):
-            (values,) = read(path)
+            values, without = read_change(path)
             if values.shape != labels.shape:
                 raise ValueError(f"{path}: {values.shape} px, but its images have {labels.shape}")
             labels = np.where(labels == UNLABELLED, labels, self.book.labels(values))
+            if without is not None:
+                labels[without] = UNLABELLED
         return np.where(labels == UNLABELLED, legend.IGNORE, labels > 0).astype(np.uint8)
 
 
@@ -167,10 +170,12 @@ def train_direct(
     ``table``: patches with their split and block assigned. ``changes``: change masks, of
     ``tree.scan_changes``. ``measured``: statistics of the training rows. The record also gets the weight
     of changed pixels and how far the change masks agree with the class masks. Errors as those of
-    ``loop.train``, ``pairs.pairs`` and ``codebook.learn``.
+    ``loop.train``, ``pairs.pairs`` and ``codebook.learn``; ValueError naming the codes
+    at fault where the change masks contradict themselves or say that nothing changed.
     """
     rows = pairs(table, changes)
-    book = learn(cross_tabulate(table, changes, parameters.method), parameters.method)
+    evidence = cross_tabulate(table, changes, parameters.method)
+    book = learn(evidence, parameters.method, parameters.unlabelled).require()
     weight = change_weight(table[table["split"] == "train"])
     data = _data(parameters, rows, table, measured, book, seed)
     found: dict[str, Any] = {"change_weight": weight, "change_masks": _agreement(book)}

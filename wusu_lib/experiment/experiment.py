@@ -88,7 +88,7 @@ def open_experiment(stated: Parameters) -> "Experiment":
         stated = stated.model_copy(update={"weights": located(stated.weights_path)})
         if isinstance(stated, ModelParameters):
             weights_hash(stated)  # a missing file is said before the data is read
-    dossier = inspection.inspect(data_root(stated.data_root))
+    dossier = inspection.inspect(data_root(stated.data_root), stated.unlabelled)
     checks.refuse(dossier.problems)
     table = splits.assign(dossier.table, stated.split, dossier.overlaps)
     for split in ("train", "val"):
@@ -393,8 +393,11 @@ class Experiment:
         return kind_of(self.parameters).inputs(self, seed)
 
     def _make(self, seed: int, folder: Path) -> dict[str, Any]:
-        """Fill a run's folder."""
-        return kind_of(self.parameters).make(self, seed, folder)
+        """Fill a run's folder, from the data that was checked and no other."""
+        self.dossier.require_unchanged()
+        made = kind_of(self.parameters).make(self, seed, folder)
+        self.dossier.require_unchanged()
+        return made
 
     def _facts(self, seed: int) -> dict[str, Any]:
         """What the record holds from the start."""
