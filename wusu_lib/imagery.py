@@ -6,9 +6,10 @@ common stretch and class maps in the legend's colours.
 
 import threading
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,19 +19,21 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.patches import Patch
 
+    from wusu_lib.data.masks import ClassMask
+
 
 BANDS = {"image": 4, "mask": 1, "bcd": 1, "scd": 1}
-BAND_NAMES = ("blue", "green", "red", "NIR")
 
 
-# Reading one file of a tree: a plain TIFF without georeference, any band count.
+# Reading one file of a tree: a plain TIFF, usually without georeference, any band count.
 
 # warnings.catch_warnings swaps global state: two threads inside it at once could leave a filter behind.
 _OPENING = threading.Lock()
 
 
-def read(path: str | Path) -> np.ndarray:
-    """Read all bands of a file as [bands, H, W] in the dtype on disk.
+@contextmanager
+def opened(path: str | Path) -> Iterator[Any]:
+    """Give the open rasterio dataset of a file; what goes wrong in the block is told with the file's name.
 
     WUSU's patches carry no geotransform by design, so rasterio's warning about it is silenced for this
     opening only. Raises FileNotFoundError if there is no such file and ValueError, naming the file, if it is
@@ -46,11 +49,30 @@ def read(path: str | Path) -> np.ndarray:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             source = rasterio.open(path)
         with source:
-            return source.read()
+            yield source
     except RasterioError as error:
         raise ValueError(
             f"{path}: unreadable or truncated ({error}); copy or download the file again"
         ) from error
+
+
+def read(path: str | Path) -> np.ndarray:
+    """Read all bands of a file as [bands, H, W] in the dtype on disk. Errors as ``opened``."""
+    with opened(path) as source:
+        return source.read()
+
+
+def missing(source: Any) -> np.ndarray | None:
+    """Which pixels of the first band an open dataset itself says to be without a value: bool [H, W].
+
+    By its declared nodata value or its mask; None where it says so of no pixel.
+    """
+    from rasterio.enums import MaskFlags
+
+    if MaskFlags.all_valid in source.mask_flag_enums[0]:
+        return None
+    without = source.read_masks(1) == 0
+    return without if without.any() else None
 
 
 # Pixels made ready to show: composites with a common stretch, class maps in the legend's colours.
@@ -134,13 +156,15 @@ def read_image(path: str | Path) -> np.ndarray:
             return source.read()
 
 
-def read_index(path: "str | Path | None", shape: tuple[int, ...]) -> np.ndarray:
-    """Class indices uint8 [H,W] of a mask file; all unlabelled, of ``shape``, where there is no mask."""
+def read_index(path: "str | Path | ClassMask | None", shape: tuple[int, ...]) -> np.ndarray:
+    """Class indices uint8 [H,W] of a class mask; all unlabelled, of ``shape``, where there is no mask."""
     import pandas as pd
 
     if path is None or pd.isna(path):
         return np.zeros(shape, dtype=np.uint8)
-    return legend.index_from_code(read_image(path)[0])
+    from wusu_lib.data import masks
+
+    return masks.read_index(path)
 
 
 def rows_of(table: "pd.DataFrame", patches: Sequence[str]) -> "pd.DataFrame":

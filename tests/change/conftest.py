@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 from small_tree import write_tree
 
-from wusu_lib import imagery, legend, synthetic
-from wusu_lib.data.tree import scan
+from wusu_lib import imagery, legend
+from wusu_lib.data.tree import demo_city, scan
 
 
 @pytest.fixture(scope="session")
 def city() -> Path:
     """Root of the demo's city. Not to be written to."""
-    return synthetic.demo_city()
+    return demo_city()
 
 
 @pytest.fixture(scope="session")

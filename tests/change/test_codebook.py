@@ -171,3 +171,77 @@ def test_refuses():
         codebook.learn(made({(1, 1): 5}))
     with pytest.raises(ValueError, match="got 'semantic'; allowed: scd, bcd"):
         codebook.learn(made(PLAIN), "semantic")
+
+
+@pytest.mark.parametrize("kind", ["scd", "bcd"])
+def test_masks_that_say_that_nothing_changed_are_refused(kind):
+    book = codebook.learn(made({(0, 0): 10_000, (1, 0): 400, (2, 0): 5, (UNLABELLED_ROW, 0): 800}), kind)
+    assert book.codes == {0: 0}
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011 the whole text follows
+        book.require()
+    assert str(refusal.value) == (
+        f"the {kind.upper()} masks say that nothing changed: the only value with a meaning is 0 (unchanged), "
+        "while the class masks differ on 405 pixels. Check whether the change masks are empty"
+    )
+
+
+def in_columns(values: np.ndarray, columns: int, value: int) -> np.ndarray:
+    """Patches of 128 px, flattened, whose first columns hold another value."""
+    marked = values.reshape(-1, 128, 128).copy()
+    marked[:, :, :columns] = value
+    return marked.ravel()
+
+
+@pytest.mark.parametrize("columns", [1, 30])
+def test_255_for_ground_that_nobody_annotated_is_no_transition(city_pixels, columns):
+    before, after, scd, bcd = city_pixels
+    for kind, values in (("scd", scd), ("bcd", bcd)):
+        clean = codebook.learn(counted(before, after, values), kind)
+        marked = counted(before, after, in_columns(values, columns, 255))
+        book = codebook.learn(marked, kind).require()
+        assert 255 not in book.codes.values()
+        assert book.codes.items() <= clean.codes.items()
+        assert len(book.codes) > 1
+        assert book.labels(np.array([255], np.uint8)).tolist() == [255]
+        assert book.report()["unlabelled"][255] == int(marked[:, 255].sum())
+        assert book.agreement == 1.0
+
+
+def test_where_most_ground_is_not_annotated_255_must_be_named(city_pixels):
+    before, after, scd, _ = city_pixels
+    marked = counted(before, after, in_columns(scd, 100, 255))
+    with pytest.raises(ValueError, match="value 255, 0 stands for Unchanged"):
+        codebook.learn(marked).require()
+    book = codebook.learn(marked, unlabelled=255).require()
+    assert book.codes.items() <= codebook.learn(counted(before, after, scd)).codes.items()
+    assert len(book.codes) > 1
+    assert book.agreement == 1.0
+
+
+def test_another_value_for_ground_that_nobody_annotated_is_refused_until_it_is_named(city_pixels):
+    before, after, scd, _ = city_pixels
+    marked = counted(before, after, in_columns(scd, 30, 200))
+    with pytest.raises(ValueError, match=r"value 0, 200 stands for Unchanged .*-p unlabelled VALUE"):
+        codebook.learn(marked).require()
+    book = codebook.learn(marked, unlabelled=200).require()
+    assert 200 not in book.codes.values()
+    assert book.agreement == 1.0
+
+
+def test_255_is_a_value_like_any_other_where_it_says_so():
+    changed = made({(0, 0): 10_000, (1, 255): 400, (2, 255): 300, (UNLABELLED_ROW, 0): 800})
+    for unlabelled in (None, 255):  # there is no other value for "changed"
+        assert codebook.learn(changed, "bcd", unlabelled).require().codes == {0: 0, 1: 255}
+    both = changed + made({(1, 1): 900, (0, 255): 5_000})
+    assert codebook.learn(both, "bcd", 255).require().codes == {0: 0, 1: 1}
+    one = made(PLAIN | {(3, 255): 600, (0, 255): 20})
+    assert codebook.learn(one).require().codes == {0: 7, 1: 30, 2: 10, 3: 255}
+    two = made(PLAIN | {(3, 255): 600, (4, 255): 500})
+    with pytest.raises(ValueError, match="value 255 stands for Road to Arable land, Road to Woodland"):
+        codebook.learn(two).require()
+    assert codebook.learn(two, unlabelled=255).require().codes == {0: 7, 1: 30, 2: 10}
+
+
+def test_0_is_a_value_in_a_change_mask_whatever_the_class_masks_use():
+    counts = made({(0, 0): 10_000, (1, 30): 400})
+    assert codebook.learn(counts, unlabelled=0).require().codes == {0: 0, 1: 30}

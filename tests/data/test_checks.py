@@ -1,6 +1,5 @@
 """Every kind of bad input is found, in one table, with its file and its count."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,7 +85,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[tuple]]] = {
     ),
     "unknown codes": (
         lambda t: rewrite(t, MASK, unknown_codes),
-        {("error", "unknown class code", MASK, 7), ("error", "unknown class code", MASK, 3)},
+        {("error", "unknown class code 5", MASK, 7), ("error", "unknown class code 77", MASK, 3)},
     ),
     "empty image": (
         lambda t: rewrite(t, IMAGE, lambda a: np.full_like(a, 9)), {("error", "empty image", IMAGE, 1024)},
@@ -108,7 +107,8 @@ def test_damage_is_an_error_and_refused_with_the_file_named(tree: Path, kind: st
     with pytest.raises(ValueError, match="would spoil training") as refusal:
         checks.refuse(checks.check(tree))
     for _, problem, file, _ in expected:
-        assert f"{file}: {problem}" in str(refusal.value)
+        (line,) = (line for line in str(refusal.value).splitlines() if problem in line)
+        assert file in line
 
 
 def test_all_problems_are_in_one_table_the_worst_first(tree: Path) -> None:
@@ -121,13 +121,18 @@ def test_all_problems_are_in_one_table_the_worst_first(tree: Path) -> None:
     assert problems["problem"].tolist()[3:5] == ["missing change mask", "name not understood"]
 
 
-def test_a_refusal_names_ten_files_and_counts_the_rest(tree: Path) -> None:
+def test_errors_of_one_kind_are_one_line_with_a_count_and_the_first_files(tree: Path) -> None:
     for path in sorted((tree / "train/HS/class").glob("*.tif")):
         path.write_bytes(b"")
-    with pytest.raises(
-        ValueError, match=r"12 problems .*\n(  train/HS/class/HS1\d_\d.tif: .*\n){10}  and 2 more$"
-    ):
+    (tree / "test/HS/imgs/HS16_1.tif").unlink()
+    with pytest.raises(ValueError, match="would spoil training") as refusal:
         checks.refuse(checks.check(tree))
+    first, *lines = str(refusal.value).splitlines()
+    assert first.startswith("13 problems in the data would spoil training")
+    assert len(lines) == 2
+    assert lines[0].startswith("  test/HS/class/HS16_1.tif: missing image (")
+    names = ", ".join(f"train/HS/class/HS15_{n}.tif" for n in (0, 1, 2))
+    assert lines[1].startswith(f"  unreadable file in 12 files: {names} and 9 more (the first: ")
 
 
 def test_warnings_do_not_stop_training(tree: Path) -> None:
@@ -249,19 +254,6 @@ def test_band_order_is_not_judged_without_woodland_and_water(tree: Path) -> None
         write_raster(path, np.where(np.isin(raster(path), (6, 8, 9)), np.uint8(1), raster(path)))
     rows = checks.check(tree).query("problem == 'band order'")
     assert rows["severity"].tolist() == ["note"]
-
-
-def test_class_mapping_with_another_code_is_a_warning(tree: Path) -> None:
-    path = tree / "class_mapping.json"
-    path.write_text(json.dumps({"Road": 1, "Woodland": 5}))
-    row = checks.check(tree).query("file == 'class_mapping.json'").iloc[0]
-    assert (row["severity"], row["detail"]) == (
-        "warning", "Woodland has code 5 there and 6 in this project's legend",
-    )  # fmt: skip
-    path.write_text("[1, 2]")
-    assert checks.check(tree).query("file == 'class_mapping.json'")["problem"].tolist() == [
-        "class_mapping.json not understood"
-    ]
 
 
 def test_every_file_is_read_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,7 +203,7 @@ def test_a_missing_mask_is_refused_by_the_dataset(tree: Path) -> None:
     [
         ("class", np.full((1, 32, 32), 5, np.uint8), r"class/HS15_0.tif: mask holds codes \[5\]"),
         ("class", np.zeros((1, 32, 30), np.uint8), "class/HS15_0.tif: expected one band of the image's size"),
-        ("class", np.zeros((2, 32, 32), np.uint8), "class/HS15_0.tif: expected one band of the image's size"),
+        ("class", np.zeros((2, 32, 32), np.uint8), "class/HS15_0.tif: expected one band, got 2"),
         ("imgs", np.zeros((4, 32, 32), np.uint16), "imgs/HS15_0.tif: expected uint8, got uint16"),
         ("imgs", np.zeros((3, 32, 32), np.uint8), "imgs/HS15_0.tif: expected 4 bands, got 3"),
     ],

@@ -135,9 +135,9 @@ def test_memory_does_not_grow_with_the_data(large: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.full((1, 32, 32), 5, np.uint8), r"HS15_0.tif: holds codes \[5\]"),
-        (np.zeros((2, 32, 32), np.uint8), "HS15_0.tif: expected 1 bands of uint8, got 2"),
-        (np.zeros((1, 32, 32), np.uint16), "HS15_0.tif: expected 1 bands of uint8, got 1 of uint16"),
+        (np.full((1, 32, 32), 5, np.uint8), r"HS15_0.tif: mask holds codes \[5\]"),
+        (np.zeros((2, 32, 32), np.uint8), "HS15_0.tif: expected one band, got 2"),
+        (np.zeros((1, 32, 32), np.float32), "HS15_0.tif: expected whole numbers .*got float32"),
     ],
 )
 def test_a_bad_mask_is_named(tmp_path: Path, array: np.ndarray, message: str) -> None:

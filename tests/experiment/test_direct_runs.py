@@ -1,13 +1,17 @@
 """Direct runs: what they learn, leave and repeat; the network is tiny, the loop is the one of all runs."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import tiny_pairs
+from small_tree import write_raster
 from test_training import assert_same, content
 
+from wusu_lib import imagery
+from wusu_lib.change import codebook
 from wusu_lib.change.pairs import pairs, true_labels
 from wusu_lib.data import statistics
 from wusu_lib.experiment import direct
@@ -117,3 +121,58 @@ def test_without_change_there_is_nothing_to_learn(tables):
     doubled = pd.concat([one_date, one_date.assign(date=16)])
     with pytest.raises(ValueError, match="no labelled ground of the training patches changed"):
         direct.change_weight(doubled)
+
+
+def rewrite(changes, kind, edit):
+    """Write every change mask of a kind again, edited."""
+    for path in changes[kind].dropna():
+        write_raster(Path(path), edit(imagery.read(path)))
+
+
+@pytest.mark.parametrize("method", ["bcd", "scd"])
+def test_masks_that_say_that_nothing_changed_are_not_trained_on(tmp_path, method):
+    damaged = tiny_pairs.tables(tmp_path / "tree")
+    rewrite(damaged[1], method, np.zeros_like)
+    with pytest.raises(
+        ValueError, match=f"the {method.upper()} masks say that nothing changed: the only value"
+    ):
+        train(tmp_path / "run", damaged, method=method)
+
+
+def test_a_contradictory_code_is_not_trained_on(tmp_path):
+    damaged = tiny_pairs.tables(tmp_path / "tree")
+    values = sorted(set(codebook.learn(codebook.cross_tabulate(*damaged)).codes.values()) - {0})
+    rewrite(damaged[1], "scd", lambda mask: np.where(mask == values[1], np.uint8(values[0]), mask))
+    with pytest.raises(
+        ValueError, match=rf"no one-to-one code: value {values[0]} stands for \w.* to .*, .* to "
+    ):
+        train(tmp_path / "run", damaged, method="scd")
+
+
+@pytest.mark.parametrize("method", ["bcd", "scd"])
+def test_255_is_not_annotated_and_so_not_counted(tmp_path, method):
+    damaged = tiny_pairs.tables(tmp_path / "tree", rows=3, columns=3)
+
+    def hide(mask):
+        mask[:, :, :6] = 255
+        return mask
+
+    rewrite(damaged[1], method, hide)
+    samples = tiny_pairs.dataset(*damaged, kind=method)
+    assert all((samples[n]["change"][:, :6] == 255).all() for n in range(len(samples)))
+    assert any((samples[n]["change"][:, 6:] == 1).any() for n in range(len(samples)))
+    record = train(tmp_path / "run", damaged, method=method, epochs=1)
+    assert record["change_masks"]["agreement"] == 1.0
+    assert record["change_masks"]["conflicts"] == 0
+
+
+@pytest.mark.parametrize("method", ["bcd", "scd"])
+def test_what_a_change_mask_declares_as_nodata_is_not_counted(tmp_path, method):
+    table, changes = tiny_pairs.tables(tmp_path / "tree")
+    path = Path(pairs(table, changes)[method].iat[0])
+    mask = imagery.read(path)
+    mask[:, :, :6] = 9
+    write_raster(path, mask, nodata=9)
+    first = tiny_pairs.dataset(table, changes, kind=method)[0]
+    assert (first["change"][:, :6] == 255).all()
+    assert (first["change"][:, 6:] != 255).any()

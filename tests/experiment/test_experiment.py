@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_tree
 import tiny
 import torch
 
-from wusu_lib import provenance
+from wusu_lib import imagery, provenance
 from wusu_lib.experiment import experiment
 from wusu_lib.models import build as model_build
 from wusu_lib.runs import store
@@ -269,3 +270,50 @@ def test_a_mistake_is_told_before_torch_is_loaded(change, told, root):
     )
     assert told in done.stdout
     assert done.stdout.endswith("False False\n")
+
+
+def relabel(tree: Path, value: int, **options) -> None:
+    """Give unlabelled ground another code in every class mask."""
+    for path in tree.rglob("class/*.tif"):
+        mask = imagery.read(path)
+        small_tree.write_raster(path, np.where(mask == 0, np.uint8(value), mask), **options)
+
+
+def test_data_that_changed_since_it_was_checked_is_not_trained_on(tmp_path, places):
+    tree = tiny.write_tree(tmp_path / "tree")
+    exp = prepare(tree)
+    relabel(tree, 255, nodata=255)
+    with pytest.raises(ValueError, match="files of the data changed after they were checked"):
+        exp.runs()
+    assert places == []
+    assert store.find() == []
+
+
+def test_data_that_changes_while_it_is_trained_on_leaves_no_run(tmp_path, monkeypatch):
+    tree = tiny.write_tree(tmp_path / "tree")
+    exp = prepare(tree, epochs=1)
+    build = model_build.build
+
+    def late(*arguments, **named):
+        relabel(tree, 255, nodata=255)
+        return build(*arguments, **named)
+
+    monkeypatch.setattr(model_build, "build", late)
+    with pytest.raises(ValueError, match="files of the data changed after they were checked"):
+        exp.runs()
+    assert store.find() == []
+
+
+def test_a_code_for_unlabelled_ground_makes_the_run_that_0_makes_under_another_key(tmp_path):
+    tree = tiny.write_tree(tmp_path / "tree")
+    plain = prepare(tree)
+    (first,) = plain.runs()
+    named = prepare(tree, unlabelled=255)
+    assert named.key(42) != plain.key(42)
+    relabel(tree, 255)
+    with pytest.raises(ValueError, match=r"unknown class code 255 in 18 files: .*-p unlabelled 255"):
+        prepare(tree)
+    (second,) = prepare(tree, unlabelled=255).runs()
+    assert second.key not in (first.key, named.key(42))
+    assert second.record["metrics"] == first.record["metrics"]
+    assert second.record["parameters"]["unlabelled"] == 255

@@ -247,3 +247,24 @@ def test_the_figure_that_settings_are_chosen_by_is_effective():
     one, other = (parse(TwoStageParameters, stated | tried).effective() for stated in (by_f1, by_iou))
     assert one["chosen by"] == "BCD F1"
     assert other["chosen by"] == "BCD IoU"
+
+
+@pytest.mark.parametrize("code", [None, 255, 0, -1, 65535])
+def test_a_code_for_unlabelled_ground_is_a_whole_number_or_none(code):
+    assert parse(SegmentationParameters, GOOD | {"unlabelled": code}).unlabelled == code
+
+
+@pytest.mark.parametrize("code", ["none", 2.5, True, 2**31])
+def test_another_code_for_unlabelled_ground_is_refused(code):
+    assert fault(unlabelled=code).splitlines()[1].startswith("unlabelled: expected ")
+
+
+def test_a_parameter_that_the_cell_does_not_list_can_be_given_from_outside():
+    p = notebooks.from_namespace(namespace(CELL, "# Parameters\nunlabelled = 255\n"))
+    assert p.unlabelled == 255
+    assert notebooks.from_namespace(namespace(CELL)).unlabelled is None
+
+
+def test_a_code_for_unlabelled_ground_is_an_effect():
+    plain, other = (parse(SegmentationParameters, GOOD | {"unlabelled": code}) for code in (None, 255))
+    assert plain.effective() != other.effective()

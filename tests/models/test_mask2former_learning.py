@@ -2,7 +2,6 @@
 
 import torch
 
-from wusu_lib import synthetic
 from wusu_lib.data import tree
 from wusu_lib.data.loading import PatchDataset
 from wusu_lib.models import build
@@ -12,7 +11,7 @@ STEPS = 300
 
 
 def batch():
-    table = tree.scan(synthetic.demo_city())
+    table = tree.scan(tree.demo_city())
     dataset = PatchDataset(table[table["split"] == "train"], [0.3] * 4, [0.15] * 4)
     samples = [dataset[i] for i in PATCHES]
     return [torch.stack([sample[key] for sample in samples]) for key in ("image", "mask")]

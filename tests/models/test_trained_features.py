@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 from wusu_lib.data import splits, tree
 from wusu_lib.data.loading import PatchDataset
+from wusu_lib.data.tree import demo_city
 from wusu_lib.legend import IGNORE
 from wusu_lib.models import catalogue
-from wusu_lib.synthetic import demo_city
 
 SHARED = Path(__file__).parents[3] / "shared"
 FILE = SHARED / "weights" / "dinov2_vits14.safetensors"

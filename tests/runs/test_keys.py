@@ -24,7 +24,8 @@ from wusu_lib.models.decoders import DECODERS
 DATA = [
     "legend",
     "data.splits",
-    "imagery:read",
+    "data.masks",
+    "imagery:missing,read",
     "data.tree:fingerprint,fingerprint_changes,scan,scan_changes",
 ]
 TRAINING = [

@@ -11,7 +11,8 @@ import rasterio
 from city_patches import AREAS, COLS, DATES, ROWS, SIZE, SPLITS, TINY, digests
 
 from wusu_lib import legend, synthetic
-from wusu_lib.synthetic import demo_city, planted, tree, write
+from wusu_lib.data.tree import demo_city
+from wusu_lib.synthetic import planted, tree, write
 
 # WUSU's files carry no georeference, and neither do these.
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

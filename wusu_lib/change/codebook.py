@@ -17,12 +17,12 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
-from wusu_lib import legend
+from wusu_lib import files, legend
 from wusu_lib.data.inspection import Dossier
+from wusu_lib.data.masks import read_change, read_index
+from wusu_lib.data.tree import digest
 from wusu_lib.files import write_json
-from wusu_lib.imagery import read
 from wusu_lib.legend import NAMES as CLASS_NAMES
 from wusu_lib.transitions import COLOURS, FIRST, N_LABELS, NAMES, SECOND, UNCHANGED, UNLABELLED, from_to
 
@@ -43,6 +43,8 @@ def check_kind(kind: str) -> None:
 
 def cross_tabulate(table: pd.DataFrame, changes: pd.DataFrame, kind: Kind = "scd") -> np.ndarray:
     """Pixels by from-to label and value of the change mask: int64 [112, 256]; row 111 is unlabelled.
+
+    What a change mask itself declares as nodata counts as unlabelled.
 
     ``table`` and ``changes`` as of ``tree.scan`` and ``tree.scan_changes``. Change masks without both
     class masks are left out. Raises ValueError, naming the file, for a mask that is not one band of uint8 in
@@ -116,17 +118,19 @@ def _sum(count: Callable[[tuple[str, ...]], np.ndarray], jobs: Sequence[tuple[st
 
 def _label_values(job: tuple[str, ...]) -> np.ndarray:
     """Labels against values of one interval of a site: [112, 256]."""
-    labels = from_to(_index(job[0]), _index(job[1]))
-    values = _band(job[2])
+    labels = from_to(read_index(job[0]), read_index(job[1]))
+    values, without = read_change(job[2])
     _same_size(labels, values, job)
     labels[labels == UNLABELLED] = N_ROWS - 1
+    if without is not None:
+        labels[without] = N_ROWS - 1
     packed = labels.astype(np.int32) * 256 + values
     return np.bincount(packed.ravel(), minlength=N_ROWS * 256).reshape(N_ROWS, 256)
 
 
 def _index_counts(job: tuple[str, ...]) -> np.ndarray:
     """``joint_counts`` of the masks of one site."""
-    maps = [_index(path) for path in job]
+    maps = [read_index(path) for path in job]
     for other in maps[1:]:
         _same_size(maps[0], other, job)
     return joint_counts(maps)
@@ -135,21 +139,6 @@ def _index_counts(job: tuple[str, ...]) -> np.ndarray:
 def _same_size(a: np.ndarray, b: np.ndarray, paths: tuple[str, ...]) -> None:
     if a.shape != b.shape:
         raise ValueError(f"{paths[-1]}: {b.shape} px, but {paths[0]} has {a.shape}; they must be equal")
-
-
-def _band(path: str) -> np.ndarray:
-    """The only band [H, W] of a mask."""
-    array = read(path)
-    if array.dtype != np.uint8 or len(array) != 1:
-        raise ValueError(f"{path}: expected 1 band of uint8, got {len(array)} of {array.dtype}")
-    return array[0]
-
-
-def _index(path: str) -> np.ndarray:
-    try:
-        return legend.index_from_code(_band(path))
-    except ValueError as error:
-        raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
 # Evidence is a table of pixels by from-to label (rows) and mask value (columns). Both sides carry noise: a
@@ -164,9 +153,17 @@ def _index(path: str) -> np.ndarray:
 #
 # "Function both ways" is then: no value with two candidates, no label with two values. What breaks it is a
 # conflict, is listed, and makes ``CodeBook.require`` raise.
+#
+# Ground that nobody annotated may have a value of its own. A value that lies mostly on unchanged ground,
+# and on a good part of it (``NO_STRAY``), is no code of a change but stands for unchanged ground too: a
+# conflict, unless the masks' user names it (``unlabelled``) or it is 255, the usual value for such ground.
+# Either is then left out. But 255 is a value like any other where most of its pixels changed, or where it
+# is that of "unchanged"; and a named value is one in a binary mask that has no other for "changed".
 
 CHANCE = 1e-6  # that strays alone give a count; 255 values x 110 labels are tried
 TOLERANCE = 0.1  # share of the greatest count from which a second label or value is a rival
+NO_STRAY = 0.01  # share of unchanged ground; noise spread over all values gives each far less
+USUAL_UNLABELLED = 255
 CHANGED = 1  # label of the only change that a binary mask knows
 CHANGED_NAME = "Changed"
 CHANGED_COLOUR = "#b3261e"
@@ -195,13 +192,24 @@ class CodeBook:
     conflicts: tuple[Conflict, ...]
 
     def require(self) -> "CodeBook":
-        """The book itself; raises ValueError naming the conflicts if it is no function both ways."""
+        """The book itself; raises ValueError naming the codes at fault if masks cannot be trusted by it.
+
+        That is: it is no function both ways, or no value stands for a change although ground changed.
+        """
         if self.conflicts:
             words = "; ".join(self._describe(conflict) for conflict in self.conflicts[:5])
             more = f" and {len(self.conflicts) - 5} more" if len(self.conflicts) > 5 else ""
             raise ValueError(
                 f"the {self.kind.upper()} masks have no one-to-one code: {words}{more}. Check the masks and "
-                "the class masks of the same dates (patches.check lists contradictory files)"
+                "the class masks of the same dates (patches.check lists contradictory files). A value that "
+                "marks ground that nobody annotated can be named: -p unlabelled VALUE"
+            )
+        if not self.codes.keys() - {UNCHANGED}:
+            changed = int(self.evidence[1:].sum())
+            raise ValueError(
+                f"the {self.kind.upper()} masks say that nothing changed: the only value with a meaning is "
+                f"{self.codes[UNCHANGED]} (unchanged), while the class masks differ on {changed:,} pixels. "
+                "Check whether the change masks are empty"
             )
         return self
 
@@ -305,16 +313,18 @@ class CodeBook:
         return CLASS_NAMES[FIRST[label]], CLASS_NAMES[SECOND[label]]
 
 
-def learn(counts: np.ndarray, kind: Kind = "scd") -> CodeBook:
+def learn(counts: np.ndarray, kind: Kind = "scd", unlabelled: int | None = None) -> CodeBook:
     """The code book that the evidence speaks for; see the module's text for the rule.
 
-    ``counts``: int64 [112, 256] of ``cross_tabulate``. Conflicts are kept in the book, not raised:
-    call ``require``. Raises ValueError for another shape and where no pixel is unchanged.
+    ``counts``: int64 [112, 256] of ``cross_tabulate``. ``unlabelled``: the masks' value for ground
+    that nobody annotated, beside 255. Conflicts are kept in the book, not raised: call ``require``. Raises
+    ValueError for another shape and where no pixel is unchanged.
     """
     check_kind(kind)
     counts = np.asarray(counts)
     if counts.shape != (N_ROWS, 256):
         raise ValueError(f"counts have shape {counts.shape}; expected ({N_ROWS}, 256)")
+    counts = _annotated(counts.astype(np.int64), kind, unlabelled)
     evidence = _fold(counts, kind)
     if not evidence[UNCHANGED].any():
         raise ValueError(
@@ -323,7 +333,39 @@ def learn(counts: np.ndarray, kind: Kind = "scd") -> CodeBook:
     unchanged = int(evidence[UNCHANGED].argmax())
     candidates = {value: _candidates(evidence, value) for value in range(256) if value != unchanged}
     codes, conflicts = _assign(evidence, unchanged, candidates)
-    return CodeBook(kind, counts.astype(np.int64), codes, tuple(conflicts))
+    conflicts += _unchanged_too(evidence, unchanged, conflicts)
+    return CodeBook(kind, counts, codes, tuple(conflicts))
+
+
+def _annotated(counts: np.ndarray, kind: Kind, unlabelled: int | None) -> np.ndarray:
+    """The counts, pixels with a value of ground that nobody annotated counted as unlabelled: [112, 256]."""
+    counts = counts.copy()
+    evidence = _fold(counts, kind)
+    unchanged = int(evidence[UNCHANGED].argmax())
+    changed = evidence[1:].sum(axis=0)
+    left_out = []
+    if 2 * changed[USUAL_UNLABELLED] <= evidence[:, USUAL_UNLABELLED].sum() and unchanged != USUAL_UNLABELLED:
+        left_out.append(USUAL_UNLABELLED)
+    if unlabelled is not None and 0 < unlabelled < 256:  # 0 is a value like any other in a change mask
+        others = np.delete(evidence.sum(axis=0), [unlabelled, unchanged])
+        if kind == "scd" or others.any():
+            left_out.append(unlabelled)
+    for value in set(left_out):
+        counts[-1, value] += counts[:-1, value].sum()
+        counts[:-1, value] = 0
+    return counts
+
+
+def _unchanged_too(evidence: np.ndarray, unchanged: int, known: list[Conflict]) -> list[Conflict]:
+    """Values beside that of unchanged ground that lie mostly there and are too many to be strays."""
+    told = {value for conflict in known if conflict.labels == (UNCHANGED,) for value in conflict.values}
+    still = evidence[UNCHANGED]
+    mostly = (2 * still > evidence.sum(axis=0)) & (still > NO_STRAY * still.sum())
+    values = [value for value in np.flatnonzero(mostly).tolist() if value != unchanged and value not in told]
+    return [
+        Conflict((unchanged, value), (UNCHANGED,), (int(still[unchanged]), int(still[value])))
+        for value in values
+    ]
 
 
 def _fold(counts: np.ndarray, kind: Kind) -> np.ndarray:
@@ -379,21 +421,15 @@ def code_book(dossier: Dossier, kind: Kind = "scd") -> CodeBook:
     to learn from or a mask is damaged.
     """
     check_kind(kind)
-    folder = _cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{dossier.fingerprint}_{kind}_{_masks_hash(dossier.changes, kind)}.json"
-    with FileLock(path.with_suffix(".lock")):
-        counts = _load(path)
-        if counts is None:
-            counts = cross_tabulate(dossier.table, dossier.changes, kind)
-            write_json(path, _content(dossier.fingerprint, counts, kind))
-    return learn(counts, kind)
 
+    def make(path: Path) -> np.ndarray:
+        counts = cross_tabulate(dossier.table, dossier.changes, kind)
+        write_json(path, _content(dossier, counts, kind))
+        return counts
 
-def _cache_folder() -> Path:
-    import platformdirs
-
-    return Path(os.environ.get("WUSU_CACHE") or platformdirs.user_cache_dir("wusu-lib")) / "code_books"
+    name = f"{dossier.fingerprint}_{kind}_{_masks_hash(dossier.changes, kind)}.json"
+    counts = files.kept(files.cache_folder() / "code_books" / name, _load, make)
+    return learn(counts, kind, dossier.unlabelled)
 
 
 def _masks_hash(changes: pd.DataFrame, kind: Kind) -> str:
@@ -401,18 +437,18 @@ def _masks_hash(changes: pd.DataFrame, kind: Kind) -> str:
     total = hashlib.blake2b(digest_size=8)
     for path in sorted(Path(path) for path in changes[kind].dropna()):
         total.update("/".join(path.parts[-5:]).encode() + b"\0")
-        total.update(hashlib.blake2b(path.read_bytes()).digest())
-    for name in ("codebook.py", "../transitions.py", "../imagery.py", "../legend.py"):
+        total.update(digest(str(path)))
+    for name in ("codebook.py", "../transitions.py", "../data/masks.py", "../legend.py"):
         total.update((Path(__file__).parent / name).read_bytes())
     return total.hexdigest()
 
 
-def _content(fingerprint: str, counts: np.ndarray, kind: Kind) -> dict:
+def _content(dossier: Dossier, counts: np.ndarray, kind: Kind) -> dict:
     """What is stored: the evidence, and for a reader's eye the table that follows from it."""
     rows, values = np.nonzero(counts)
-    book = learn(counts, kind)
+    book = learn(counts, kind, dossier.unlabelled)
     return {
-        "data": fingerprint,
+        "data": dossier.fingerprint,
         "kind": kind,
         "evidence": np.stack([rows, values, counts[rows, values]], axis=1).tolist(),
         "table": book.table().to_dict("records"),

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib import legend
-from wusu_lib.imagery import read
+from wusu_lib.data.masks import read_index
 from wusu_lib.transitions import FIRST, SECOND, UNLABELLED, from_to
 
 # The pairs of dates on which change is judged: one row an annotated interval of a site.
@@ -65,7 +65,7 @@ def _dated(labelled: pd.DataFrame, number: int) -> pd.DataFrame:
 
 def true_labels(row: Any) -> np.ndarray:
     """True from-to map of a pair (a row of ``pairs``) from its class masks, uint8 [H, W]."""
-    return from_to(*(legend.index_from_code(read(mask)[0]) for mask in (row.mask1, row.mask2)))
+    return from_to(*(read_index(mask) for mask in (row.mask1, row.mask2)))
 
 
 # What a planner asks for: new buildings, new excavations, new roads.

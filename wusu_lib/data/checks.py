@@ -4,29 +4,28 @@ Every file of a site is read once (``examine``). Counts of all sites then judge 
 sizes, band order, change masks, duplicates.
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from wusu_lib import legend
+from wusu_lib.data import georeference
+from wusu_lib.data.georeference import BAND_NAMES, Finding, Placement, placement
+from wusu_lib.data.masks import LEGEND, MAPPING_FILE, Coding, coding_of, decode, decode_change, differences
 from wusu_lib.data.tree import KINDS, Entry, entries, first_of_each, resolve
-from wusu_lib.imagery import BAND_NAMES, BANDS, read
+from wusu_lib.imagery import BANDS, opened
 
 # Reads every file of one site once: what is wrong with it, and the counts that judge the tree as a whole.
 
 PROBLEM_COLUMNS = ("severity", "problem", "file", "detail", "count")
 COVERS = {"woodland": ("Woodland",), "water": ("River", "Lake"), "soil": ("Excavation", "Bare surface")}
-_INDEX = np.full(
-    256, legend.NO_INDEX, dtype=np.uint8
-)  # of a code; unlike legend.index_from_code, unknown codes pass
-_INDEX[list(legend.CODES)] = range(legend.N_INDEX)
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,27 @@ class Tally:
     digests: dict[Path, int] = field(default_factory=dict)
 
 
-def examine(files: list[Entry], root: Path) -> Tally:
-    """Read the files of one site, each once."""
+@dataclass
+class _File:
+    """What was read of one file.
+
+    ``array``: an image's bands uint8 [4, H, W], a class mask's index uint8 [1, H, W] (NO_INDEX for unknown
+    codes), a change mask's values uint8 [1, H, W]. ``annotated``: bool [H, W], which pixels of a change mask
+    count; None: all.
+    """
+
+    array: np.ndarray
+    place: Placement
+    annotated: np.ndarray | None = None
+
+
+def examine(files: list[Entry], root: Path, coding: Coding) -> Tally:
+    """Read the files of one site, each once; ``coding`` is that of its class masks."""
     tally = Tally()
-    arrays = {(e.kind, e.dates): array for e in files if (array := _load(e, root, tally)) is not None}
+    read = {(e.kind, e.dates): file for e in files if (file := _load(e, root, coding, tally)) is not None}
+    arrays = {key: file.array for key, file in read.items()}
     paths = {(e.kind, e.dates): e for e in files}
+    _places(read, paths, root, tally)
     for (kind, dates), array in arrays.items():
         entry = paths[kind, dates]
         if kind == "image":
@@ -70,10 +85,30 @@ def examine(files: list[Entry], root: Path) -> Tally:
             if mask is not None:
                 _image_and_mask(entry, array, mask[0], paths["mask", dates], root, tally)
         elif kind == "mask":
-            _mask(entry, array[0], root, tally)
+            if not array.any():
+                name = name_of(entry.path, root)
+                detail = "no pixel has a class"
+                tally.problems.append(Problem("note", "mask without a label", name, detail, array.size))
         else:
-            _change(entry, array[0], arrays, tally)
+            _change(entry, read[kind, dates], arrays, tally)
     return tally
+
+
+def _places(read: dict, paths: dict[tuple, Entry], root: Path, tally: Tally) -> None:
+    """Images against their class masks and against the images of the site's other dates."""
+    images = {dates: file.place for (kind, dates), file in read.items() if kind == "image"}
+    for dates, place in images.items():
+        if (mask := read.get(("mask", dates))) is not None:
+            _tell(georeference.of_pair(place, mask.place), paths["image", dates], root, tally)
+    if images:
+        first = paths["image", min(images)]
+        _tell(georeference.of_dates({date: place for (date,), place in images.items()}), first, root, tally)
+
+
+def _tell(findings: list[Finding], entry: Entry, root: Path, tally: Tally) -> None:
+    """Findings as problems of a file."""
+    name = name_of(entry.path, root)
+    tally.problems += [Problem(f.severity, f.problem, name, f.detail, f.count) for f in findings]
 
 
 def name_of(path: Path, root: Path) -> str:
@@ -81,26 +116,68 @@ def name_of(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _load(entry: Entry, root: Path, tally: Tally) -> np.ndarray | None:
-    """The file's array [bands, H, W], or None if a problem makes it useless."""
-    name = name_of(entry.path, root)
+def _load(entry: Entry, root: Path, coding: Coding, tally: Tally) -> _File | None:
+    """What the file holds, or None if a problem makes it useless."""
     try:
-        array = read(entry.path)
+        with opened(entry.path) as source:
+            tally.sizes[entry.path] = source.shape
+            problems = _unfit(entry, source, root)
+            tally.problems += problems
+            return None if problems else _read(entry, source, root, coding, tally)
     except (ValueError, OSError) as error:
-        tally.problems.append(
-            Problem("error", "unreadable file", name, str(error).removeprefix(f"{entry.path}: "))
-        )
+        tally.sizes.pop(entry.path, None)
+        reason = str(error).removeprefix(f"{entry.path}: ")
+        tally.problems.append(Problem("error", "unreadable file", name_of(entry.path, root), reason))
         return None
-    tally.sizes[entry.path] = array.shape[1:]
-    usable = True
-    if len(array) != BANDS[entry.kind]:
-        detail = f"expected {BANDS[entry.kind]}, got {len(array)}"
-        tally.problems.append(Problem("error", "wrong number of bands", name, detail, len(array)))
-        usable = False
-    if array.dtype != np.uint8:
-        tally.problems.append(Problem("error", "wrong dtype", name, f"expected uint8, got {array.dtype}"))
-        usable = False
-    return array if usable else None
+
+
+def _unfit(entry: Entry, source: Any, root: Path) -> list[Problem]:
+    """Wrong number of bands, or a type that does not hold what the kind of file holds."""
+    name, dtype = name_of(entry.path, root), source.dtypes[0]
+    found = []
+    if source.count != BANDS[entry.kind]:
+        detail = f"expected {BANDS[entry.kind]}, got {source.count}"
+        found.append(Problem("error", "wrong number of bands", name, detail, source.count))
+    if entry.kind == "image" and dtype != "uint8":
+        found.append(Problem("error", "wrong dtype", name, f"expected uint8, got {dtype}"))
+    if entry.kind != "image" and not np.issubdtype(dtype, np.integer):
+        detail = f"expected whole numbers (uint8), got {dtype}"
+        found.append(Problem("error", "wrong dtype", name, detail))
+    return found
+
+
+def _read(entry: Entry, source: Any, root: Path, coding: Coding, tally: Tally) -> _File | None:
+    """The open file's content as ``_File`` holds it, or None for a mask whose values cannot be used."""
+    name, place = name_of(entry.path, root), placement(source)
+    if entry.kind == "image":
+        image = source.read()
+        _tell(georeference.of_image(source, image), entry, root, tally)
+        return _File(image, place)
+    if entry.kind in ("bcd", "scd"):
+        try:
+            values, without = decode_change(source)
+        except ValueError as error:
+            tally.problems.append(Problem("error", "change mask of unfit values", name, str(error)))
+            return None
+        return _File(values[None], place, None if without is None else ~without)
+    try:
+        found = decode(source, coding)
+    except ValueError as error:
+        tally.problems.append(Problem("error", "class declared as nodata", name, str(error)))
+        return None
+    tally.problems += [_unknown(name, code, pixels, coding) for code, pixels in found.unknown.items()]
+    return _File(found.index[None], place)
+
+
+def _unknown(name: str, code: int, pixels: int, coding: Coding) -> Problem:
+    """A code that stands for no class, and what can be done about it."""
+    called = dict(coding.names).get(code)
+    said = f" (class_mapping.json calls it {called!r}, which is no class here)" if called else ""
+    detail = (
+        f"on {pixels} pixels{said}; known: {coding.listed()}. If it marks ground without a label, say so: "
+        f"-p unlabelled {code}"
+    )
+    return Problem("error", f"unknown class code {code}", name, detail, pixels)
 
 
 def _image(entry: Entry, image: np.ndarray, root: Path, tally: Tally) -> None:
@@ -120,48 +197,43 @@ def _image(entry: Entry, image: np.ndarray, root: Path, tally: Tally) -> None:
         )
 
 
-def _mask(entry: Entry, mask: np.ndarray, root: Path, tally: Tally) -> None:
-    """Unknown codes and emptiness of a class mask [H, W]."""
-    name, counts = name_of(entry.path, root), np.bincount(mask.ravel(), minlength=256)
-    for code in np.flatnonzero(counts):
-        if code not in legend.CODES:
-            detail = f"code {code} on {counts[code]} pixels; known: {list(legend.CODES)}"
-            tally.problems.append(Problem("error", "unknown class code", name, detail, int(counts[code])))
-    if counts[0] == mask.size:
-        tally.problems.append(Problem("note", "mask without a label", name, "every pixel is 0", mask.size))
-
-
 def _image_and_mask(
     entry: Entry, image: np.ndarray, mask: np.ndarray, partner: Entry, root: Path, tally: Tally
 ) -> None:
-    """Equal size, and the band sums over woodland, water and bare soil."""
+    """Equal size, labels on a black collar, and the band sums over woodland, water and bare soil.
+
+    image: uint8 [4, H, W]; mask: class index uint8 [H, W].
+    """
     if image.shape[1:] != mask.shape:
         detail = f"image {_by(image.shape[1:])}, mask {name_of(partner.path, root)} {_by(mask.shape)} px"
         tally.problems.append(
             Problem("error", "image and mask differ in size", name_of(entry.path, root), detail)
         )
         return
+    known = np.where(mask == legend.NO_INDEX, np.uint8(0), mask)
+    _tell(georeference.collar(image, known), entry, root, tally)
     for cover, names in COVERS.items():
-        codes = [c.code for c in legend.CLASSES if c.name in names]
-        pixels = image[:, np.isin(mask, codes)]
+        pixels = image[:, np.isin(mask, [c.index for c in legend.CLASSES if c.name in names])]
         if pixels.shape[1]:
             key = (entry.area, entry.dates[0], cover)
             sums = np.append(pixels.sum(axis=1, dtype=np.int64), pixels.shape[1])
             tally.cover[key] = tally.cover.get(key, 0) + sums
 
 
-def _change(entry: Entry, change: np.ndarray, arrays: dict, tally: Tally) -> None:
-    """Cross-tabulate a change mask [H, W] with the two class masks and, for SCD, with the BCD mask."""
+def _change(entry: Entry, file: _File, arrays: dict, tally: Tally) -> None:
+    """Cross-tabulate a change mask with the two class masks and, for SCD, with the BCD mask."""
     tables = {}
+    change = file.array[0]
+    counts = np.ones(change.shape, dtype=bool) if file.annotated is None else file.annotated
     before, after = (arrays.get(("mask", (date,))) for date in entry.dates)
     if before is not None and after is not None and before.shape == after.shape == (1, *change.shape):
-        index1, index2 = _INDEX[before[0]], _INDEX[after[0]]
-        known = (index1 < legend.N_INDEX) & (index2 < legend.N_INDEX)
+        index1, index2 = before[0], after[0]
+        known = (index1 < legend.N_INDEX) & (index2 < legend.N_INDEX) & counts
         pair = index1[known].astype(np.int64) * legend.N_INDEX + index2[known]
         tables["classes"] = _cross(pair, change[known])
     bcd = arrays.get(("bcd", entry.dates))
     if entry.kind == "scd" and bcd is not None and bcd.shape == (1, *change.shape):
-        tables["bcd"] = _cross(bcd[0].ravel(), change.ravel())
+        tables["bcd"] = _cross(bcd[0][counts], change[counts])
     tally.changes[entry.path] = tables
 
 
@@ -252,17 +324,23 @@ def _cover_means(tally: Tally) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return means, words
 
 
-def judge_changes(tally: Tally, root: Path) -> list[Problem]:
+def judge_changes(tally: Tally, root: Path, unlabelled: int | None = None) -> list[Problem]:
     """Change masks against the class masks of their two dates, and SCD against BCD.
 
     BCD: 0 where both dates are labelled and the classes differ, or the reverse. SCD against BCD: a value that
     mostly stands for no change where BCD says change, or the reverse. SCD against the classes: two different
     classes with another value than most such pixels in the tree have, or one class with a value that stands
-    for a change. Unlabelled pixels are left out throughout.
+    for a change. Unlabelled pixels are left out throughout, and so is the value ``unlabelled`` of the masks
+    (of a BCD mask only where another value than it and 0 is left to mean change).
     """
     bcd = {p: t["classes"] for p, t in tally.changes.items() if "classes" in t and p.parent.name == "BCD"}
     scd = {p: t["classes"] for p, t in tally.changes.items() if "classes" in t and p.parent.name == "SCD"}
     both = {p: t["bcd"] for p, t in tally.changes.items() if "bcd" in t}
+    scd = {p: t[t[:, 1] != unlabelled] for p, t in scd.items()}
+    both = {p: t[t[:, 1] != unlabelled] for p, t in both.items()}
+    if {value for t in bcd.values() for value in t[:, 1].tolist()} - {0, unlabelled}:
+        bcd = {p: t[t[:, 1] != unlabelled] for p, t in bcd.items()}
+        both = {p: t[t[:, 0] != unlabelled] for p, t in both.items()}
     found = _report("BCD contradicts the class masks", {p: _bcd_wrong(t) for p, t in bcd.items()}, root)
     still = _unchanged_values(both)
     wrong = {
@@ -356,32 +434,34 @@ def published_counts(found: list[Entry]) -> list[Problem]:
 
 
 SEVERITIES = ("error", "warning", "note")
-NAMED_FILES = 10  # in the message of a refusal
+NAMED_FILES = 3  # of each kind of error in the message of a refusal
 _EXAMPLE = {"image": "HS15_0.tif", "mask": "HS15_0.tif", "bcd": "HS1516_0.tif", "scd": "HS1516_0.tif"}
 
 
-def check(root: str | Path) -> pd.DataFrame:
+def check(root: str | Path, unlabelled: int | None = None) -> pd.DataFrame:
     """Read every file of a tree once and list all problems, the worst first.
 
     Columns: severity, problem, file (below the root; "" for the tree as a whole), detail, count (pixels or
     files). "error": training would be spoiled (unreadable, wrong bands, dtype or size, unknown code, empty
-    image, partner missing). "warning": suspicious. "note": information. Raises FileNotFoundError if there is
-    no tree at ``root``.
+    image, partner missing). "warning": suspicious. "note": information. ``unlabelled``: a code that class
+    masks have for unlabelled ground, beside 0, and change masks for ground that was not annotated. Raises
+    FileNotFoundError if there is no tree at ``root``.
     """
     base = resolve(root)
+    coding, mapping_problems = _coding(base, unlabelled)
     found = entries(base)
     usable = [e for kind in KINDS for e in first_of_each(found, kind).values()]
-    tally = _examine_all(usable, base)
+    tally = _examine_all(usable, base, coding)
     problems = [
-        *tally.problems,
+        *_gathered(tally.problems),
         *_names(found, base),
         *_missing_partners(usable, base),
         *_missing_dates(usable, base),
-        *_class_mapping(base),
+        *mapping_problems,
         *judge_sizes(tally, base),
         *judge_duplicates(tally, base),
         *judge_band_order(tally),
-        *judge_changes(tally, base),
+        *judge_changes(tally, base, unlabelled),
         *published_counts(usable),
     ]
     problems.sort(key=lambda p: (SEVERITIES.index(p.severity), p.problem, p.file, p.detail))
@@ -393,23 +473,57 @@ def refuse(problems: pd.DataFrame) -> None:
     errors = problems[problems["severity"] == "error"]
     if errors.empty:
         return
-    lines = [f"  {row.file}: {row.problem} ({row.detail})" for row in errors.head(NAMED_FILES).itertuples()]
-    more = f"\n  and {len(errors) - NAMED_FILES} more" if len(errors) > NAMED_FILES else ""
     raise ValueError(
         f"{len(errors)} problems in the data would spoil training; repair or remove these files:\n"
-        + "\n".join(lines)
-        + more
+        + "\n".join(_line(str(problem), rows) for problem, rows in errors.groupby("problem", sort=False))
     )
 
 
-def _examine_all(files: list[Entry], root: Path) -> Tally:
+def _line(problem: str, rows: pd.DataFrame) -> str:
+    """The errors of one kind in a line: how many files, the first of them, what is wrong with the first."""
+    files = rows["file"].drop_duplicates().tolist()
+    first, detail = files[0], rows["detail"].iloc[0]
+    if len(files) == 1:
+        return f"  {first}: {problem} ({detail})"
+    more = f" and {len(files) - NAMED_FILES} more" if len(files) > NAMED_FILES else ""
+    return f"  {problem} in {len(files)} files: {', '.join(files[:NAMED_FILES])}{more} (the first: {detail})"
+
+
+def _gathered(problems: list[Problem]) -> list[Problem]:
+    """Problems, those that hold for many files or for none as one row for the tree, with the first file."""
+    alike: dict[str, list[Problem]] = {}
+    for problem in problems:
+        if problem.problem in georeference.GATHERED:
+            alike.setdefault(problem.problem, []).append(problem)
+    found = [problem for problem in problems if problem.problem not in georeference.GATHERED]
+    for rows in alike.values():
+        first = min(rows, key=lambda row: row.file)
+        others = f"; and {len(rows) - 1} more files" if len(rows) > 1 else ""
+        found.append(replace(first, detail=first.detail + others, count=len(rows)))
+    return found
+
+
+def _coding(root: Path, unlabelled: int | None) -> tuple[Coding, list[Problem]]:
+    """The coding of the class masks, and what is to be said of it; the legend's where there is none."""
+    try:
+        coding = coding_of(root, unlabelled)
+    except ValueError as error:
+        reason = str(error).removeprefix(f"{root / MAPPING_FILE}: ")
+        return LEGEND, [Problem("error", "class codes not understood", MAPPING_FILE, reason)]
+    if not (other := differences(coding)):
+        return coding, []
+    detail = f"the class masks are read by it: {', '.join(other)}"
+    return coding, [Problem("note", "other class codes", MAPPING_FILE, detail, len(other))]
+
+
+def _examine_all(files: list[Entry], root: Path, coding: Coding) -> Tally:
     """Examine site by site in two or more threads and add up; at any time only a few sites are in memory."""
     sites: dict[str, list[Entry]] = {}
     for entry in files:
         sites.setdefault(entry.site, []).append(entry)
     total = Tally()
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for tally in pool.map(lambda part: examine(part, root), sites.values()):
+        for tally in pool.map(lambda part: examine(part, root, coding), sites.values()):
             total.problems += tally.problems
             total.sizes |= tally.sizes
             total.changes |= tally.changes
@@ -483,24 +597,3 @@ def _missing_dates(files: list[Entry], root: Path) -> Iterable[Problem]:
             for missing in sorted(of_area[entry.folder, entry.area] - dates):
                 wanted = f"{entry.area}{''.join(f'{d:02d}' for d in missing)}_{entry.index}.tif"
                 yield Problem("warning", problem, name_of(entry.path, root), f"{wanted} is not there")
-
-
-def _class_mapping(root: Path) -> Iterable[Problem]:
-    """class_mapping.json against the legend: the same name with another code."""
-    path = root / "class_mapping.json"
-    if not path.is_file():
-        return
-    try:
-        mapping = {
-            str(name).strip().lower(): int(code) for name, code in json.loads(path.read_text("utf-8")).items()
-        }
-    except (ValueError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        yield Problem(
-            "warning", "class_mapping.json not understood", path.name, f"expected names with codes: {error}"
-        )
-        return
-    for land_class in legend.CLASSES:
-        code = mapping.get(land_class.name.lower(), land_class.code)
-        if code != land_class.code:
-            detail = f"{land_class.name} has code {code} there and {land_class.code} in this project's legend"
-            yield Problem("warning", "other class codes", path.name, detail)

@@ -14,7 +14,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wusu_lib import legend
-from wusu_lib.imagery import BAND_NAMES, read
+from wusu_lib.data.georeference import BAND_NAMES
+from wusu_lib.data.masks import ClassMask, read_change, read_index
+from wusu_lib.imagery import read
 from wusu_lib.transitions import UNLABELLED, from_to
 
 if TYPE_CHECKING:
@@ -77,21 +79,18 @@ class PatchDataset(Dataset):
         }
 
 
-def read_pair(image_path: str, mask_path: str) -> tuple[np.ndarray, np.ndarray]:
+def read_pair(image_path: str, mask: str | ClassMask) -> tuple[np.ndarray, np.ndarray]:
     """Image uint8 [C, H, W] and class index uint8 [H, W]."""
-    image, mask = read(image_path), read(mask_path)
+    image, index = read(image_path), read_index(mask)
     if image.dtype != np.uint8:
         raise ValueError(f"{image_path}: expected uint8, got {image.dtype}")
     if len(image) != len(BAND_NAMES):
         raise ValueError(f"{image_path}: expected {len(BAND_NAMES)} bands, got {len(image)}")
-    if mask.shape != (1, *image.shape[1:]):
+    if index.shape != image.shape[1:]:
         raise ValueError(
-            f"{mask_path}: expected one band of the image's size {image.shape[1:]}, got {mask.shape}"
+            f"{mask}: expected one band of the image's size {image.shape[1:]}, got {index.shape}"
         )
-    try:
-        return image, legend.index_from_code(mask[0])
-    except ValueError as error:
-        raise ValueError(f"{mask_path}: {error}") from error
+    return image, index
 
 
 def flip(image: np.ndarray, index: np.ndarray, augmentation_seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -245,8 +244,9 @@ class PairDataset(Dataset):
     ``mask`` int64 [2, H, W] of train ids, ``change`` int64 [H, W] (1 changed, 0 unchanged, 255 not counted)
     and ``patch``, the pair's key. ``change`` is what the annotation's change mask says, read through
     ``book``; where a pair has no such mask, what the two class masks say. Ground that is unlabelled at either
-    date is not counted, nor a value that the book does not know. Both dates are flipped alike. ``mean``,
-    ``std``, ``augment``, ``in_memory`` and errors as in ``PatchDataset``.
+    date is not counted, nor what the change mask declares as nodata, nor a value that the book does not know.
+    Both dates are flipped alike. ``mean``, ``std``, ``augment``, ``in_memory`` and errors as in
+    ``PatchDataset``.
     """
 
     def __init__(
@@ -301,10 +301,12 @@ class PairDataset(Dataset):
         labels = from_to(before, after)
         path = row[self.book.kind]
         if pd.notna(path):
-            (values,) = read(path)
+            values, without = read_change(path)
             if values.shape != labels.shape:
                 raise ValueError(f"{path}: {values.shape} px, but its images have {labels.shape}")
             labels = np.where(labels == UNLABELLED, labels, self.book.labels(values))
+            if without is not None:
+                labels[without] = UNLABELLED
         return np.where(labels == UNLABELLED, legend.IGNORE, labels > 0).astype(np.uint8)
 
 

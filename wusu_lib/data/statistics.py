@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib import legend
-from wusu_lib.imagery import BAND_NAMES, read
+from wusu_lib.data.georeference import BAND_NAMES
+from wusu_lib.data.masks import ClassMask, read_index
+from wusu_lib.imagery import read
 
 Normalisation = Literal["wusu", "burnscars", "prithvi", "backbone"]
 PAIRWISE = 2**17  # pixels, from which on counting by pairs is faster
@@ -107,18 +109,14 @@ def measure(table: pd.DataFrame) -> Statistics:
     return Statistics(dates, bands, classes)
 
 
-def _count(job: tuple[str, str | None]) -> tuple[np.ndarray, np.ndarray]:
+def _count(job: tuple[str, str | ClassMask | None]) -> tuple[np.ndarray, np.ndarray]:
     """Histograms of one image [C, 256] and of its mask's class indices [12] (zeros without a mask)."""
-    image_path, mask_path = job
+    image_path, mask = job
     image = _read_uint8(image_path, len(BAND_NAMES))
     bands = np.stack([_histogram(band) for band in image])
-    if mask_path is None or pd.isna(mask_path):
+    if mask is None or pd.isna(mask):
         return bands, np.zeros(legend.N_INDEX, dtype=np.int64)
-    codes = _histogram(_read_uint8(mask_path, 1))
-    unknown = sorted(set(np.flatnonzero(codes).tolist()) - set(legend.CODES))
-    if unknown:
-        raise ValueError(f"{mask_path}: holds codes {unknown}; expected only {list(legend.CODES)}")
-    return bands, codes[list(legend.CODES)]
+    return bands, _histogram(read_index(mask))[: legend.N_INDEX]
 
 
 def _histogram(values: np.ndarray) -> np.ndarray:
@@ -204,8 +202,7 @@ def normalisation(
 
 def class_index(table: pd.DataFrame, patch: str) -> np.ndarray:
     """Class index, uint8 [H, W], of one patch of the table. Raises KeyError for a patch without labels."""
-    path = table.set_index("patch")["mask"].dropna()[patch]
-    return legend.index_from_code(read(path)[0])
+    return read_index(table.set_index("patch")["mask"].dropna()[patch])
 
 
 def class_shares(table: pd.DataFrame) -> pd.DataFrame:
@@ -226,7 +223,7 @@ def class_transitions(table: pd.DataFrame) -> pd.DataFrame:
     """
     counts = np.zeros(legend.N_INDEX**2, dtype=np.int64)
     for _, rows in table[table["mask"].notna()].sort_values("date").groupby("site"):
-        maps = [legend.index_from_code(read(path)[0]).astype(np.int64) for path in rows["mask"]]
+        maps = [read_index(mask).astype(np.int64) for mask in rows["mask"]]
         for earlier, later in pairwise(maps):
             counts += np.bincount((earlier * legend.N_INDEX + later).ravel(), minlength=len(counts))
     labelled = counts.reshape(legend.N_INDEX, legend.N_INDEX)[1:, 1:]

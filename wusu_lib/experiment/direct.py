@@ -85,14 +85,16 @@ def train_direct(
     ``table``: patches with their split and block assigned. ``changes``: change masks, of
     ``tree.scan_changes``. ``measured``: statistics of the training rows. The record also gets the weight
     of changed pixels and how far the change masks agree with the class masks. Errors as those of
-    ``loop.train``, ``pairs.pairs`` and ``codebook.learn``.
+    ``loop.train``, ``pairs.pairs`` and ``codebook.learn``; ValueError naming the codes
+    at fault where the change masks contradict themselves or say that nothing changed.
     """
     from wusu_lib.models.build import siamese_parts
     from wusu_lib.training.loop import threads, train
     from wusu_lib.training.task import DirectTask
 
     rows = pairs(table, changes)
-    book = learn(cross_tabulate(table, changes, parameters.method), parameters.method)
+    evidence = cross_tabulate(table, changes, parameters.method)
+    book = learn(evidence, parameters.method, parameters.unlabelled).require()
     weight = change_weight(table[table["split"] == "train"])
     data = _data(parameters, rows, table, measured, book, seed)
     found: dict[str, Any] = {"change_weight": weight, "change_masks": _agreement(book)}

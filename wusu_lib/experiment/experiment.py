@@ -81,7 +81,7 @@ def open_experiment(stated: DataParameters) -> "Experiment":
         stated = stated.model_copy(update={"weights": located(stated.weights_path)})
         if isinstance(stated, ModelParameters):
             weights_hash(stated)  # a missing file is said before the data is read
-    dossier = inspection.inspect(data_root(stated.data_root))
+    dossier = inspection.inspect(data_root(stated.data_root), stated.unlabelled)
     checks.refuse(dossier.problems)
     table = splits.assign(dossier.table, stated.split, dossier.overlaps)
     for split in ("train", "val"):
@@ -345,8 +345,11 @@ class Experiment:
         return self.kind.inputs(self, seed)
 
     def _make(self, seed: int, folder: Path) -> dict[str, Any]:
-        """Fill a run's folder."""
-        return self.kind.make(self, seed, folder)
+        """Fill a run's folder, from the data that was checked and no other."""
+        self.dossier.require_unchanged()
+        made = self.kind.make(self, seed, folder)
+        self.dossier.require_unchanged()
+        return made
 
     def _facts(self, seed: int) -> dict[str, Any]:
         """What the record holds from the start."""

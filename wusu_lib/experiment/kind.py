@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 # nothing that they import: whoever adds an import of something that computes adds it here or in its kind.
 DATA = (
     "wusu_lib.legend",
-    "wusu_lib.imagery:read",
+    "wusu_lib.data.masks",
+    "wusu_lib.imagery:missing,read",
     "wusu_lib.data.tree:fingerprint,fingerprint_changes,scan,scan_changes",
     "wusu_lib.data.splits",
 )

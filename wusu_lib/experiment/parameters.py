@@ -69,6 +69,9 @@ class DataParameters(BaseModel):
     background: Background = Field(
         "ignore", description="unlabelled pixels: ignored, or a class of their own"
     )
+    unlabelled: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = Field(
+        None, examples=[255], description="code of unlabelled ground in the masks, beside 0"
+    )
     seeds: Seeds = Field([42], examples=[[42, 43, 44]], description="one run a seed")
     reuse: Literal["same code", "any code"] = Field(
         "same code",

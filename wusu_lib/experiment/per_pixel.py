@@ -14,6 +14,7 @@ import pandas as pd
 
 from wusu_lib import legend
 from wusu_lib.data import statistics
+from wusu_lib.data.masks import read_index
 from wusu_lib.experiment.kind import ARRAYS, DATA, Kind
 from wusu_lib.experiment.parameters import DataParameters
 from wusu_lib.imagery import read
@@ -145,8 +146,8 @@ def _of_colours(classifier: "HistGradientBoostingClassifier", colours: np.ndarra
 def _rates(labelled: pd.DataFrame, background: Background) -> np.ndarray:
     """Share of each class's pixels to draw, float64 [12]; 0 for what is absent or not learnt."""
     counts = np.zeros(N_INDEX, dtype=np.int64)
-    for path in labelled["mask"]:
-        counts += np.bincount(_mask(path).ravel(), minlength=N_INDEX)
+    for mask in labelled["mask"]:
+        counts += np.bincount(read_index(mask).ravel(), minlength=N_INDEX)
     if background == "ignore":
         counts[0] = 0
     return np.where(counts > 0, np.minimum(1.0, PIXELS_PER_CLASS / np.maximum(counts, 1)), 0.0)
@@ -157,10 +158,10 @@ def _sample(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each pixel is kept with the rate of its class: grey values uint8 [n, 4], class index uint8 [n]."""
     pixels, indices = [], []
-    for image_path, mask_path in zip(labelled["image"], labelled["mask"], strict=True):
-        image, index = _image(image_path), _mask(mask_path)
+    for image_path, mask in zip(labelled["image"], labelled["mask"], strict=True):
+        image, index = _image(image_path), read_index(mask)
         if image.shape[1:] != index.shape:
-            raise ValueError(f"{mask_path}: size {index.shape}; expected {image.shape[1:]} as its image")
+            raise ValueError(f"{mask}: size {index.shape}; expected {image.shape[1:]} as its image")
         kept = rng.random(index.shape) < rates[index]
         pixels.append(image[:, kept].T >> SHIFT)
         indices.append(index[kept])
@@ -174,13 +175,6 @@ def _image(path: str) -> np.ndarray:
             f"{path}: {len(image)} bands of {image.dtype}; expected {BANDS} of uint8 (B, G, R, NIR)"
         )
     return image
-
-
-def _mask(path: str) -> np.ndarray:
-    try:
-        return legend.index_from_code(read(path)[0])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 # The per-pixel floor as a run: fitted, judged on every split and stored like a trained model.

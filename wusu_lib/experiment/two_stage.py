@@ -20,6 +20,7 @@ from wusu_lib.change import analysis
 from wusu_lib.change.codebook import code_book, count_transitions, joint_counts
 from wusu_lib.change.decoding import Prior, decode, drop_slivers, drop_small, learn_prior, learn_units
 from wusu_lib.change.pairs import pairs, true_labels
+from wusu_lib.data.masks import read_index
 from wusu_lib.experiment import per_pixel
 from wusu_lib.experiment.kind import CHANGE, DATA, TORCH, Kind
 from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, Positive, Text, parse
@@ -365,7 +366,7 @@ def _place(site: str, images: pd.DataFrame, rows: pd.DataFrame, probabilities: n
 
 
 def _index(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
-    return np.zeros(shape, dtype=np.uint8) if pd.isna(mask) else legend.index_from_code(read(mask)[0])
+    return np.zeros(shape, dtype=np.uint8) if pd.isna(mask) else read_index(mask)
 
 
 def _count(found: Iterator[Place], total: int, variant: str, settings: Settings) -> Counts:

@@ -16,10 +16,11 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from wusu_lib import legend, provenance, synthetic
+from wusu_lib import provenance, synthetic
 from wusu_lib.change.codebook import count_transitions
 from wusu_lib.change.decoding import Prior, learn_prior
-from wusu_lib.data import inspection
+from wusu_lib.data import inspection, tree
+from wusu_lib.data.masks import read_index
 from wusu_lib.experiment import notebooks, parameters, predictor
 from wusu_lib.experiment.predictor import Predictor
 from wusu_lib.files import writable
@@ -128,14 +129,14 @@ class Example:
 
 def example_scene(folder: str | Path) -> Example:
     """Write the two images to ``folder`` as GeoTIFFs. They have no CRS: the city is nowhere on Earth."""
-    table = inspection.inspect(synthetic.demo_city()).table
+    table = inspection.inspect(tree.demo_city()).table
     mine = table[(table["folder"] == FOLDER) & (table["area"] == AREA)]
     paths, classes = [], []
     for date in DATES:
         rows = mine[mine["date"] == date].sort_values("index")
         image = _mosaic([read(path) for path in rows["image"]])
         paths.append(_write(Path(folder) / f"mini_city_20{date}.tif", image))
-        classes.append(legend.index_from_code(_mosaic([read(path) for path in rows["mask"]])[0]))
+        classes.append(_mosaic([read_index(mask)[None] for mask in rows["mask"]])[0])
     return Example(paths[0], paths[1], from_to(*classes), (f"20{DATES[0]}", f"20{DATES[1]}"))
 
 

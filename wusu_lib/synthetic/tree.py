@@ -5,7 +5,6 @@ The demo's city is written once into the user's cache folder and reused from the
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import warnings
@@ -17,9 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import platformdirs
 import rasterio
-from filelock import FileLock
 from rasterio.errors import NotGeoreferencedWarning
 
 from wusu_lib import legend
@@ -213,7 +210,7 @@ def planted(root: str | Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-# The demo's city: written once into the user's cache folder and reused from then on.
+# The demo's city: two areas of 48 + 48 patches of 128 px at three dates.
 
 DEMO_ARGUMENTS: dict[str, object] = {
     "seed": 7,
@@ -224,34 +221,25 @@ DEMO_ARGUMENTS: dict[str, object] = {
 }
 
 
-def _fingerprint() -> str:
-    """16 hex of the arguments and of the code that turns them into files."""
+def demo_name() -> str:
+    """Name of the demo's folder, with a fingerprint of the arguments and of the code that writes it."""
     digest = hashlib.sha256(repr(sorted(DEMO_ARGUMENTS.items())).encode())
     for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(legend.__file__)]:
         digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+    return f"mini_city_{digest.hexdigest()[:16]}"
 
 
-def demo_city() -> Path:
-    """Root of the demo's tree: two areas of 48 + 48 patches of 128 px at three dates; takes some seconds
-    the first time.
+def write_demo(root: Path) -> Path:
+    """Write the demo's tree beside its place, then give it its name; takes some seconds.
 
-    Kept under the folder in the environment variable WUSU_CACHE, else the user's cache folder, by a
-    fingerprint of the arguments and the generator's code. Two processes that ask at the same time write it
-    once; an interrupted writing leaves nothing that could be taken for a city.
+    An interrupted writing leaves nothing that could be taken for a city.
     """
-    cache = Path(os.environ.get("WUSU_CACHE") or platformdirs.user_cache_dir("wusu-lib"))
-    cache.mkdir(parents=True, exist_ok=True)
-    root = cache / f"mini_city_{_fingerprint()}"
-    if root.is_dir():
-        return root
-    with FileLock(f"{root}.lock"):
-        if not root.is_dir():
-            scratch = Path(tempfile.mkdtemp(prefix="mini_city_", suffix=".partial", dir=cache))
-            try:
-                write(scratch, **DEMO_ARGUMENTS)  # type: ignore[arg-type]
-                scratch.rename(root)
-            except BaseException:
-                shutil.rmtree(scratch, ignore_errors=True)
-                raise
+    scratch = Path(tempfile.mkdtemp(prefix="mini_city_", suffix=".partial", dir=root.parent))
+    try:
+        write(scratch, **DEMO_ARGUMENTS)  # type: ignore[arg-type]
+        scratch.chmod(root.parent.stat().st_mode & 0o777)  # a temporary folder is its maker's alone
+        scratch.rename(root)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
     return root
