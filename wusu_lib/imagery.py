@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.patches import Patch
 
-    from wusu_lib.data.masks import ClassMask
 
-
+BAND_NAMES = ("blue", "green", "red", "NIR")
 BANDS = {"image": 4, "mask": 1, "bcd": 1, "scd": 1}
 
 
@@ -154,17 +153,6 @@ def read_image(path: str | Path) -> np.ndarray:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # WUSU patches carry no geotransform
         with rasterio.open(path) as source:
             return source.read()
-
-
-def read_index(path: "str | Path | ClassMask | None", shape: tuple[int, ...]) -> np.ndarray:
-    """Class indices uint8 [H,W] of a class mask; all unlabelled, of ``shape``, where there is no mask."""
-    import pandas as pd
-
-    if path is None or pd.isna(path):
-        return np.zeros(shape, dtype=np.uint8)
-    from wusu_lib.data import masks
-
-    return masks.read_index(path)
 
 
 def rows_of(table: "pd.DataFrame", patches: Sequence[str]) -> "pd.DataFrame":

@@ -9,7 +9,7 @@ import rasterio
 import rasterio.errors
 
 from wusu_lib import legend
-from wusu_lib.imagery import read_index
+from wusu_lib.data.masks import read_index_or_none
 from wusu_lib.measures import classes
 
 SIDE = 48
@@ -62,7 +62,7 @@ def write_city(root, side=SIDE, sites=4):
 
 
 def read_truth(table, patch):
-    return read_index(table.set_index("patch").loc[patch, "mask"], (SIDE, SIDE))
+    return read_index_or_none(table.set_index("patch").loc[patch, "mask"], (SIDE, SIDE))
 
 
 def make_run(table, accuracy, seed=0, epochs=12, absent=(), name="exp05"):

@@ -17,10 +17,10 @@ import pandas as pd
 
 from wusu_lib import legend
 from wusu_lib.data import georeference
-from wusu_lib.data.georeference import BAND_NAMES, Finding, Placement, placement
+from wusu_lib.data.georeference import Finding, Placement, placement
 from wusu_lib.data.masks import LEGEND, MAPPING_FILE, Coding, coding_of, decode, decode_change, differences
 from wusu_lib.data.tree import KINDS, Entry, entries, first_of_each, resolve
-from wusu_lib.imagery import BANDS, opened
+from wusu_lib.imagery import BAND_NAMES, BANDS, opened
 
 # Reads every file of one site once: what is wrong with it, and the counts that judge the tree as a whole.
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-BAND_NAMES = ("blue", "green", "red", "NIR")
+from wusu_lib.imagery import BAND_NAMES
+
 REORDER = "write the bands as blue, green, red, near infrared (gdal_translate -b ...)"
 OTHER_PIXELS = (0.5, 2.0)  # metres; WUSU has 1 m, and outside of this objects are of another size in pixels
 SAME_GRID = 0.5  # pixels by which two files of a site may lie beside each other

@@ -14,9 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wusu_lib import legend
-from wusu_lib.data.georeference import BAND_NAMES
 from wusu_lib.data.masks import ClassMask, read_change, read_index
-from wusu_lib.imagery import read
+from wusu_lib.imagery import BAND_NAMES, read
 from wusu_lib.transitions import UNLABELLED, from_to
 
 if TYPE_CHECKING:

@@ -138,6 +138,12 @@ def read_index(mask: "str | os.PathLike[str]") -> np.ndarray:
     return found.index
 
 
+def read_index_or_none(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """``read_index``; all unlabelled, of ``shape``, where a table has no mask (None or NaN)."""
+    without = mask is None or isinstance(mask, float)
+    return np.zeros(shape, dtype=np.uint8) if without else read_index(mask)
+
+
 def decode_change(source: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Values, uint8 [H, W], of an open change mask, and which pixels it declares as nodata (None: no pixel).
 

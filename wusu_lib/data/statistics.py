@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib import legend
-from wusu_lib.data.georeference import BAND_NAMES
 from wusu_lib.data.masks import ClassMask, read_index
-from wusu_lib.imagery import read
+from wusu_lib.imagery import BAND_NAMES, read
 
 Normalisation = Literal["wusu", "burnscars", "prithvi", "backbone"]
 PAIRWISE = 2**17  # pixels, from which on counting by pairs is faster

@@ -14,7 +14,8 @@ from IPython.display import Markdown
 from wusu_lib import legend
 from wusu_lib.change.pairs import true_labels
 from wusu_lib.data import statistics
-from wusu_lib.imagery import class_image, read_image, read_index, rgb, rows_of, shrink, stretch, swatches
+from wusu_lib.data.masks import read_index_or_none
+from wusu_lib.imagery import class_image, read_image, rgb, rows_of, shrink, stretch, swatches
 from wusu_lib.measures import classes
 from wusu_lib.pages.style import (
     QUIET,
@@ -225,7 +226,7 @@ def _judged(baseline: Any) -> str:
 def _read(rows: "pd.DataFrame") -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Images [4,H,W] and class indices [H,W] of the rows of a patch table."""
     images = [read_image(path) for path in rows["image"]]
-    return images, [read_index(m, i.shape[1:]) for m, i in zip(rows["mask"], images, strict=True)]
+    return images, [read_index_or_none(m, i.shape[1:]) for m, i in zip(rows["mask"], images, strict=True)]
 
 
 def _extent(index: np.ndarray) -> tuple[int, int, int, int]:

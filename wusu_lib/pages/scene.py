@@ -11,8 +11,7 @@ from IPython.display import HTML, Markdown
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend, transitions
-from wusu_lib.data.georeference import BAND_NAMES
-from wusu_lib.imagery import class_image, shrink
+from wusu_lib.imagery import BAND_NAMES, class_image, shrink
 from wusu_lib.pages.style import (
     MISSING,
     QUIET,

@@ -17,7 +17,7 @@ from xml.etree import ElementTree as Xml
 import numpy as np
 
 from wusu_lib import legend, transitions
-from wusu_lib.data.georeference import BAND_NAMES
+from wusu_lib.imagery import BAND_NAMES
 from wusu_lib.legend import Scheme
 
 # Grids of pixels on the ground, and how two of them lie to each other.
