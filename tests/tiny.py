@@ -13,7 +13,7 @@ from wusu_lib import legend
 from wusu_lib.data import tree
 from wusu_lib.data.loading import WusuDataModule
 from wusu_lib.experiment.segmentation import SegmentationParameters, fit
-from wusu_lib.models.segmentation import TrainingLoss, pixel_loss
+from wusu_lib.models.losses import TrainingLoss, pixel_loss
 
 SIDE = 16
 USED = (0, 1, 4, 5)  # class indices in the tree: unlabelled and three classes

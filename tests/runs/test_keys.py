@@ -30,7 +30,8 @@ DATA = [
 ]
 TRAINING = [
     "data.loading:WusuDataModule",
-    "models.segmentation:SegmentationModel,TrainingLoss,pixel_loss",
+    "models.losses:pixel_loss",
+    "models.segmentation:SegmentationModel",
     "models.arithmetic",
     "models.build:accept_single_images,assemble,build_encoder",
     "models.weights:encoder_name,load_checkpoint,read_checkpoint,unfused",
@@ -295,6 +296,10 @@ HARMLESS = {
     ],
     "another title of a backbone": [("models/prithvi.py", '"Prithvi-EO-2.0 600M"', '"Prithvi 2"')],
     "another title of a decoder": [("models/decoders.py", '"U-Net"', '"UNet"')],
+    "a new loss": [
+        ("models/losses.py", "LOSSES = {", 'LOSSES = {\n    "another": Loss("another", focal),'),
+        ("models/losses.py", "FOCUS = 2.0", "FOCUS = 3.0"),
+    ],
     "a new metric": [("measures/classes.py", METRIC, f'{METRIC}, "kappa"')],
     "another grey of the figures": [("pages/style.py", '"#5f6368"', '"#606060"')],
     "another grey of the legend": [("legend.py", '"#f3f2f1"', '"#eeeeee"')],
@@ -339,7 +344,7 @@ FLOOR = {"exp00"}
 PAIR = ("num_frames=1,\n        in_chans", "num_frames=2,\n        in_chans")
 COMPUTING = {
     "reading of the data": ("data/loading.py", "np.float32(255)", "np.float32(256)", trained),
-    "losses": ("models/segmentation.py", "logits.float()", "logits.double()", trained),
+    "losses": ("models/losses.py", "logits.float(), dim=1", "logits.double(), dim=1", trained),
     "splits": ("data/splits.py", "", MORE, lambda: trained() | FLOOR),
     "the counting": (
         "measures/classes.py",

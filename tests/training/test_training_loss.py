@@ -1,13 +1,19 @@
 """The loss of a training: what it counts, what it is told by, and when it is refused."""
 
+import math
+
 import pandas as pd
 import pytest
 import tiny
 import torch
 from torch import nn
 
+from wusu_lib.experiment.direct import DirectParameters
+from wusu_lib.experiment.parameters import parse
+from wusu_lib.experiment.per_pixel import PixelParameters
 from wusu_lib.experiment.segmentation import fit
-from wusu_lib.models.segmentation import TrainingLoss, pixel_loss
+from wusu_lib.experiment.two_stage import TwoStageParameters
+from wusu_lib.models.losses import LOSSES, TrainingLoss, pixel_loss, training_loss
 from wusu_lib.training.task import SegmentationTask, Tally
 
 
@@ -145,3 +151,61 @@ def test_an_objective_that_is_not_finite_is_told(tmp_path, tree):
     """Its cross-entropy, that of the forward pass before the step, still is."""
     with pytest.raises(ValueError, match="the loss of the first step is nan"):
         tiny.train(tmp_path, tree, make=lambda: tripled(float("nan")), epochs=1, accumulate=100)
+
+
+def two_pixels():
+    """The true class has probability 0.8 at one pixel and 0.5 at the other; a third pixel does not count."""
+    probabilities = torch.tensor([[0.8, 0.2], [0.5, 0.5], [0.9, 0.1]])
+    return probabilities.log().T[None, :, None], torch.tensor([[[0, 1, 255]]])
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("cross_entropy", -math.log(0.8) - math.log(0.5)),
+        ("focal", -(0.2**2) * math.log(0.8) - 0.5**2 * math.log(0.5)),
+        ("dice", 2 * (1 - (1.6 / (1.3 + 1) + 1.0 / (0.7 + 1)) / 2)),
+        ("cross_entropy_dice", 0.916291 + 0.716113),
+    ],
+)
+def test_each_loss_of_two_pixels(loss, expected):
+    found = training_loss(loss, *two_pixels())
+    assert found.objective.item() == pytest.approx(expected, rel=1e-5)
+    assert found.pixels == 2
+    told = found.objective if found.cross_entropy is None else found.cross_entropy
+    assert told.item() == pytest.approx(0.916291, rel=1e-5)
+
+
+def test_a_class_that_the_batch_lacks_has_no_part_in_dice():
+    logits = torch.tensor([[0.6, 0.3, 0.1]]).log().T[None, :, None]
+    found = training_loss("dice", logits, torch.zeros(1, 1, 1, dtype=torch.int64))
+    assert found.objective.item() == pytest.approx((1 - 2 * 0.6 / 1.6) / 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_batch_without_labels_has_no_loss_and_no_gradient_that_is_not_finite(loss):
+    logits = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    found = training_loss(loss, logits, torch.full((1, 4, 4), 255))
+    found.objective.backward()
+    assert (found.objective.item(), found.pixels) == (0, 0)
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_what_is_minimised_is_the_stated_loss_and_what_is_told_is_cross_entropy(tmp_path, tree):
+    parameters = tiny.settings(loss="focal", epochs=1)
+    fit(tmp_path, tiny.build, tiny.data(tree, parameters), parameters, 0)
+    (row,) = pd.read_csv(tmp_path / "history.csv").to_dict("records")
+    assert 0 < row["train/objective"] < row["train/loss"]  # a focal loss is below the cross-entropy
+
+
+def test_a_loss_that_is_not_there_or_not_for_this_decoder_is_refused():
+    with pytest.raises(ValueError, match="loss: got 'hinge'; allowed: cross_entropy, focal, dice"):
+        tiny.settings(loss="hinge")
+    with pytest.raises(ValueError, match="loss: got 'dice', a loss of pixels; this decoder predicts a set"):
+        tiny.settings(loss="dice", decoder="mask2former")
+
+
+@pytest.mark.parametrize("schema", [PixelParameters, TwoStageParameters, DirectParameters])
+def test_a_kind_that_has_no_use_for_a_loss_refuses_it(schema):
+    with pytest.raises(ValueError, match="loss: not a parameter of exp05"):
+        parse(schema, {"name": "exp05", "loss": "focal"})

@@ -30,7 +30,8 @@ DATA = (
 )
 TRAINING = (
     "wusu_lib.data.statistics:measure,normalisation",
-    "wusu_lib.models.segmentation:SegmentationModel,TrainingLoss,pixel_loss",
+    "wusu_lib.models.losses:pixel_loss",
+    "wusu_lib.models.segmentation:SegmentationModel",
     "wusu_lib.data.loading:WusuDataModule",
     "wusu_lib.experiment.segmentation:train_segmentation",
     "wusu_lib.training.loop",

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wusu_lib import legend
 from wusu_lib.data import statistics
 from wusu_lib.experiment.kind import DATA, TORCH, TRAINING, Kind, published, weights_hash
 from wusu_lib.experiment.parameters import ModelParameters
+from wusu_lib.models import losses
 from wusu_lib.models.catalogue import expected_statistics, find
+from wusu_lib.models.decoders import DECODERS
 from wusu_lib.runs.results import write_results
 
 if TYPE_CHECKING:
@@ -30,6 +32,14 @@ class SegmentationParameters(ModelParameters):
     classes: Literal["all", "merged"] = Field(
         "all", description="the legend's classes, or buildings and waters merged"
     )
+    loss: str = Field(
+        "cross_entropy", examples=["focal"], description="cross_entropy, focal, dice or cross_entropy_dice"
+    )
+
+    @model_validator(mode="after")
+    def _loss_exists(self) -> Self:
+        losses.check(self.loss, DECODERS[self.decoder].set_loss)
+        return self
 
 
 IN_MEMORY = 512 * 2**20  # bytes of images and masks that are kept in memory rather than read every epoch

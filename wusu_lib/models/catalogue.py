@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from wusu_lib import provenance
-from wusu_lib.models import clay, dino, prithvi, resnet
+from wusu_lib.models import clay, dino, losses, prithvi, resnet
 from wusu_lib.models.decoders import DECODERS, canonical, refuse
 from wusu_lib.models.spec import BackboneSpec, Bands, Scale, check_bands, check_scale, check_weights
 
@@ -81,7 +81,8 @@ def chosen_modules(stated: "ModelParameters") -> tuple[str, ...]:
         found.append(f"{NECKS}:{','.join(own)}")
     if stated.adaptation == "lora":
         found.append(LORA)
-    return tuple(found)
+    loss = getattr(stated, "loss", "cross_entropy")
+    return (*found, losses.modules(loss)) if loss != "cross_entropy" else tuple(found)
 
 
 def chosen_packages(stated: "ModelParameters") -> tuple[str, ...]:

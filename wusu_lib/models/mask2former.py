@@ -20,7 +20,8 @@ from transformers.models.mask2former.modeling_mask2former import (
 )
 
 from wusu_lib.legend import IGNORE
-from wusu_lib.models.segmentation import SegmentationModel, TrainingLoss, pixel_loss
+from wusu_lib.models.losses import TrainingLoss, pixel_loss
+from wusu_lib.models.segmentation import SegmentationModel
 from wusu_lib.models.terratorch_parts import DECODER_REGISTRY, Registry
 
 # The loss of a decoder that predicts a set: queries matched to the classes of an image, one to one.

@@ -18,7 +18,8 @@ from wusu_lib.legend import IGNORE, Background, Scheme
 from wusu_lib.measures import classes
 from wusu_lib.measures.change import binary_confusion, confusion, counts, score, scores
 from wusu_lib.models.arithmetic import REMEDY
-from wusu_lib.models.segmentation import Method, Outputs, SiameseModel, TrainingLoss, pixel_loss
+from wusu_lib.models.losses import TrainingLoss, pixel_loss, training_loss
+from wusu_lib.models.segmentation import Method, Outputs, SiameseModel
 from wusu_lib.transitions import LABEL, UNCHANGED, UNLABELLED, from_to
 
 if TYPE_CHECKING:
@@ -249,7 +250,9 @@ class SegmentationTask(Task[Tally]):
     settings: "SegmentationParameters"
 
     def batch_loss(self, batch: dict[str, Any]) -> TrainingLoss:
-        """Cross-entropy over the labelled pixels, or the loss of a decoder that has one of its own."""
+        """The stated loss over the labelled pixels, or the loss of a decoder that has one of its own."""
+        if self.settings.loss != "cross_entropy":
+            return training_loss(self.settings.loss, self.model(batch["image"]), batch["mask"])
         return self.model.training_loss(batch["image"], batch["mask"])  # type: ignore[operator]
 
     def empty_tally(self) -> Tally:
