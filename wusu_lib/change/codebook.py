@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from wusu_lib import legend
 from wusu_lib.data.inspection import Dossier
-from wusu_lib.files import write_json
+from wusu_lib.files import named_folder, write_json
 from wusu_lib.imagery import read
 from wusu_lib.legend import NAMES as CLASS_NAMES
 from wusu_lib.transitions import COLOURS, FIRST, N_LABELS, NAMES, SECOND, UNCHANGED, UNLABELLED, from_to
@@ -393,7 +393,8 @@ def code_book(dossier: Dossier, kind: Kind = "scd") -> CodeBook:
 def _cache_folder() -> Path:
     import platformdirs
 
-    return Path(os.environ.get("WUSU_CACHE") or platformdirs.user_cache_dir("wusu-lib")) / "code_books"
+    cache = named_folder("WUSU_CACHE") or Path(platformdirs.user_cache_dir("wusu-lib"))
+    return cache / "code_books"
 
 
 def _masks_hash(changes: pd.DataFrame, kind: Kind) -> str:

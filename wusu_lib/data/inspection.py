@@ -12,7 +12,7 @@ from filelock import FileLock
 from wusu_lib.data.checks import PROBLEM_COLUMNS, check
 from wusu_lib.data.splits import LAYOUT_COLUMNS, PAIR_COLUMNS, Overlaps, shared_ground
 from wusu_lib.data.tree import FOLDERS, fingerprint, fingerprint_changes, resolve, scan, scan_changes
-from wusu_lib.files import write_json
+from wusu_lib.files import named_folder, write_json
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def _work_out(base: Path, table: pd.DataFrame, changes: pd.DataFrame) -> dict:
 def _cache_folder() -> Path:
     import platformdirs
 
-    return Path(os.environ.get("WUSU_CACHE") or platformdirs.user_cache_dir("wusu-lib")) / "dossiers"
+    cache = named_folder("WUSU_CACHE") or Path(platformdirs.user_cache_dir("wusu-lib"))
+    return cache / "dossiers"
 
 
 def _signature(base: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from wusu_lib import provenance
+from wusu_lib import files
 
 # A WUSU tree as a table: finds the files, reads their names, pairs them.
 #
@@ -186,12 +186,13 @@ def data_root(given_root: str) -> Path:
 
     Raises FileNotFoundError naming where it was looked for.
     """
+    given_root = files.as_typed(given_root, "data_root")
     if not given_root:
         from wusu_lib import synthetic
 
         return synthetic.demo_city()
     given = Path(given_root).expanduser()
-    tried = [given.resolve(), (provenance.REPOSITORY / given).resolve()]
+    tried = [place.resolve() for place in files.places(given)]
     for folder in tried:
         if folder.is_dir():
             return folder

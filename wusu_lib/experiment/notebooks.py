@@ -24,11 +24,12 @@ from wusu_lib.runs.store import read_record
 
 # Where parameters are read from: a running notebook's cells, another notebook's file.
 #
-# A kernel keeps the text of the cells that it ran (``In``), not their tags, and its variables are everybody's:
-# a loop may leave something else in ``name``. So the cells are read, not the variables. The parameters cell is
-# the first one that sets ``name``, or a later one that sets most of what that one sets: the same cell run
-# again. It alone tells the kind of experiment. Behind it papermill's injected cell sets parameters, and so
-# does a cell of one's own that gives one a literal value (``decoder = "unet"``), but no loop and no unpacking.
+# A kernel keeps the text of the cells that it ran (``In``), not their tags, and its variables are
+# everybody's: a loop may leave something else in ``name``. So the cells are read, not the variables. The
+# parameters cell is the first one that sets ``name``, or a later one that sets most of what that one sets:
+# the same cell run again. It alone tells the kind of experiment. Behind it papermill's injected cell sets
+# parameters, and so does a cell of one's own that gives one a literal value (``decoder = "unet"``), but no
+# loop and no unpacking.
 
 INJECTED = "# Parameters"  # first line of the cell that papermill puts behind the parameters cell
 LIKE = 0.8  # similarity from which on a name is taken for a slip in another one
@@ -72,8 +73,8 @@ def _executed(cells: list[str]) -> _Cells:
     first = next((names for _, names in found if "name" in names), None)
     if first is None:
         raise ValueError(
-            'no cell that sets parameters was run; run the cell tagged "parameters" first, the one with name = '
-            "..."
+            'no cell that sets parameters was run; run the cell tagged "parameters" first, the one that sets '
+            "name"
         )
     alike = [
         place
@@ -324,14 +325,16 @@ def _listed(parts: list[str]) -> str:
 USAGE = "make experiment N=17 FROM=05"
 
 
-def copy_experiment(new: str, old: str, root: Path = provenance.REPOSITORY) -> Path:
+def copy_experiment(new: str, old: str, root: Path | None = None) -> Path:
     """Write the notebook of experiment ``new`` from that of ``old``, add it to ``_toc.yml``; its path.
 
-    ``new`` and ``old``: numbers or names, 17 or exp17. The page joins the part of the old one, behind its
-    last experiment. Raises FileExistsError for a number that is taken, FileNotFoundError for a source that is
-    not there, ValueError for what is no number and for a source that is no page; nothing is written then.
+    ``new`` and ``old``: numbers or names, 17 or exp17. ``root``: by default the repository. The page joins
+    the part of the old one, behind its last experiment. Raises FileExistsError for a number that is taken,
+    FileNotFoundError for a source that is not there, ValueError for what is no number and for a source that
+    is no page; nothing is written then.
     """
     name, source = _name("N", new), _name("FROM", old)
+    root = root or provenance.repository()
     path, original = (root / "notebooks" / f"{stem}.ipynb" for stem in (name, source))
     known = ", ".join(sorted(p.stem for p in path.parent.glob("exp*.ipynb")))
     if path.exists():

@@ -240,7 +240,7 @@ def demo_city() -> Path:
     fingerprint of the arguments and the generator's code. Two processes that ask at the same time write it
     once; an interrupted writing leaves nothing that could be taken for a city.
     """
-    cache = Path(os.environ.get("WUSU_CACHE") or platformdirs.user_cache_dir("wusu-lib"))
+    cache = Path(os.environ.get("WUSU_CACHE") or platformdirs.user_cache_dir("wusu-lib")).expanduser()
     cache.mkdir(parents=True, exist_ok=True)
     root = cache / f"mini_city_{_fingerprint()}"
     if root.is_dir():
