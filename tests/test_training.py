@@ -1,5 +1,9 @@
 """Training: what is learnt at which rate, what is counted, and that the same start gives the same end."""
 
+import gc
+import weakref
+
+import lightning
 import numpy as np
 import pandas as pd
 import pytest
@@ -223,3 +227,27 @@ def test_an_interrupt_reaches_the_caller_and_can_be_repeated(tmp_path, tree):
         with pytest.raises(KeyboardInterrupt):
             tiny.train(tmp_path, tree, make=lambda: Stopping(11))
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_model_optimiser_and_trainers_are_freed_after_a_training(tree, tmp_path, monkeypatch):
+    """They refer to each other, so that nothing but a collection frees them: none is left to chance."""
+    made = []
+
+    def noted(cls):
+        begin = cls.__init__
+
+        def noting(self, *arguments, **named):
+            begin(self, *arguments, **named)
+            made.append(weakref.ref(self))
+
+        monkeypatch.setattr(cls, "__init__", noting)
+
+    for cls in (tiny.TinyModel, torch.optim.AdamW, lightning.Trainer):
+        noted(cls)
+    gc.disable()
+    try:
+        tiny.train(tmp_path / "run", tree, epochs=1)
+    finally:
+        gc.enable()
+    assert len(made) == 6  # a trainer for the training and one for each split
+    assert [type(ref()).__name__ for ref in made if ref() is not None] == []

@@ -40,7 +40,7 @@ def cache_folder() -> Path:
     """The environment's WUSU_CACHE, else the user's cache folder."""
     import platformdirs
 
-    return Path(os.environ.get("WUSU_CACHE") or platformdirs.user_cache_dir("wusu-lib")).expanduser()
+    return named_folder("WUSU_CACHE") or Path(platformdirs.user_cache_dir("wusu-lib"))
 
 
 def kept[T](path: Path, load: Callable[[Path], T | None], make: Callable[[Path], T]) -> T:
@@ -119,7 +119,45 @@ def writable(folder: str | Path) -> Path:
     return path
 
 
+YEARS = range(1900, 2100)
+
+
+def as_typed(value: Any, name: str = "") -> Any:
+    """A year as text, since a label or a folder may be called so; what else is no text is as it came.
+
+    papermill's -p makes numbers of what looks like one. Only of a year it is known how it was typed: 4 may
+    have been 04, 1000.0 may have been 1e3. Raises ValueError for any other number, for True, False and None,
+    beginning with ``name``.
+    """
+    if type(value) is int and value in YEARS:
+        return str(value)
+    if isinstance(value, int | float | None):  # True and False are integers
+        raise ValueError(
+            f"{name}{': ' if name else ''}got {value!r}, which need not be what was typed: papermill's -p "
+            "makes 4 of 04, 201504 of 2015_04 and 1000.0 of 1e3; expected text: give it with -r instead of "
+            "-p, or in quotes where it stands in a cell or in a file of -f"
+        )
+    return value
+
+
 def located(weights: str) -> str:
-    """The path from here, else from the repository: a notebook's folder need not be its caller's."""
-    here, there = Path(weights).expanduser(), provenance.REPOSITORY / weights
-    return str(there if there.exists() and not here.exists() else here)
+    """The first of ``places`` that is there, else the path from here."""
+    tried = places(weights)
+    return str(next((path for path in tried if path.exists()), tried[0]))
+
+
+def places(given: str | Path) -> list[Path]:
+    """Where a path may be: from here, and from the repository, since a notebook's folder need not be its
+    caller's.
+    """
+    here, repository = Path(given).expanduser(), provenance.find_repository()
+    return [here] if repository is None else [here, repository / here]
+
+
+def named_folder(variable: str) -> Path | None:
+    """The folder that an environment variable names; None where it is empty or not set.
+
+    It may begin with ~ for the home folder: in a file of variables no shell replaces that.
+    """
+    named = os.environ.get(variable)
+    return Path(named).expanduser() if named else None

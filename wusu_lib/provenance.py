@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
-REPOSITORY = PACKAGE.parent
 COLOUR = re.compile("#[0-9a-fA-F]{6}")
 # The packages that a model of any kind is computed with; their versions are recorded.
 PACKAGES = (
@@ -71,6 +70,41 @@ def _version(package: str) -> str:
         return "absent"
 
 
+def repository() -> Path:
+    """The folder of the log: its notebooks, its values in ``params/``, and its runs.
+
+    It is what the environment's WUSU_ROOT names, else where this package lies, else the working directory or
+    the nearest folder above it. Such a folder holds ``notebooks/exp*.ipynb``. Raises FileNotFoundError saying
+    what to set where there is none, and for a WUSU_ROOT that has no notebooks.
+    """
+    found = find_repository()
+    if found is None:
+        raise FileNotFoundError(
+            "No folder with notebooks/exp*.ipynb was found: wusu_lib is installed apart from the notebooks, "
+            f"and {Path.cwd()} is not among them; set WUSU_ROOT to the folder that holds notebooks/, or "
+            "start there"
+        )
+    return found
+
+
+def find_repository() -> Path | None:
+    """As ``repository``; None where there is none. Raises FileNotFoundError for a WUSU_ROOT that is none."""
+    named = os.environ.get("WUSU_ROOT")
+    if named:
+        root = Path(named).expanduser().absolute()
+        if not (root / "notebooks").is_dir():
+            raise FileNotFoundError(f"WUSU_ROOT: got {named!r}; expected the folder that holds notebooks/")
+        return root
+    here = Path.cwd()
+    return next(
+        (folder for folder in (PACKAGE.parent, here, *here.parents) if _holds_notebooks(folder)), None
+    )
+
+
+def _holds_notebooks(folder: Path) -> bool:
+    return any((folder / "notebooks").glob("exp*.ipynb"))
+
+
 def git() -> dict[str, Any]:
     """``commit`` (hash or None outside a git checkout) and ``dirty`` (files differ from it) of the
     repository.
@@ -80,7 +114,10 @@ def git() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(REPOSITORY), *arguments]
+    folder = find_repository()
+    if folder is None:
+        return None
+    command = ["git", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):  # no git, or no repository: a run is still a run

@@ -48,7 +48,8 @@ def notebooks(tmp_path, monkeypatch):
     folder = tmp_path / "checkout" / "notebooks"
     monkeypatch.setenv("WUSU_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("WUSU_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(experiment, "NOTEBOOKS", folder)
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("WUSU_ROOT", str(folder.parent))
     monkeypatch.setattr(model_build, "describe", lambda *_: pd.DataFrame({"part": ["encoder"]}))
     monkeypatch.setattr(model_build, "build", lambda *_, **named: tiny.build(named["seed"], named["outputs"]))
     for name in COMMITTED:

@@ -34,7 +34,8 @@ def places(tmp_path, monkeypatch):
     """Runs, cache and notebooks of the test's own; a model of a few weights for any model."""
     monkeypatch.setenv("WUSU_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("WUSU_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(experiment, "NOTEBOOKS", tmp_path / "notebooks")
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setenv("WUSU_ROOT", str(tmp_path))
     built = []
 
     def build(backbone, decoder, **named):
@@ -214,7 +215,8 @@ def test_the_pixel_floor_is_a_run_like_any_other(root):
 
 
 def test_data_may_be_named_from_the_repository_or_from_here(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "REPOSITORY", root.parent)
+    (root.parent / "notebooks").mkdir()
+    monkeypatch.setenv("WUSU_ROOT", str(root.parent))
     monkeypatch.chdir(tmp_path)
     assert prepare(root.name).dossier.root == root
     monkeypatch.chdir(root)
@@ -222,11 +224,13 @@ def test_data_may_be_named_from_the_repository_or_from_here(root, tmp_path, monk
 
 
 def test_data_that_is_not_there_is_told_where_it_was_looked_for(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     with pytest.raises(FileNotFoundError) as caught:
         prepare("nowhere")
-    assert str(tmp_path / "nowhere") in str(caught.value)
-    assert str(provenance.REPOSITORY / "nowhere") in str(caught.value)
+    assert str(here / "nowhere") in str(caught.value)
+    assert str(provenance.repository() / "nowhere") in str(caught.value)
 
 
 def test_spoilt_data_is_refused_and_nothing_stored(tmp_path):

@@ -184,6 +184,79 @@ def test_a_parameter_that_a_kind_does_not_use_is_refused(cell, name):
         notebooks.from_namespace(namespace(cell, f"# Parameters\n{name} = 1\n"))
 
 
+@pytest.mark.parametrize("typed", ['name = "exp05_try"', 'name: str = "exp05_try"  # a try'])
+def test_a_cell_of_ones_own_may_rename_an_experiment_that_stays_of_its_kind(typed):
+    p = notebooks.from_namespace(namespace(CELL, typed))
+    assert isinstance(p, SegmentationParameters)
+    assert (p.name, p.decoder) == ("exp05_try", "deeplab")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        'for name in ("a", "b"):\n    pass',
+        'path, name = "x", "zz"',
+        "(name := 'zz')",
+        "import os as name",
+        "def name(): pass",
+        'with open("/dev/null") as name:\n    pass',
+        'if True:\n    decoder = "unet"',
+        "for epochs in range(9):\n    pass",
+        "class Run:\n    pass\nname = Run()",
+        "del name, decoder",
+    ],
+)
+def test_what_a_cell_of_ones_own_leaves_in_a_variable_sets_no_parameter(cell):
+    stated = SegmentationParameters(**GOOD, weight_decay=0.01)
+    injected = "# Parameters\nweight_decay = 0.01\n"
+    assert notebooks.from_namespace(namespace(CELL, injected, cell)) == stated
+
+
+def test_a_cell_of_ones_own_may_set_a_parameter():
+    p = notebooks.from_namespace(namespace(CELL, 'decoder = "unet"\nprint(decoder)', "epochs: int = 2"))
+    assert (p.decoder, p.epochs) == ("unet", 2)
+
+
+def test_of_cells_that_set_the_same_the_last_one_run_counts():
+    injected = '# Parameters\ndecoder = "unet"\n'
+    assert notebooks.from_namespace(namespace(CELL, injected, 'decoder = "fpn"')).decoder == "fpn"
+    assert notebooks.from_namespace(namespace(CELL, 'decoder = "fpn"', injected)).decoder == "unet"
+    assert notebooks.from_namespace(namespace(CELL, 'decoder = "fpn"', CELL)).decoder == "deeplab"
+
+
+def test_a_name_that_is_nearly_a_parameter_is_named_in_a_cell_of_ones_own_too():
+    with pytest.raises(ValueError, match="decodr: not a parameter of exp05; did you mean decoder") as caught:
+        notebooks.from_namespace(namespace(CELL, 'decodr = "unet"'))
+    assert str(caught.value).endswith(
+        "A cell of your own sets decodr. Correct it, or give a variable that is meant for something else "
+        "another name; then run the notebook from its parameters cell on."
+    )
+    corrected = namespace(CELL, 'decodr = "unet"', CELL, 'decoder = "unet"')
+    assert notebooks.from_namespace(corrected).decoder == "unet"
+
+
+def test_a_parameter_of_another_kind_is_named_in_a_cell_of_ones_own():
+    with pytest.raises(ValueError, match="decoder: not a parameter of exp00"):
+        notebooks.from_namespace(namespace('name: str = "exp00"', 'decoder = "unet"'))
+
+
+def test_a_parameter_that_a_cell_of_ones_own_computes_is_refused():
+    with pytest.raises(ValueError, match=r"epochs = 2 \* 5 in a cell of your own is computed"):
+        notebooks.from_namespace(namespace(CELL, "epochs = 2 * 5"))
+    with pytest.raises(ValueError, match=r"name = 'a'.upper\(\) in a cell of your own is computed"):
+        notebooks.from_namespace(namespace(CELL, "name = 'a'.upper()"))
+
+
+def test_without_a_parameters_cell_it_is_said_which_cell_to_run():
+    with pytest.raises(ValueError, match='run the cell tagged "parameters" first'):
+        notebooks.from_namespace(namespace("import os", "for name in ('exp05', 'exp06'):\n    pass"))
+
+
+def test_a_number_that_papermill_writes_as_a_call_is_read():
+    with pytest.raises(ValueError, match="learning_rate: expected a finite number"):
+        notebooks.from_namespace(namespace(CELL, "# Parameters\nlearning_rate = float('nan')\n"))
+
+
 def test_a_plain_dictionary_is_checked_key_by_key():
     assert notebooks.from_namespace({"name": "exp00", "seeds": [3]}) == PixelParameters(
         name="exp00", seeds=[3]

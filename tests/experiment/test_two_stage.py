@@ -58,10 +58,11 @@ def places(tmp_path, monkeypatch, root):
     """Runs, cache and notebooks of the test's own; maps that are the annotation with some noise."""
     monkeypatch.setenv("WUSU_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("WUSU_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(experiment, "NOTEBOOKS", tmp_path)
+    monkeypatch.setenv("WUSU_ROOT", str(tmp_path))
     source = "\n".join(f"{name} = {value!r}" for name, value in FLOOR.items())
     cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": [source]}
-    (tmp_path / "exp00.ipynb").write_text(json.dumps({"cells": [cell]}))
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "exp00.ipynb").write_text(json.dumps({"cells": [cell]}))
     noise = {"share": 0.0}
     masks = dict(zip(*(tree.scan(root)[name] for name in ("image", "mask")), strict=True))
 

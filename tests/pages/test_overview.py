@@ -1,9 +1,11 @@
 """The log at a glance, with nothing stored, with some of it, and with made verdicts."""
 
 import re
+import shutil
 from types import SimpleNamespace
 
 import pytest
+from command import ROOT
 from small_tree import write_tree
 from stored_runs import store
 
@@ -201,10 +203,10 @@ def test_the_road_map_is_made_of_the_notebooks_and_the_table_of_contents():
 
 
 def test_an_experiment_that_is_no_page_stands_last_and_without_a_link(tmp_path, monkeypatch):
-    contents = tmp_path / "_toc.yml"
-    contents.write_text(
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    (tmp_path / "_toc.yml").write_text(
         "parts:\n  - caption: One\n    chapters:\n      - file: book/data\n      - file: book/log/exp07\n"
     )
-    monkeypatch.setattr("wusu_lib.pages.overview.CONTENTS", contents)
+    monkeypatch.setenv("WUSU_ROOT", str(tmp_path))
     index = overview.roadmap().data.index.tolist()
     assert index[:2] == [("One", '<a href="log/exp07.html">7</a>'), ("not in the book", "0")]

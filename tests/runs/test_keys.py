@@ -223,7 +223,7 @@ from wusu_lib import provenance
 from wusu_lib.experiment.experiment import Experiment
 from wusu_lib.experiment.notebooks import from_notebook
 data = SimpleNamespace(fingerprint="data", change_fingerprint="masks", root="")
-notebooks = sorted((provenance.REPOSITORY / "notebooks").glob("exp*.ipynb"))
+notebooks = sorted((provenance.repository() / "notebooks").glob("exp*.ipynb"))
 print(json.dumps({file.stem: Experiment(from_notebook(file), data, None).key(42) for file in notebooks}))
 """
 
@@ -244,7 +244,7 @@ def copied(tmp_path_factory):
     folder = tmp_path_factory.mktemp("library")
     for name in ("wusu_lib", "notebooks"):
         shutil.copytree(
-            provenance.REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+            provenance.repository() / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
         )
     return folder, keys_of(folder)
 
@@ -330,7 +330,7 @@ def trained():
 def with_parameter(name, value):
     """Experiments whose own parameter, or that of the run they compare, has a value."""
     found = set()
-    for file in sorted((provenance.REPOSITORY / "notebooks").glob("exp*.ipynb")):
+    for file in sorted((provenance.repository() / "notebooks").glob("exp*.ipynb")):
         exp = experiment(notebooks.from_notebook(file))
         stated = (
             source_of(exp).parameters if isinstance(exp.parameters, TwoStageParameters) else exp.parameters

@@ -1,16 +1,21 @@
 """Run folders: what the key depends on, what counts as complete, who trains when two ask."""
 
+import errno
 import json
 import multiprocessing
 import os
 import shutil
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 
 from wusu_lib import files, provenance
+from wusu_lib.change import codebook
+from wusu_lib.data import inspection
 from wusu_lib.experiment.per_pixel import PixelParameters
 from wusu_lib.experiment.segmentation import SegmentationParameters
 from wusu_lib.runs import store
@@ -331,6 +336,155 @@ def test_two_processes_that_ask_for_the_same_run_make_it_once():
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert (store.root() / "made").read_text() == "x"
     assert len(store.find()) == 1
+
+
+@contextmanager
+def only_readable(folder):
+    """A folder of which nothing can be changed in the block; root, who may change anything, is nobody."""
+    places = [folder, *folder.rglob("*")]
+    modes = {place: place.stat().st_mode for place in places}
+    for place in places:
+        place.chmod(0o555 if place.is_dir() else 0o444)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        for place, mode in modes.items():
+            place.chmod(mode)
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """A folder of runs that everybody may read, unlike pytest's own: one run complete, one not."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        monkeypatch.setenv("WUSU_RUNS", folder)
+        make()
+        with pytest.raises(RuntimeError):
+            make(refuse, "k2")
+        yield Path(folder)
+
+
+def refuse(folder: Path) -> dict:
+    raise RuntimeError("killed")
+
+
+def test_of_a_folder_that_can_only_be_read_complete_runs_are_read(shared):
+    record = json.loads((shared / "by-key" / "k2.partial" / "record.json").read_text())
+    (shared / "by-key" / "k2.partial" / "record.json").write_text(json.dumps(record | {"status": "running"}))
+    with only_readable(shared):
+        assert [run.key for run in store.find()] == ["k1"]
+        assert [(u.key, u.status) for u in store.incomplete()] == [("k2", "interrupted")]
+        assert make(lambda _: pytest.fail("made again")).key == "k1"
+
+
+@pytest.mark.parametrize("unlocked", [True, False], ids=["no lock yet", "a lock of another user"])
+def test_what_cannot_be_made_in_a_folder_that_can_only_be_read_says_what_to_set(shared, unlocked):
+    lock = shared / "by-key" / "k2.lock"
+    assert lock.exists()
+    if unlocked:
+        lock.unlink()
+    with only_readable(shared), pytest.raises(OSError, match="no run can be made") as caught:
+        make(write, "k2")
+    assert str(caught.value) == (
+        f"Nothing can be written to {shared} (Permission denied), so no run can be made there; complete runs "
+        "can be read. Set WUSU_RUNS to a folder that you may write to"
+    )
+
+
+def without_locks(error):
+    """``fcntl.flock`` of a file system without locks; with 0 of one where everybody gets every lock."""
+
+    def flock(file, how):
+        if error:
+            raise OSError(error, os.strerror(error))
+
+    return flock
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (errno.ENOLCK, "No locks available"),
+        (errno.ENOSYS, "Function not implemented"),
+        (errno.EOPNOTSUPP, "Operation not supported"),
+        (0, "two processes can hold one lock"),
+    ],
+)
+def test_without_locks_nothing_is_touched_and_it_is_said_what_to_set(error, reason, shared, monkeypatch):
+    before = contents(shared)
+    monkeypatch.setattr("fcntl.flock", without_locks(error))
+    with pytest.raises(OSError, match="cannot be made") as caught:
+        make(lambda _: pytest.fail("made without a lock"), "k2")
+    assert str(caught.value) == (
+        f"run k2 cannot be made in {shared}: files cannot be locked there ({reason}), so two processes could "
+        "write the same run; set WUSU_RUNS to a folder on another disk"
+    )
+    assert contents(shared) == before
+    assert [run.key for run in store.find()] == ["k1"]
+    assert [u.key for u in store.incomplete()] == ["k2"]
+    assert make(lambda _: pytest.fail("made again")).key == "k1"
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_lock_that_a_worker_has_open_too_is_given_back():
+    """A worker that outlives the training holds the open file, as every process that was forked."""
+    workers = []
+
+    def fill(folder: Path) -> dict:
+        workers.append(multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,)))
+        workers[0].start()
+        return write(folder)
+
+    make(fill)
+    assert not store._is_locked(store.root() / "by-key" / "k1")
+    workers[0].kill()
+    workers[0].join()
+
+
+@pytest.mark.parametrize("when", ["before more is written", "when all is written", "by an interrupt"])
+def test_a_folder_that_is_moved_while_a_run_is_made_is_named(when, tmp_path):
+    moved = tmp_path / "moved"
+
+    def fill(folder: Path) -> dict:
+        found = write(folder)
+        os.replace(folder, moved)
+        if when == "before more is written":
+            (folder / "more.txt").write_text("x")
+        if when == "by an interrupt":
+            raise KeyboardInterrupt
+        return found
+
+    partial = store.root() / "by-key" / "k1.partial"
+    if when == "by an interrupt":
+        with pytest.raises(KeyboardInterrupt):
+            make(fill)
+    else:
+        with pytest.raises(FileNotFoundError) as caught:
+            make(fill)
+        assert str(caught.value) == (
+            f"{partial} was moved or deleted while the run was made; move it back to go on from its last "
+            "whole epoch, or start again to make the run anew"
+        )
+    assert not partial.exists()
+    os.replace(moved, partial)
+    assert make().record["attempts"] == 2
+
+
+def test_the_home_folder_may_be_written_as_in_a_shell(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("WUSU_RUNS", "~/runs")
+    assert store.root() == Path("/home/someone/runs")
+    monkeypatch.setenv("WUSU_CACHE", "~/cache")
+    assert inspection._cache_folder() == Path("/home/someone/cache/dossiers")
+    assert codebook._cache_folder() == Path("/home/someone/cache/code_books")
 
 
 def test_runs_are_in_the_repository_unless_the_environment_says_otherwise(monkeypatch, tmp_path):

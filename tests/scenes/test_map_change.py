@@ -1,7 +1,5 @@
 """The tool map_change: what it accepts, what it refuses, what comes out of it."""
 
-from pathlib import Path
-
 import geopandas
 import numpy as np
 import pytest
@@ -82,8 +80,17 @@ def test_targets_come_as_a_list_or_as_text(given, understood):
     assert parameters.parse(MapChangeParameters, {"targets": given}).targets == understood
 
 
-def test_a_year_is_a_label_also_as_a_number():
-    assert parameters.parse(MapChangeParameters, {"date1": 2015}).date1 == "2015"
+@pytest.mark.parametrize("name", ["date1", "date2", "run", "out", "data_root"])
+def test_a_label_and_a_folder_may_be_called_as_a_year(name):
+    assert getattr(parameters.parse(MapChangeParameters, {name: 2018}), name) == "2018"
+
+
+# 04, 2015.10, 2015_04, 1e3, 2015.0, nan, None and True, as papermill's -p hands them over.
+@pytest.mark.parametrize("value", [4, 2015.1, 201504, 1000.0, 2015.0, float("nan"), None, True])
+@pytest.mark.parametrize("name", ["date1", "run", "out", "data_root", "t1"])
+def test_a_label_that_may_have_been_typed_otherwise_is_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name}: got {value}, which need .* give it with -r instead of -p"):
+        parameters.parse(MapChangeParameters, {name: value})
 
 
 @pytest.mark.parametrize(
@@ -274,4 +281,4 @@ def test_the_figures_share_one_extent(tmp_path):
 def test_importing_what_the_notebook_imports_is_cheap():
     imports = "from wusu_lib import pages\nfrom wusu_lib import scenes\nfrom wusu_lib.pages import scene"
     assert loaded(imports, of=["torch", "terratorch", "geopandas", "ray", "scipy", "sklearn"]) == []
-    assert Path(provenance.REPOSITORY) == ROOT
+    assert provenance.repository() == ROOT

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from wusu_lib import files, provenance
+from wusu_lib import files
 from wusu_lib.data.masks import LEGEND, ClassMask, coding_of
 
 # A WUSU tree as a table: finds the files, reads their names, pairs them.
@@ -236,10 +236,11 @@ def data_root(given_root: str) -> Path:
 
     Raises FileNotFoundError naming where it was looked for.
     """
+    given_root = files.as_typed(given_root, "data_root")
     if not given_root:
         return demo_city()
     given = Path(given_root).expanduser()
-    tried = [given.resolve(), (provenance.REPOSITORY / given).resolve()]
+    tried = [place.resolve() for place in files.places(given)]
     for folder in tried:
         if folder.is_dir():
             return folder

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from wusu_lib.data.inspection import Dossier
 
 
-NOTEBOOKS = provenance.REPOSITORY / "notebooks"
 # What an experiment hands on to those that it asks for: the same data, the same budget.
 SHARED = tuple(name for name in BudgetParameters.model_fields if name not in ("name", "prediction"))
 
@@ -55,17 +54,27 @@ def prepare(namespace: Mapping[str, Any]) -> "Experiment":
     return open_experiment(notebooks.from_namespace(namespace))
 
 
+def notebook(name: str) -> Path:
+    """The file of an experiment's notebook, there or not. Raises FileNotFoundError without a repository."""
+    return provenance.repository() / "notebooks" / f"{name}.ipynb"
+
+
+def notebook_files() -> list[Path]:
+    """The notebooks of all experiments, by name; errors as ``notebook``."""
+    return sorted(notebook("exp").parent.glob("exp*.ipynb"))
+
+
 def definition(name: str) -> Definition:
     """What ``notebooks/<name>.ipynb`` defines: whoever asks for another notebook's parameters asks here.
 
     Raises as ``notebooks.definition``.
     """
-    return notebooks.definition(NOTEBOOKS / f"{name}.ipynb")
+    return notebooks.definition(notebook(name))
 
 
 def defined(name: str) -> Definition | None:
     """As ``definition``; None for a name that no notebook has."""
-    return definition(name) if (NOTEBOOKS / f"{name}.ipynb").is_file() else None
+    return definition(name) if notebook(name).is_file() else None
 
 
 def open_notebook(name: str, **changed: Any) -> "Experiment":

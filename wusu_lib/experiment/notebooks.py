@@ -5,6 +5,7 @@ notebook with what papermill injected, ``from_notebook`` another one without run
 """
 
 import ast
+import difflib
 import json
 import re
 import subprocess
@@ -38,27 +39,115 @@ def schema_for(names: Iterable[str]) -> type[DataParameters]:
     return next((kind.schema for kind in KINDS if kind.told_by & declared), per_pixel.KIND.schema)
 
 
-# Where parameters are read from: a running notebook's namespace, another notebook's file.
+# Where parameters are read from: a running notebook's cells, another notebook's file.
+#
+# A kernel keeps the text of the cells that it ran (``In``), not their tags, and its variables are
+# everybody's: a loop may leave something else in ``name``. So the cells are read, not the variables. The
+# parameters cell is the first one that sets ``name``, or a later one that sets most of what that one sets:
+# the same cell run again. It alone tells the kind of experiment. Behind it papermill's injected cell sets
+# parameters, and so does a cell of one's own that gives one a literal value (``decoder = "unet"``), but no
+# loop and no unpacking.
 
 INJECTED = "# Parameters"  # first line of the cell that papermill puts behind the parameters cell
+LIKE = 0.8  # similarity from which on a name is taken for a slip in another one
+_OF_ANY_KIND = frozenset(name for kind in KINDS for name in kind.schema.model_fields)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """What the executed cells set, by name: the parameters cell, papermill's injected one, one's own."""
+
+    parameters: dict[str, ast.expr]
+    injected: dict[str, ast.expr]
+    own: dict[str, ast.expr]
 
 
 def from_namespace(namespace: Mapping[str, Any], schema: type[BaseModel] | None = None) -> Any:
     """Parameters of the running notebook, from its ``globals()``; a plain dictionary is checked key by key.
 
-    ``schema``: by default that of the kind of experiment which the names tell.
-    A notebook's namespace holds more than parameters, so unknown names are looked for where parameters are
-    set: in the latest executed cell that assigns ``name`` and in the latest cell that papermill injected.
+    ``schema``: by default that of the kind of experiment which the names tell. Cells of one's own may set
+    parameters and any other name, but none that is nearly a parameter's. Raises ValueError for every fault,
+    and where no parameters cell was run.
     """
     if "In" not in namespace:
         return parse(schema or schema_for(namespace), namespace)
-    cells = [str(cell) for cell in namespace["In"]]
-    injected = next((_assigned(cell) for cell in reversed(cells) if cell.lstrip().startswith(INJECTED)), [])
-    own = next((names for cell in reversed(cells) if "name" in (names := _assigned(cell))), list(namespace))
-    schema = schema or schema_for(own)
-    declared = set(injected) | (set() if own == list(namespace) else set(own))
-    wanted = (set(schema.model_fields) & set(namespace)) | declared
-    return parse(schema, {name: namespace.get(name) for name in sorted(wanted)})
+    cells = _executed([str(cell) for cell in namespace["In"]])
+    schema = schema or schema_for(cells.parameters)
+    stated = {
+        name: _value_of(node, namespace.get(name))
+        for name, node in {**cells.parameters, **cells.injected}.items()
+    }
+    own = _own(cells.own, namespace, list(schema.model_fields), _OF_ANY_KIND)
+    try:
+        return parse(schema, {**stated, **own})
+    except ValueError as error:
+        raise ValueError(f"{error}\n{_remedy(own)}" if own else str(error)) from error
+
+
+def _executed(cells: list[str]) -> _Cells:
+    """What the cells set, in the order in which they were run. Raises ValueError where none sets ``name``."""
+    found = [(cell, _assigned(cell)) for cell in cells]
+    first = next((names for _, names in found if "name" in names), None)
+    if first is None:
+        raise ValueError(
+            'no cell that sets parameters was run; run the cell tagged "parameters" first, the one that sets '
+            "name"
+        )
+    alike = [
+        place
+        for place, (_, names) in enumerate(found)
+        if "name" in names and 2 * len(names.keys() & first.keys()) > len(first)
+    ]
+    injected, own = dict[str, ast.expr](), dict[str, ast.expr]()
+    for cell, names in found[alike[-1] + 1 :]:
+        if cell.lstrip().startswith(INJECTED):
+            injected.update(names)
+            own = {name: node for name, node in own.items() if name not in names}  # the last one run counts
+        else:
+            own.update(names)
+    return _Cells(found[alike[-1]][1], injected, own)
+
+
+def _own(
+    nodes: Mapping[str, ast.expr], namespace: Mapping[str, Any], known: list[str], foreign: frozenset[str]
+) -> dict[str, Any]:
+    """The values that cells of one's own give to parameters, of another kind too, and to what is nearly one.
+
+    ``known``: the parameters of this kind of experiment; ``foreign``: those of any.
+
+    Raises ValueError for a parameter that they compute. An object that no parameter could be, such as a run
+    in ``run``, is a variable like any other.
+    """
+    found = {}
+    for name, node in nodes.items():
+        try:
+            value = ast.literal_eval(node)
+        except ValueError as error:
+            value = namespace.get(name)
+            if name in known and isinstance(value, str | int | float | list | tuple):
+                raise ValueError(
+                    f"{name} = {ast.unparse(node)} in a cell of your own is computed; a parameter must be a "
+                    f"literal. {_remedy([name])}"
+                ) from error
+        else:
+            if name in foreign or difflib.get_close_matches(name, known, n=1, cutoff=LIKE):
+                found[name] = value
+    return found
+
+
+def _remedy(names: Iterable[str]) -> str:
+    return (
+        f"A cell of your own sets {_listed(sorted(names))}. Correct it, or give a variable that is meant for "
+        "something else another name; then run the notebook from its parameters cell on."
+    )
+
+
+def _value_of(node: ast.expr, held: Any) -> Any:
+    """A literal's value; of a computed one, as papermill's float("nan"), what the notebook holds."""
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return held
 
 
 def from_notebook(path: Path, text: str | None = None) -> DataParameters:
@@ -96,12 +185,12 @@ def _literal_assignments(path: Path, source: str) -> dict[str, Any]:
     return values
 
 
-def _assigned(source: str) -> list[str]:
-    """Names that a cell assigns at its top level; none for a cell that is no Python."""
+def _assigned(source: str) -> dict[str, ast.expr]:
+    """Names that a cell assigns at its top level, with the values; none for a cell that is no Python."""
     try:
-        return [name for name, _ in _assignments(source)]
+        return dict(_assignments(source))
     except SyntaxError:
-        return []
+        return {}
 
 
 def _assignments(source: str) -> list[tuple[str, ast.expr]]:
@@ -253,14 +342,16 @@ def _listed(parts: list[str]) -> str:
 USAGE = "make experiment N=17 FROM=05"
 
 
-def copy_experiment(new: str, old: str, root: Path = provenance.REPOSITORY) -> Path:
+def copy_experiment(new: str, old: str, root: Path | None = None) -> Path:
     """Write the notebook of experiment ``new`` from that of ``old``, add it to ``_toc.yml``; its path.
 
-    ``new`` and ``old``: numbers or names, 17 or exp17. The page joins the part of the old one, behind its
-    last experiment. Raises FileExistsError for a number that is taken, FileNotFoundError for a source that is
-    not there, ValueError for what is no number and for a source that is no page; nothing is written then.
+    ``new`` and ``old``: numbers or names, 17 or exp17. ``root``: by default the repository. The page joins
+    the part of the old one, behind its last experiment. Raises FileExistsError for a number that is taken,
+    FileNotFoundError for a source that is not there, ValueError for what is no number and for a source that
+    is no page; nothing is written then.
     """
     name, source = _name("N", new), _name("FROM", old)
+    root = root or provenance.repository()
     path, original = (root / "notebooks" / f"{stem}.ipynb" for stem in (name, source))
     known = ", ".join(sorted(p.stem for p in path.parent.glob("exp*.ipynb")))
     if path.exists():

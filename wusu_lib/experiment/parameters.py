@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from wusu_lib.files import as_typed
 from wusu_lib.legend import Background
 
 NAMED_WEIGHTS = ("pretrained", "random")
@@ -36,6 +37,7 @@ def _list_from_text(value: Any) -> Any:
     return list(parsed) if isinstance(parsed, list | tuple) else value
 
 
+Label = Annotated[str, BeforeValidator(as_typed)]  # a label, a file or a folder: it may be called 2018
 Text = BeforeValidator(_list_from_text)
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Text, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -60,7 +62,7 @@ class DataParameters(BaseModel):
     scale: Literal["demo", "full"] = Field(
         "demo", description="miniature models and city, or the study's own"
     )
-    data_root: str = Field(
+    data_root: Label = Field(
         "", examples=["/data/OpenWUSU512"], description="WUSU tree; empty: the mini city (demo)"
     )
     split: Literal["blocks", "study", "folders"] = Field(
@@ -107,7 +109,7 @@ class BudgetParameters(DataParameters):
     prediction: str = Field(
         examples=["val mIoU rises by at least 0.01 over exp04"], description="stated before the run"
     )
-    weights: str = Field(
+    weights: Label = Field(
         "random", examples=["pretrained"], description='"pretrained", "random", a file or a folder'
     )
     encoder_learning_rate: Positive = Field(

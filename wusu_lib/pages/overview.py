@@ -17,18 +17,16 @@ from wusu_lib.experiment import experiment, notebooks
 from wusu_lib.experiment.experiment import Experiment, defined
 from wusu_lib.experiment.notebooks import Definition
 from wusu_lib.experiment.parameters import DataParameters
+from wusu_lib.files import as_typed
 from wusu_lib.legend import Background, Scheme
 from wusu_lib.measures import bootstrap, classes
 from wusu_lib.measures.verdict import DEMO, Prediction, Verdict, holm
 from wusu_lib.pages import differences, results
 from wusu_lib.pages.style import MISSING, counted, listed, styled_table
-from wusu_lib.provenance import REPOSITORY
 from wusu_lib.runs import store
 from wusu_lib.runs.store import Run
 
 # The experiments of the log with what is stored of them; nothing is trained.
-
-PARAMS = REPOSITORY / "params"
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,14 @@ def collect(overlay: str = "demo", data_root: str = "") -> list[Entry]:
     ``overlay``: the file that papermill's -f was given: a name in ``params/`` or a path. Raises
     FileNotFoundError naming those in ``params/`` for any other.
     """
-    path = Path(overlay) if Path(overlay).suffix else PARAMS / f"{overlay}.yaml"
+    params = provenance.repository() / "params"
+    overlay = as_typed(overlay, "overlay")
+    path = Path(overlay) if Path(overlay).suffix else params / f"{overlay}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in PARAMS.glob("*.yaml")))
+        known = ", ".join(sorted(p.stem for p in params.glob("*.yaml")))
         raise FileNotFoundError(f"overlay: {path} is not there; known: {known}, or the path of a YAML file")
     changed = {**yaml.safe_load(path.read_text()), "data_root": data_root}
-    return [_entry(path.stem, changed) for path in sorted(experiment.NOTEBOOKS.glob("exp*.ipynb"))]
+    return [_entry(path.stem, changed) for path in experiment.notebook_files()]
 
 
 def _entry(name: str, changed: dict[str, Any]) -> Entry:
@@ -73,7 +73,7 @@ def _entry(name: str, changed: dict[str, Any]) -> Entry:
 
 def question(name: str) -> str:
     """The question in a notebook's first heading, without its number."""
-    cells = json.loads((experiment.NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]
+    cells = json.loads(experiment.notebook(name).read_text())["cells"]
     heading = "".join(cells[0]["source"]).splitlines()[0]
     asked = heading.lstrip("# ").split(": ", 1)[-1]
     return asked[0].upper() + asked[1:]
@@ -363,15 +363,13 @@ def reported_notes() -> Markdown:
 
 # The road map: the question of every experiment, by phase, from the notebooks and the table of contents.
 
-CONTENTS = provenance.REPOSITORY / "_toc.yml"
-
 
 def phases() -> dict[str, str]:
     """The part of the book that each notebook's page is in: exp05 -> "Phase 2: architecture".
 
     The table of contents is the one place that tells an experiment's phase.
     """
-    parts = yaml.safe_load(CONTENTS.read_text())["parts"]
+    parts = yaml.safe_load((provenance.repository() / "_toc.yml").read_text())["parts"]
     pages = {chapter["file"]: part["caption"] for part in parts for chapter in part["chapters"]}
     return {page.rsplit("/", 1)[1]: phase for page, phase in pages.items() if page.startswith("book/log/")}
 
@@ -383,7 +381,7 @@ def roadmap() -> Styler:
     """
     pages = phases()
     order = {name: place for place, name in enumerate(pages)}
-    names = sorted(path.stem for path in experiment.NOTEBOOKS.glob("exp*.ipynb"))
+    names = [path.stem for path in experiment.notebook_files()]
     names.sort(key=lambda name: order.get(name, len(order)))
     index = [(pages.get(name, "not in the book"), _linked(name, name in pages)) for name in names]
     frame = pd.DataFrame(
@@ -407,5 +405,5 @@ def _linked(name: str, page: bool) -> str:
 
 def _baseline(name: str) -> str:
     """Number of the experiment that the prediction names; a dash for one that is compared with nothing."""
-    stated = getattr(notebooks.from_notebook(experiment.NOTEBOOKS / f"{name}.ipynb"), "prediction", None)
+    stated = getattr(notebooks.from_notebook(experiment.notebook(name)), "prediction", None)
     return MISSING if stated is None else number(Prediction.parse(stated).baseline)

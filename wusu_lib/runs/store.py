@@ -5,6 +5,7 @@ that the next start resumes. A file lock beside it makes two processes that ask 
 once.
 """
 
+import fcntl
 import json
 import logging
 import os
@@ -12,16 +13,16 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 
-from wusu_lib import legend, provenance
+from wusu_lib import files, legend, provenance
 from wusu_lib.files import write_json
 from wusu_lib.legend import Background, LabelSpace, Scheme
 from wusu_lib.measures import change
@@ -215,8 +216,12 @@ log = logging.getLogger(__name__)
 
 
 def root() -> Path:
-    """Folder of all runs: the environment's WUSU_RUNS, else the repository's ``runs/``."""
-    return Path(os.environ.get("WUSU_RUNS") or provenance.REPOSITORY / "runs")
+    """Folder of all runs: the environment's WUSU_RUNS, else the repository's ``runs/``.
+
+    Raises FileNotFoundError where there is neither.
+    """
+    named = files.named_folder("WUSU_RUNS")
+    return provenance.repository() / "runs" if named is None else named
 
 
 @dataclass(frozen=True)
@@ -245,21 +250,19 @@ def open_run(
 
     ``facts`` go into the record from the start, ``parameters`` into the link too. ``fill(folder)`` writes the
     run's files into ``folder``, which holds what an interrupted attempt left, and gives the rest of the
-    record. ``called``: what the run is called in the experiment, by default the experiment's name.
+    record. ``called``: what the run is called in the experiment, by default the experiment's name. Raises
+    OSError where the run is not complete and nothing can be written or locked there, FileNotFoundError where
+    its folder goes away while it is made.
     """
     folder = root() / STORE / run_key
     link = _link(experiment, run_key, facts["parameters"], called)
     _write(link)
     if complete_record(folder) is not None:
         return Run(folder, link)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = _wait_for(folder)
-    try:
+    with _locked(folder):
         if complete_record(folder) is None:
             _set_aside(folder)
             _fill(folder, {**link, **facts}, fill)
-    finally:
-        lock.release()
     return Run(folder, link)
 
 
@@ -321,7 +324,7 @@ def incomplete(experiment: str | None = None) -> list[Unfinished]:
         record = read_record(folder) or {}
         status = record.get("status", "running")  # no record: just begun, or killed before it was written
         if status == "running":
-            status = "running" if _locked(final) else "interrupted"
+            status = "running" if _is_locked(final) else "interrupted"
         stated = link.get("parameters", {})
         found.append(Unfinished(path.parent.parent.name, final.name, stated, folder, status, record))
     return found
@@ -342,19 +345,34 @@ def _fill(folder: Path, facts: dict[str, Any], fill: Callable[[Path], dict[str, 
     recorded.
     """
     partial = folder.with_name(f"{folder.name}.partial")
-    if complete_record(partial) is None:
-        _make(partial, facts, fill)
-    for scratch in partial.glob(".*"):  # checkpoints, needed until the record is complete
-        scratch.unlink()
-    os.replace(partial, folder)
+    begun = None if complete_record(partial) is not None else _begin(partial, facts)
+    try:
+        if begun is not None:
+            _make(partial, begun, fill)
+        for scratch in partial.glob(".*"):  # checkpoints, needed until the record is complete
+            scratch.unlink()
+        os.replace(partial, folder)
+    except Exception as error:
+        if (partial / RECORD).is_file():
+            raise
+        raise FileNotFoundError(
+            f"{partial} was moved or deleted while the run was made; move it back to go on from its last "
+            "whole epoch, or start again to make the run anew"
+        ) from error
 
 
-def _make(partial: Path, facts: dict[str, Any], fill: Callable[[Path], dict[str, Any]]) -> None:
-    partial.mkdir(exist_ok=True)
-    before = read_record(partial) or {}
-    started, attempts = before.get("started", provenance.now()), before.get("attempts", 0) + 1
-    record = {**facts, "started": started, "attempts": attempts}
-    write_json(partial / RECORD, {**record, "status": "running"})
+def _begin(partial: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """Write the record of a run that is begun or resumed."""
+    with _said_where():
+        partial.mkdir(exist_ok=True)
+        before = read_record(partial) or {}
+        started, attempts = before.get("started", provenance.now()), before.get("attempts", 0) + 1
+        record = {**facts, "started": started, "attempts": attempts}
+        write_json(partial / RECORD, {**record, "status": "running"})
+    return record
+
+
+def _make(partial: Path, record: dict[str, Any], fill: Callable[[Path], dict[str, Any]]) -> None:
     clock = time.monotonic()
     try:
         with provenance.collected_warnings() as warned:
@@ -362,7 +380,8 @@ def _make(partial: Path, facts: dict[str, Any], fill: Callable[[Path], dict[str,
     except BaseException as error:
         status = "failed" if isinstance(error, Exception) else "interrupted"
         reason = f"{type(error).__name__}: {error}"
-        write_json(partial / RECORD, {**record, "status": status, "error": reason})
+        if (partial / RECORD).is_file():  # nor moved away
+            write_json(partial / RECORD, {**record, "status": status, "error": reason})
         raise
     files = [file for file in sorted(partial.iterdir()) if file.name[0] != "." and file.name != RECORD]
     record |= {
@@ -389,23 +408,67 @@ def _lock(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
 
 
-def _wait_for(folder: Path) -> FileLock:
-    """The run's lock, held; says so if another process has it first."""
-    lock = FileLock(_lock(folder))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("run %s is being made by another process: waiting", folder.name)
-        lock.acquire()
-    return lock
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the run's lock in the block; says so if another process has it first.
+
+    Raises OSError where there can be none: two processes would then write the same files.
+    """
+    with _said_where():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        file = _lock(folder).open("a")
+    with file:
+        try:
+            if not _take(file):
+                log.info("run %s is being made by another process: waiting", folder.name)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            with _lock(folder).open() as other:
+                excludes = not _take(other, fcntl.LOCK_SH)  # for that it may be open to be read only
+        except OSError as error:
+            raise _lockless(folder, os.strerror(error.errno or 0)) from error
+        if not excludes:
+            raise _lockless(folder, "two processes can hold one lock")
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough where a worker has the file open too
 
 
-def _locked(folder: Path) -> bool:
+def _take(file: IO[str], how: int = fcntl.LOCK_EX) -> bool:
+    """Lock an open file; whether it could be had at once."""
     try:
-        with FileLock(_lock(folder), timeout=0):
-            return False
-    except Timeout:
-        return True
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_locked(folder: Path) -> bool:
+    """Whether a process makes the run. Nothing is written: the folder may be one that can only be read."""
+    try:
+        with _lock(folder).open() as file:
+            return not _take(file, fcntl.LOCK_SH)
+    except OSError:  # no lock was made, or none can be: then nobody makes the run
+        return False
+
+
+def _lockless(folder: Path, reason: str) -> OSError:
+    return OSError(
+        f"run {folder.name} cannot be made in {root()}: files cannot be locked there ({reason}), so two "
+        "processes could write the same run; set WUSU_RUNS to a folder on another disk"
+    )
+
+
+@contextmanager
+def _said_where() -> Iterator[None]:
+    """Say of an error in writing to the folder of runs what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"Nothing can be written to {root()} ({os.strerror(error.errno or 0)}), so no run can be made "
+            "there; complete runs can be read. Set WUSU_RUNS to a folder that you may write to"
+        ) from error
 
 
 # The key of a run: a hash of all that its figures depend on.

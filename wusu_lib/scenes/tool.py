@@ -22,8 +22,9 @@ from wusu_lib.change.decoding import Prior, learn_prior
 from wusu_lib.data import inspection, tree
 from wusu_lib.data.masks import read_index
 from wusu_lib.experiment import notebooks, parameters, predictor
+from wusu_lib.experiment.parameters import Label
 from wusu_lib.experiment.predictor import Predictor
-from wusu_lib.files import writable
+from wusu_lib.files import located, writable
 from wusu_lib.imagery import read
 from wusu_lib.legend import Scheme
 from wusu_lib.measures import classes
@@ -56,13 +57,7 @@ def _names(value: Any) -> Any:
     return parsed if parsed else []
 
 
-def _text(value: Any) -> Any:
-    """A label as text: papermill's -p turns 2015 into a number."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
 Names = Annotated[list[str], BeforeValidator(_names)]
-Label = Annotated[str, BeforeValidator(_text)]
 
 
 class MapChangeParameters(BaseModel):
@@ -71,18 +66,18 @@ class MapChangeParameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
     name: str = Field("map_change", description="the tool's name, under which errors speak of it")
-    t1: str = Field("", examples=["2015.tif"], description="image of the first date; empty: the mini city")
-    t2: str = Field("", examples=["2018.tif"], description="image of the second date")
+    t1: Label = Field("", examples=["2015.tif"], description="image of the first date; empty: the mini city")
+    t2: Label = Field("", examples=["2018.tif"], description="image of the second date")
     date1: Label = Field("", examples=["2015"], description="label of the first date; empty: from the file")
     date2: Label = Field("", examples=["2018"], description="label of the second date")
     run: Label = Field("exp06", examples=["exp06"], description="experiment, or the folder of a stored run")
     scale: Literal["demo", "full"] = Field("demo", description="of the experiment's run")
-    data_root: str = Field("", description="data of the experiment's run; empty: the mini city")
+    data_root: Label = Field("", description="data of the experiment's run; empty: the mini city")
     targets: Names = Field([], examples=[["Building", "Road"]], description="new classes; empty: all")
     minimum_area: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         50.0, examples=[50.0], description="m2 that a change has at least"
     )
-    out: str = Field("", description="folder of the results; empty: runs/map_change")
+    out: Label = Field("", description="folder of the results; empty: runs/map_change")
     window: Annotated[int, Field(ge=0)] = Field(0, examples=[512], description="px; 0: as in training")
     overlap: Annotated[int, Field(ge=0)] = Field(0, examples=[128], description="px; 0: a quarter")
     tolerance: Annotated[int, Field(ge=0, le=32)] = Field(
@@ -362,7 +357,7 @@ def _run(stated: MapChangeParameters) -> str:
     folder = _located(stated.run)
     if store.is_run(folder):
         return str(folder)
-    notebooks = provenance.REPOSITORY / "notebooks"
+    notebooks = provenance.repository() / "notebooks"
     if not (notebooks / f"{stated.run}.ipynb").is_file():
         known = ", ".join(sorted(path.stem for path in notebooks.glob("exp*.ipynb")))
         raise FileNotFoundError(
@@ -373,9 +368,7 @@ def _run(stated: MapChangeParameters) -> str:
 
 
 def _located(path: str) -> Path:
-    """A path from here, else from the repository: a notebook's folder need not be its caller's."""
-    here, there = Path(path).expanduser(), provenance.REPOSITORY / path
-    return there if there.exists() and not here.exists() else here
+    return Path(located(path))
 
 
 def _date(path: Path, fallback: str) -> str:

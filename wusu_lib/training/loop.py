@@ -4,6 +4,7 @@ And the end of an epoch: learning-rate schedule, best weights, early stopping, h
 that a training can be resumed to the last bit.
 """
 
+import gc
 import logging
 import os
 import shutil
@@ -214,6 +215,15 @@ def train[C: Counted](
     best epoch, numbers of parameters, arithmetic, seconds. Raises ValueError where training or validation has
     no labelled patch or pixel, bfloat16 is computed wrongly here, or the loss or a gradient is not finite.
     """
+    found = _train_and_count(folder, make_task, data, seed, splits)
+    gc.collect()  # model, trainer and optimiser refer to each other: no count of references falls to zero
+    return found
+
+
+def _train_and_count[C: Counted](
+    folder: Path, make_task: Callable[[], Task[C]], data: SplitDataModule, seed: int, splits: Sequence[str]
+) -> tuple[dict[str, C], dict[str, Any]]:
+    """As ``train``."""
     task = make_task()
     line = Line(f"{task.settings.name}, seed {seed}")
     session = Session(folder, seed, line)
