@@ -35,17 +35,20 @@ def _predicted(table, truth, rng) -> MadeRun:
 def test_difference_is_that_of_the_pooled_figures(name):
     a, b = change_runs(1)
     pooled = [change.scores(side[0].matrices.sum(axis=0))[name] for side in (a, b)]
-    found = difference(a, b, name, resamples=200)
+    found = difference(a, b, name)
     assert found.value == pytest.approx(pooled[0] - pooled[1])
-    assert found.low <= found.value <= found.high
-    assert interval(a, name, resamples=200).value == pytest.approx(pooled[0])
+    if name == "BCD recall":  # all of it is found in every block, which says nothing of other ground
+        assert found.missing == "no two blocks show anything but all right or all wrong"
+    else:
+        assert found.low <= found.value <= found.high
+    assert interval(a, name).value == pytest.approx(pooled[0])
 
 
 def test_models_of_change_alone_have_the_binary_figures_only():
     a, b = change_runs(2, size=2)
     pooled = [side[0].matrices.sum(axis=0) for side in (a, b)]
     f1 = [2 * m[1, 1] / (2 * m[1, 1] + m[0, 1] + m[1, 0]) for m in pooled]
-    assert difference(a, b, "BCD F1", resamples=200).value == pytest.approx(f1[0] - f1[1])
+    assert difference(a, b, "BCD F1").value == pytest.approx(f1[0] - f1[1])
     with pytest.raises(ValueError, match=r"SeK from-to is a figure of change and needs .* \[N, 111, 111\]"):
         difference(a, b, "SeK from-to")
 
@@ -64,10 +67,11 @@ def test_kappa_may_be_negative_and_is_not_cut_off_at_zero():
     # All that changed is taken for the other transition: agreement below chance.
     table = patch_table(2, sites_per_block=1).query("date == 15")
     matrices = np.zeros((2, 111, 111), dtype=np.int64)
-    matrices[:, 0, 0], matrices[:, 1, 2], matrices[:, 2, 1] = 100, 30, 30
-    found = interval([MadeRun(0, table, matrices)], "SeK from-to", resamples=200)
-    assert found.value == pytest.approx(-1)
-    assert found.low == pytest.approx(-1)
+    matrices[:, 0, 0], matrices[:, 1, 2], matrices[:, 2, 1] = 100, (30, 40), (30, 40)
+    matrices[0, 1, 0] = 1
+    found = interval([MadeRun(0, table, matrices)], "SeK from-to")
+    assert found.value < -0.95
+    assert found.low == -1
     assert measure("Score from-to").lowest == -0.7
     assert measure("mIoU").lowest == 0
 

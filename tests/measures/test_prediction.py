@@ -70,27 +70,38 @@ def test_sentences_literal():
     rises, falls = Prediction.parse(SENTENCE), Prediction.parse(SENTENCE.replace("rises", "falls"))
     assert verdict(rises, change(0.031, 0.018, 0.045)).sentence == (
         "Supported: val mIoU rose by 0.031 over exp04 (95 % interval +0.018 to +0.045; 144 patches in 24 "
-        "blocks, 3 seeds), at least the predicted rise of 0.010."
+        "blocks, 3 seeds), at least the predicted rise of 0.010. "
+        "The interval assumes that errors are alike over at most half a block's side."
     )
     assert verdict(falls, change(-0.031, -0.045, -0.018)).sentence == (
         "Supported: val mIoU fell by 0.031 over exp04 (95 % interval -0.045 to -0.018; 144 patches in 24 "
-        "blocks, 3 seeds), at least the predicted fall of 0.010."
+        "blocks, 3 seeds), at least the predicted fall of 0.010. "
+        "The interval assumes that errors are alike over at most half a block's side."
     )
     assert verdict(rises, change(-0.02, -0.03, -0.012, n_seeds=1)).sentence == (
         "Refuted: val mIoU fell by 0.020 over exp04 (95 % interval -0.030 to -0.012; 144 patches in 24 "
         "blocks, 1 seed), short of the predicted rise of 0.010. "
+        "The interval assumes that errors are alike over at most half a block's side. "
         "With one seed the interval covers other ground, not another training."
     )
-    assert verdict(rises, change(0.012, -0.003, 0.027)).sentence.endswith(
-        "which does not settle the predicted rise of 0.010."
+    assert "which does not settle the predicted rise of 0.010." in (
+        verdict(rises, change(0.012, -0.003, 0.027)).sentence
+    )
+    assert verdict(rises, change(0.012, -0.003, 0.027, placed=False)).sentence.endswith(
+        "The interval assumes that errors are alike over at most half a block's side, and that all blocks "
+        "touch, since it is not known how they lie to each other."
     )
     assert "val mIoU did not change over exp04" in verdict(rises, change(0.0, 0.0, 0.0)).sentence
 
 
 def test_sentence_without_an_interval():
     nan = float("nan")
-    found = verdict(Prediction.parse(SENTENCE), change(0.4, nan, nan, n_patches=1, n_blocks=1))
+    found = verdict(
+        Prediction.parse(SENTENCE),
+        change(0.4, nan, nan, n_patches=1, n_blocks=1, missing="one block cannot give any"),
+    )
     assert found.outcome == "inconclusive"
+    assert "assumes" not in found.sentence
     assert "(no interval, since one block cannot give any; 1 patch in 1 block, 3 seeds)" in found.sentence
 
 

@@ -50,7 +50,7 @@ def test_a_predicted_fall_is_left_of_zero():
 
 def test_without_interval_it_says_so():
     axes = differences.effect_figure(measured(0.034, np.nan, np.nan), RISE).axes[0]
-    assert axes.texts[0].get_text() == "+0.034  (no interval: one block)"
+    assert axes.texts[0].get_text() == "+0.034  (no interval)"
     assert np.isfinite(axes.get_xlim()).all()
     assert axes.get_xlim()[1] > 0.034
 

@@ -19,7 +19,7 @@ def test_the_gap_is_training_minus_validation():
     gaps = [run.scores("train")["mIoU"] - run.scores("val")["mIoU"] for run in (mine, base)]
     assert [miou["run"], miou["baseline"]] == pytest.approx(gaps)
     assert miou["difference"] == pytest.approx(gaps[0] - gaps[1])
-    assert miou["low"] <= miou["difference"] <= miou["high"]
+    assert miou["missing"] == "without one of the blocks the figure is undefined"  # one of validation
     assert (loss["run"], loss["baseline"]) == (0.25, 0)
     text = closer.gap_sentence(closer.gap([mine], [base]), [mine], [base]).data
     assert f"is {gaps[0]:.3f} higher in training" in text

@@ -258,13 +258,13 @@ def step_gains(
     """How much each step gains over the same maps without it, in every split.
 
     Columns: experiment (split and step in words), split, step, without (names of variants), value, low, high
-    (95 % interval of the paired block bootstrap), p_value, n_blocks, n_seeds.
+    (of 95 % for all steps in one split together), p_value, n_blocks, n_seeds.
     """
     kept = {name: variant_runs(runs, name) for name in {name for step in STEPS for name in step[:2]}}
     rows = []
     for split in splits:
         for step, without, words in STEPS:
-            found = bootstrap.difference(kept[step], kept[without], metric, split)
+            found = bootstrap.difference(kept[step], kept[without], metric, split, family=len(STEPS))
             rows.append(
                 {
                     "experiment": f"{split}: {words}",

@@ -274,7 +274,7 @@ def _layout(pairs: pd.DataFrame, sites: list[str], sizes: dict[str, tuple[int, i
 
 
 Scheme = Literal["blocks", "study", "folders"]
-BLOCK_FOOTPRINTS = (2, 1)  # patch sides along a bootstrap block: the first that makes enough blocks
+BLOCK_FOOTPRINTS = (2, 1)  # patch sides along a block: the first that makes enough blocks
 FEWEST_TILES = 6  # in one connected piece of a split
 _log = logging.getLogger(__name__)
 
@@ -399,7 +399,7 @@ def _report_gap(sites: pd.DataFrame, split: pd.Series) -> None:
 def _blocks(sites: pd.DataFrame) -> pd.Series:
     """Block name of every site: equal tiles of about 2 x 2 footprints in each component of a split.
 
-    Where that makes fewer than ``FEWEST_TILES`` tiles, of one footprint: a bootstrap of two or three blocks
+    Where that makes fewer than ``FEWEST_TILES`` tiles, of one footprint: an interval of two or three blocks
     says nothing, while somewhat dependent blocks still say more than single patches.
     """
     named = []

@@ -4,10 +4,8 @@ Which runs may be compared, their pixels per spatial block, intervals paired and
 the dependence of neighbouring blocks.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +13,7 @@ import pandas as pd
 
 from wusu_lib.legend import Background, Scheme
 from wusu_lib.measures.change import Measure, measure
+from wusu_lib.measures.neighbours import LEVEL, Layout, layout
 
 # Which runs may be compared, and their pixels per spatial block in one array.
 #
@@ -101,10 +100,9 @@ def block_counts(sides: Sequence[Sequence[Run]], split: str, measure: Measure) -
 
 def by_block(counts: np.ndarray, blocks: np.ndarray) -> np.ndarray:
     """Sums of rows by block, blocks in sorted order: counts [..., N, 3, K], blocks [N] -> [..., B, 3, K]."""
-    names, block = np.unique(blocks, return_inverse=True)
-    member = (block == np.arange(len(names))[:, None]).astype(np.float64)  # [B, N]
-    flat = counts.reshape(*counts.shape[:-2], -1)  # [..., N, 3 * K]
-    return (member @ flat).reshape(*counts.shape[:-3], len(names), *counts.shape[-2:])
+    order = np.argsort(blocks, kind="stable")
+    _, starts = np.unique(blocks[order], return_index=True)
+    return np.add.reduceat(counts[..., order, :, :], starts, axis=-3)
 
 
 def _rows(run: Run, split: str, measure: Measure, label: str) -> _Rows:
@@ -184,92 +182,34 @@ def _listed(names: Sequence[str] | pd.Index | pd.Series | np.ndarray) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-# Neighbouring blocks are not independent: how much wider an interval must be, and its degrees of freedom.
+# Intervals of pooled metrics from spatial blocks left out one by one, paired, and with seeds.
 #
-# Errors do not stop at a block's border, and patches that overlap by half reach over it. Resampling takes
-# the blocks as independent, so its variance is too small. How much too small follows from the layout, if it
-# is assumed how far errors are alike: here by a correlation of exp(-distance / reach), with a reach of a
-# quarter of a block's side (256 m for blocks of two patch sides at 1 m).
+# A metric of pooled counts is no mean over blocks, but it moves like one: leave one block out, and the
+# change of the metric says what that block contributes (the jackknife's pseudo-values: Tukey 1958; Efron
+# and Stein 1981, Ann. Stat. 9(3), doi 10.1214/aos/1176345462). A block holds all dates of its patches, and
+# is left out of both sides of a difference. Blocks that no side's figure depends on say nothing about its
+# spread and are left out of account. The spread of the mean contribution allows for neighbours that are
+# alike: see ``neighbours``.
 #
-# With C the correlations between the blocks' contributions, [n, n], and M = I - 1/n the centring, the
-# variance of the sum is 1'C1, and the resampling expects tr(MCM) (effective sample size: Griffith 2005,
-# Ann. Assoc. Am. Geogr. 95(4), 740-760). Their quotient is n / (n - 1) for independent blocks. The degrees
-# of freedom are those of the quadratic form, tr(MCM)^2 / tr((MCM)^2) (Box 1954, Ann. Math. Stat. 25(2),
-# 290-302), n - 1 for independent blocks. To bound the correlation beforehand and be right up to the bound,
-# instead of estimating it from few blocks, follows Mueller and Watson 2022 (Econometrica 90(6), doi
-# 10.3982/ECTA19465).
-
-REACH = 0.5  # of a block's side
-_PLACED = re.compile(r"(.+)/(\d+)_(\d+)")  # names of patches.assign: split/area/component/row_column
-_POINTS = 8  # a side, for the mean over a block
-
-
-@lru_cache(maxsize=64)
-def dependence(names: tuple[str, ...], reach: float = REACH) -> tuple[float, float]:
-    """Variance of a sum of blocks over what resampling them shows, and the degrees of freedom of the latter.
-
-    ``names`` of at least two blocks; what ends in row_column lies on a grid with all of the same beginning,
-    in units of a block's side, any other name is ground of its own.
-    """
-    correlation = _between(names, reach)
-    shown = correlation - correlation.mean(axis=0)
-    shown -= shown.mean(axis=1, keepdims=True)
-    inflation = correlation.sum() / np.trace(shown)
-    return float(inflation), float(np.trace(shown) ** 2 / (shown**2).sum())
-
-
-def _between(names: tuple[str, ...], reach: float) -> np.ndarray:
-    """Correlations between blocks, [n, n]."""
-    found = [_PLACED.fullmatch(name) for name in names]
-    grids = np.array([match[1] if match else name for match, name in zip(found, names, strict=True)])
-    places = np.array([(int(match[2]), int(match[3])) if match else (0, 0) for match in found])
-    lags = np.abs(places[:, None] - places[None])  # [n, n, 2]
-    kinds, which = np.unique(lags.reshape(-1, 2), axis=0, return_inverse=True)
-    covariance = np.array([_covariance(int(dy), int(dx), reach) for dy, dx in kinds])[which.ravel()]
-    same = grids[:, None] == grids[None]
-    return np.where(same, covariance.reshape(same.shape), 0.0) / _covariance(0, 0, reach)
-
-
-@lru_cache(maxsize=4096)
-def _covariance(dy: int, dx: int, reach: float) -> float:
-    """Mean of exp(-distance / reach) between two unit squares that are dy and dx apart."""
-    points = (np.indices((_POINTS, _POINTS)).reshape(2, -1).T + 0.5) / _POINTS
-    apart = np.linalg.norm(points[:, None] - points[None] - (dy, dx), axis=-1)
-    return float(np.exp(-apart / reach).mean())
-
-
-# Intervals of pooled metrics by resampling spatial blocks, paired, and crossed with seeds.
+# Where there are several seeds, the metric of each is computed by itself and averaged. The variance between
+# the seeds' figures, over their number, is added to the variance by blocks, less what that holds of it: how
+# the trainings differ from block to block. It has one degree of freedom less than there are seeds, and the
+# critical value knows of both parts. With two or three seeds that disagree the interval is wide, which is
+# all that two or three seeds can support. ``simulation`` measures how often the interval is right.
 #
-# Neighbouring patches, and the dates of one patch, are not independent: what is drawn with replacement is a
-# spatial block with all its dates, the same blocks for both sides. Where there are several seeds, they are
-# drawn with replacement too, independently of the blocks and the same for both sides (the pigeonhole
-# bootstrap: Owen 2007, Ann. Appl. Stat. 1(2), doi 10.1214/07-AOAS122; it errs on the wide side). A class
-# that a resample lacks altogether is left out of that resample's macro mean, as ``classes`` leaves it out;
-# a resample without one counted pixel is dropped.
-#
-# The percentile interval is too narrow for three reasons: with n blocks by about sqrt((n-1)/n), since the
-# spread itself is estimated (both Hesterberg 2015, Am. Stat. 69(4), doi 10.1080/00031305.2015.1089789,
-# "expanded percentile"), and since neighbouring blocks are not independent (``dependence``). Its two halves
-# are therefore stretched about the resamples' median by sqrt(V'/V) * t/z: V is the variance by blocks plus
-# that by seeds, V' the same with ``dependence`` on the one and n/(n-1) on the other, t and z the quantiles
-# of Student's t and the normal distribution, with Welch and Satterthwaite's degrees of freedom. With two or
-# three seeds that disagree it widens the interval a lot, which is all that two or three seeds can support.
-# ``simulation`` measures how often the interval is right.
-#
-# With **one seed** only blocks are drawn: the interval is about these trained models on other ground of
-# this kind. It says nothing of another training with another seed.
+# With **one seed** the interval is about these trained models on other ground of this kind. It says nothing
+# of another training with another seed.
 
-LEVEL = 0.95
-CHUNK = 1000  # resamples at a time: bounds the memory
-MIN_RESAMPLES = 100
+CHUNK = 2**22  # numbers at a time: bounds the memory
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A pooled metric (mean over seeds) with its 95 % interval, which is NaN if there is only one block.
+    """A pooled metric (mean over seeds) with its 95 % interval, NaN where there is none.
 
     spread: standard deviation over the seeds (n - 1 in the denominator), None with one seed. background and
-    classes as ``measure``'s.
+    classes as ``measure``'s. missing: why there is no interval, empty where there is one. placed: whether it
+    is known how the blocks lie to each other; if not, they were taken to touch.
     """
 
     value: float
@@ -283,15 +223,16 @@ class Interval:
     background: str = "ignore"
     classes: str = "all"
     spread: float | None = None
+    missing: str = ""
+    placed: bool = True
 
 
 @dataclass(frozen=True)
 class Difference(Interval):
     """Side a minus side b with its 95 % interval; all fields are of the paired difference.
 
-    p_value: two-sided bootstrap p-value of "no difference": 1 - the level of the widest interval, made in
-    the same way, that leaves out 0. At least 2 / (resamples + 1). Not adjusted for several hypotheses (see
-    ``verdict.holm``).
+    p_value: two-sided p-value of "no difference": 1 - the level of the widest interval, made in the same way,
+    that leaves out 0. Not adjusted for several hypotheses (see ``verdict.holm``).
     """
 
     p_value: float = float("nan")
@@ -304,8 +245,7 @@ def difference(
     split: str = "val",
     background: Background = "ignore",
     classes: Scheme = "all",
-    resamples: int = 10_000,
-    seed: int = 0,
+    family: int = 1,
 ) -> Difference:
     """How much larger the pooled metric of ``runs_a`` (an experiment) is than that of ``runs_b`` (its
     baseline).
@@ -313,11 +253,11 @@ def difference(
     One run a seed on each side, with the same seeds, patches, blocks and labels; else ValueError, naming what
     differs. The metric of each seed's pooled counts, a minus b, is averaged over seeds. ``metric``,
     ``background``, ``classes``: as ``measure`` takes them; with ``classes="merged"`` the matrices of both
-    sides are merged first. ``seed`` is that of the resampling: same runs and seed, same result, whatever the
-    order of runs and rows.
+    sides are merged first. ``family``: of how many differences that are read together this is one; the 95 %
+    are then of all their intervals at once (Bonferroni).
     """
     of = measure(metric, background, classes)
-    return paired(block_counts([runs_a, runs_b], split, of), of, split, resamples, seed)
+    return paired(block_counts([runs_a, runs_b], split, of), of, split, family)
 
 
 def interval(
@@ -326,8 +266,6 @@ def interval(
     split: str = "val",
     background: Background = "ignore",
     classes: Scheme = "all",
-    resamples: int = 10_000,
-    seed: int = 0,
 ) -> Interval:
     """The pooled metric of one experiment (mean over its seeds) with its interval, for tables and forest
     plots.
@@ -337,27 +275,30 @@ def interval(
     """
     of = measure(metric, background, classes)
     counted = block_counts([runs], split, of)
-    resampled = Resampled.of(counted, of, resamples, seed)
-    return Interval(**_fields(resampled, counted, of, split, (of.lowest, 1.0)))
+    return Interval(**_fields(Estimate.of(counted, of), counted, of, split, (of.lowest, 1.0), LEVEL))
 
 
-def paired(
-    counted: BlockCounts, of: Measure, split: str = "val", resamples: int = 10_000, seed: int = 0
-) -> Difference:
+def paired(counted: BlockCounts, of: Measure, split: str = "val", family: int = 1) -> Difference:
     """``difference`` of two sides that are counted by block already."""
-    resampled = Resampled.of(counted, of, resamples, seed)
+    estimate = Estimate.of(counted, of)
     farthest = 1.0 - of.lowest
-    fields = _fields(resampled, counted, of, split, (-farthest, farthest))
-    return Difference(**fields, p_value=resampled.p_value())
+    level = 1 - (1 - LEVEL) / family
+    fields = _fields(estimate, counted, of, split, (-farthest, farthest), level)
+    return Difference(**fields, p_value=estimate.p_value())
 
 
 def _fields(
-    resampled: "Resampled", counted: BlockCounts, of: Measure, split: str, bounds: tuple[float, float]
+    estimate: "Estimate",
+    counted: BlockCounts,
+    of: Measure,
+    split: str,
+    bounds: tuple[float, float],
+    level: float,
 ) -> dict[str, Any]:
     """Fields of an Interval, its ends within what the metric can be."""
-    low, high = np.clip(resampled.interval(1 - LEVEL), *bounds).tolist()
+    low, high = np.clip(estimate.interval(level), *bounds).tolist()
     return {
-        "value": resampled.value,
+        "value": estimate.value,
         "low": low,
         "high": high,
         "n_patches": counted.n_patches,
@@ -367,117 +308,123 @@ def _fields(
         "split": split,
         "background": of.background,
         "classes": of.classes,
-        "spread": resampled.spread,
+        "spread": estimate.spread,
+        "missing": estimate.missing,
+        "placed": estimate.blocks is None or estimate.blocks.placed,
     }
 
 
 @dataclass(frozen=True)
-class Resampled:
-    """The resampled figure: its draws, how far to stretch them, and with how many degrees of freedom."""
+class Estimate:
+    """A figure with the two parts of its variance: by blocks and by seeds.
+
+    spread: standard deviation over the seeds, None with one. block: that of the blocks' contributions, each
+    taken for the whole figure.
+    """
 
     value: float
-    spread: float | None  # standard deviation over the seeds, None with one
-    draws: np.ndarray  # [resamples], sorted; empty if there is one block only
-    stretch: float  # sqrt(V'/V)
-    freedom: float
+    spread: float | None = None
+    n_seeds: int = 1
+    by_blocks: float = 0.0
+    by_seeds: float = 0.0
+    block: float = float("nan")
+    blocks: Layout | None = None  # None: no interval
+    missing: str = ""
 
     @classmethod
-    def of(cls, counted: BlockCounts, of: Measure, resamples: int, seed: int) -> "Resampled":
-        """Draw blocks and seeds. Raises ValueError where the figure is undefined or the draws are too few."""
-        if resamples < MIN_RESAMPLES:
-            raise ValueError(f"resamples: got {resamples}; expected at least {MIN_RESAMPLES}")
-        every_block = np.ones((1, counted.n_blocks))
-        by_seed = _figures(every_block, counted, of)[0]  # [S]
-        if not np.isfinite(by_seed).all():
+    def of(cls, counted: BlockCounts, of: Measure) -> "Estimate":
+        """Leave out each block in turn. Raises ValueError where the figure itself is undefined."""
+        whole = of.score(counted.values.sum(axis=2))  # [sides, S]
+        if not np.isfinite(whole).all():
             raise ValueError(
                 f"{of.name} is undefined: the split has no labelled pixel that counts "
                 "(for change: none that changed, in truth or prediction)"
             )
-        value, several = float(by_seed.mean()), counted.n_seeds > 1
-        spread = float(by_seed.std(ddof=1)) if several else None
+        by_seed = _difference(whole)
+        n_seeds = len(by_seed)
+        spread = float(by_seed.std(ddof=1)) if n_seeds > 1 else None
+        found = cls(float(by_seed.mean()), spread, n_seeds)
         if counted.n_blocks == 1:
-            return cls(value, spread, np.empty(0), 1.0, np.inf)
-        by_block, draws = _resample(counted, of, resamples, np.random.default_rng(seed))
-        parts = [(by_block.var(), *dependence(counted.blocks))]
-        if several:
-            n = counted.n_seeds
-            parts.append((by_seed.var() / n, n / (n - 1), n - 1.0))
-        stretch, freedom = _small_sample(*np.array(parts).T)
-        return cls(value, spread, np.sort(draws), stretch, freedom)
+            return replace(found, missing="one block cannot give any")
+        left = _left_out(counted, of)
+        if not np.isfinite(left).all():
+            return replace(found, missing="without one of the blocks the figure is undefined")
+        moved = (left != whole).any(axis=(1, 2))
+        at_an_end = (whole <= of.lowest) | (whole >= 1)
+        if not moved.any() and not at_an_end.all():
+            moved[:] = True  # all blocks show the same, and neither all nor none of it is right
+        if moved.sum() < 2:
+            return replace(found, missing="no two blocks show anything but all right or all wrong")
+        names = tuple(name for name, counts in zip(counted.blocks, moved, strict=True) if counts)
+        blocks = layout(names)
+        contributions = (len(names) - 1) * (by_seed - _difference(left[moved]))  # [B, S]
+        of_seeds = 0.0 if spread is None else spread**2 / n_seeds - _local(contributions, blocks)
+        return replace(
+            found,
+            by_blocks=blocks.variance(contributions.mean(axis=1)),
+            by_seeds=max(of_seeds, 0.0),
+            block=float(contributions.mean(axis=1).std(ddof=1)),
+            blocks=blocks,
+        )
 
-    def interval(self, alpha: float) -> np.ndarray:
-        """Low and high of the interval of level 1 - alpha; NaN without draws."""
-        from scipy.special import ndtri, stdtrit
-
-        if not self.draws.size:
+    def interval(self, level: float = LEVEL) -> np.ndarray:
+        """Low and high of the interval of that level; NaN where there is none."""
+        if self.blocks is None:
             return np.array([np.nan, np.nan])
-        factor = self.stretch * stdtrit(self.freedom, 1 - alpha / 2) / ndtri(1 - alpha / 2)
-        low, middle, high = np.quantile(self.draws, [alpha / 2, 0.5, 1 - alpha / 2])
-        return middle + factor * np.array([low - middle, high - middle])
+        error = self._error()
+        reach = error * self.blocks.critical(level, self._share(), self.n_seeds) if error else 0.0
+        return self.value + reach * np.array([-1.0, 1.0])
 
     def p_value(self) -> float:
-        """The largest alpha whose interval still holds 0, by bisection; NaN without draws."""
-        if not self.draws.size:
+        """1 - the level of the widest interval that leaves out 0; NaN where there is none."""
+        if self.blocks is None:
             return float("nan")
-        holds, leaves_out = 2 / (self.draws.size + 1), 1 - 1e-6
-        if not self._holds_zero(holds):
-            return holds
-        if self._holds_zero(leaves_out):
+        error = self._error()
+        if not error:
+            return float(self.value == 0)
+        if not self.value:
             return 1.0
-        while leaves_out - holds > 1e-6:
-            alpha = (holds + leaves_out) / 2
-            holds, leaves_out = (alpha, leaves_out) if self._holds_zero(alpha) else (holds, alpha)
-        return holds
+        return self.blocks.exceeds(abs(self.value) / error, self._share(), self.n_seeds)
 
-    def _holds_zero(self, alpha: float) -> bool:
-        low, high = self.interval(alpha)
-        return bool(low <= 0 <= high)
+    def _error(self) -> float:
+        return float(np.sqrt(self.by_blocks + self.by_seeds))
 
-
-def _figures(weights: np.ndarray, counted: BlockCounts, of: Measure) -> np.ndarray:
-    """The metric (a minus b, if there are two sides) of weighted sums of blocks: [n, B] -> [n, S]."""
-    sides, seeds, blocks, kinds, classes = counted.values.shape
-    flat = np.moveaxis(counted.values, 2, 0).reshape(blocks, -1)
-    figures = of.score((weights @ flat).reshape(-1, sides, seeds, kinds, classes))  # [n, sides, S]
-    return figures[:, 0] - figures[:, 1] if sides == 2 else figures[:, 0]
+    def _share(self) -> float:
+        """The seeds' part of the variance."""
+        return self.by_seeds / (self.by_blocks + self.by_seeds)
 
 
-def _resample(
-    counted: BlockCounts, of: Measure, resamples: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """The figure with drawn blocks and all seeds, and with both drawn: two arrays [resamples]."""
-    by_block, draws = [], []
-    for start in range(0, resamples, CHUNK):
-        n = min(CHUNK, resamples - start)
-        figures = _figures(_draw(rng, n, counted.n_blocks), counted, of)  # [n, S]
-        seeds = _draw(rng, n, counted.n_seeds) / counted.n_seeds
-        by_block.append(figures.mean(axis=1))
-        draws.append((figures * seeds).sum(axis=1))
-    pair = np.stack([np.concatenate(by_block), np.concatenate(draws)])
-    by_block_kept, draws_kept = pair[:, np.isfinite(pair).all(axis=0)]
-    return by_block_kept, draws_kept
+def _difference(figures: np.ndarray) -> np.ndarray:
+    """Side a minus side b, or the one side: [..., sides, S] -> [..., S]."""
+    return figures[..., 0, :] - figures[..., 1, :] if figures.shape[-2] == 2 else figures[..., 0, :]
 
 
-def _draw(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
-    """How often each of ``size`` things is drawn in ``size`` draws with replacement: float64 [n, size]."""
-    drawn = rng.integers(size, size=(n, size)) + size * np.arange(n)[:, None]
-    return np.bincount(drawn.ravel(), minlength=n * size).reshape(n, size).astype(np.float64)
+def _local(contributions: np.ndarray, blocks: Layout) -> float:
+    """What trainings differ by from block to block adds to the variance between seeds, over their number.
 
-
-def _small_sample(variances: np.ndarray, inflations: np.ndarray, freedoms: np.ndarray) -> tuple[float, float]:
-    """sqrt(V'/V) and the degrees of freedom (Satterthwaite 1946) of a sum of variances: V as resampled, V'
-    each part times its inflation.
+    contributions: [B, S]. It is part of the variance by blocks already.
     """
-    if variances.sum() == 0:
-        return 1.0, float(freedoms.min())
-    unbiased = variances * inflations
-    freedom = unbiased.sum() ** 2 / (unbiased**2 / freedoms).sum()
-    return float(np.sqrt(unbiased.sum() / variances.sum())), float(freedom)
+    n_seeds = contributions.shape[1]
+    own = (contributions - contributions.mean(axis=1, keepdims=True)).T
+    return float(sum(blocks.variance(each) for each in own) / (n_seeds - 1) / n_seeds)
+
+
+def _left_out(counted: BlockCounts, of: Measure) -> np.ndarray:
+    """The figure without each block: [B, sides, S]."""
+    by_block = np.moveaxis(counted.values, 2, 0)  # [B, sides, S, kinds, K]
+    total = counted.values.sum(axis=2)
+    step = max(1, CHUNK // total.size)
+    parts = []
+    for start in range(0, len(by_block), step):
+        left = total - by_block[start : start + step]
+        left[left < 0.5] = 0.0  # counts are whole pixels: less is rounding, and none are left
+        parts.append(of.score(left))
+    return np.concatenate(parts)
 
 
 # Several sides against one baseline, in a table.
 
-COLUMNS = ["experiment", "value", "low", "high", "n_patches", "n_blocks", "n_seeds"]
+COLUMNS = ["experiment", "value", "low", "high", "n_patches", "n_blocks", "n_seeds", "missing"]
 
 
 def differences(
@@ -489,17 +436,18 @@ def differences(
 ) -> pd.DataFrame:
     """One row a side: how much higher its figure is than the baseline's, on the same patches or pairs.
 
-    ``sides``: label -> runs, one a seed. Columns: experiment (the label), value, low, high (paired 95 %
-    interval), n_patches, n_blocks, n_seeds. Raises ValueError as ``difference`` does.
+    ``sides``: label -> runs, one a seed. Columns: experiment (the label), value, low, high (paired intervals,
+    of 95 % all together), n_patches, n_blocks, n_seeds, missing. Raises ValueError as ``difference`` does.
     """
-    found = {label: difference(runs, baseline, metric, split, background) for label, runs in sides.items()}
+    found = {
+        label: difference(runs, baseline, metric, split, background, family=len(sides))
+        for label, runs in sides.items()
+    }
     rows = [(label, *(getattr(each, name) for name in COLUMNS[1:])) for label, each in found.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-# Figures of patches' counts for runs and their baseline, with the interval of the block bootstrap.
-
-RESAMPLES = 2000
+# Figures of patches' counts for runs and their baseline, with intervals from spatial blocks.
 
 
 @dataclass(frozen=True)
@@ -517,12 +465,14 @@ class Figure:
 
 
 def effect_of_counts(
-    counts: Sequence[Sequence[np.ndarray]], blocks: Sequence[str], figure: Figure
-) -> dict[str, float]:
+    counts: Sequence[Sequence[np.ndarray]], blocks: Sequence[str], figure: Figure, family: int = 1
+) -> dict[str, Any]:
     """The figure of both sides (means over seeds) and the difference with its 95 % interval.
 
     counts: of the runs and of the baseline, one array [N, kinds, K] a seed in the same order; blocks: of the
-    N patches. Keys: run, baseline, difference, low, high, blocks, seeds. NaN where the figure is undefined.
+    N patches. Keys: run, baseline, difference, low, high, missing (why there is no interval, else empty),
+    blocks, seeds. NaN where the figure is undefined. ``family``: of how many figures that are read together
+    this is one; the 95 % are of all their intervals at once.
     """
     names = np.asarray(blocks, dtype=str)
     values = np.stack([[by_block(array.astype(float), names) for array in side] for side in counts])
@@ -530,19 +480,41 @@ def effect_of_counts(
     found = {"run": float(mine), "baseline": float(theirs), "difference": float(mine - theirs)}
     sizes = {"blocks": values.shape[2], "seeds": values.shape[1]}
     if not np.isfinite(mine - theirs):
-        return found | {"low": np.nan, "high": np.nan} | sizes
+        return found | {"low": np.nan, "high": np.nan, "missing": "the figure is undefined"} | sizes
     kept = BlockCounts(values, tuple(np.unique(names).tolist()), n_patches=len(names))
-    judged = paired(kept, figure, resamples=RESAMPLES)  # type: ignore[arg-type]
-    return found | {"low": judged.low, "high": judged.high} | sizes
+    judged = paired(kept, figure, family=family)  # type: ignore[arg-type]
+    return found | {"low": judged.low, "high": judged.high, "missing": judged.missing} | sizes
+
+
+def effects(
+    counts: Sequence[Sequence[np.ndarray]], blocks: Sequence[str], figures: Sequence[Figure]
+) -> list[dict[str, Any]]:
+    """``effect_of_counts`` of figures that are read together: the family is of those that are defined on both
+    sides.
+    """
+    sides = [np.stack([array.sum(axis=0) for array in side]).astype(float) for side in counts]
+    defined = [all(np.isfinite(figure.score(side)).all() for side in sides) for figure in figures]
+    return [effect_of_counts(counts, blocks, figure, max(1, sum(defined))) for figure in figures]
 
 
 def sorted_by_seed(runs: Sequence[Any], baseline: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Both sides sorted by seed. Raises ValueError where their seeds differ."""
+    """Both sides sorted by seed. Raises ValueError where their seeds, patches, splits or blocks differ."""
     sides = [sorted(side, key=lambda run: run.seed) for side in (runs, baseline)]
     seeds = [[run.seed for run in side] for side in sides]
     if not seeds[0] or seeds[0] != seeds[1]:
         raise ValueError(f"seeds: the runs have {seeds[0]}, the baseline {seeds[1]}; expected the same")
+    first, *others = [_ground(run) for side in sides for run in side]
+    if any(not first.equals(other) for other in others):
+        raise ValueError(
+            "the runs lie on different ground: patches, splits or blocks of the confusion tables differ; "
+            "expected runs over the same split of the same data"
+        )
     return sides[0], sides[1]
+
+
+def _ground(run: Any) -> pd.DataFrame:
+    """Patch, split and block of a run's rows, by patch."""
+    return run.confusion[["patch", "split", "block"]].sort_values("patch", ignore_index=True)
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

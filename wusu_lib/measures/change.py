@@ -13,7 +13,7 @@ import pandas as pd
 from wusu_lib import legend
 from wusu_lib.legend import Background, Scheme
 from wusu_lib.measures import classes as class_measures
-from wusu_lib.measures.classes import Counts
+from wusu_lib.measures.classes import Counts, annotated
 from wusu_lib.transitions import FIRST, N_LABELS, SECOND, UNCHANGED, UNLABELLED, table
 
 # Confusion matrices of change: counts first, pure reductions afterwards.
@@ -266,8 +266,12 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 # What can be compared, by name: figures of class maps and figures of change, behind one interface.
 #
 # A measure takes the matrices of a run to counts of pixels, [N, 3, K]. Counts add up, so that blocks of
-# patches are summed and resampled as counts, never as matrices: a matrix of from-to labels has 111 x 111
+# patches are summed and left out as counts, never as matrices: a matrix of from-to labels has 111 x 111
 # entries, its counts 3 x 111.
+#
+# Macro means run over the classes that are annotated on the ground at hand. A class that is predicted and
+# annotated nowhere counts as 0 in ``classes.scores``; here it would set one side's mean over another number
+# of classes than the other side's.
 
 MEASURE_NAMES: tuple[str, ...] = (*class_measures.METRICS, *FIGURES)
 CHUNK = 64  # matrices at a time: bounds the memory
@@ -318,7 +322,7 @@ def measure(name: str, background: Background = "ignore", classes: Scheme = "all
             classes,
             0.0,
             lambda matrices: _class_counts(matrices, name, background, classes),
-            lambda pooled: class_measures.score(pooled, name),
+            lambda pooled: class_measures.score(annotated(pooled), name),
         )
     if name not in FIGURES:
         raise ValueError(f"metric: got {name!r}; allowed: {', '.join(MEASURE_NAMES)}")

@@ -128,6 +128,16 @@ def score(pooled: Counts, metric: str) -> np.ndarray:
     return _ratio(np.where(present, per_class, 0.0).sum(axis=-1), present.sum(axis=-1))
 
 
+def annotated(pooled: Counts) -> Counts:
+    """The counts without what is predicted of classes that no pixel is annotated as: same shapes.
+
+    ``score`` of them averages over the classes that have truth, whatever was predicted, so that two
+    predictions of one ground are averaged over the same classes. What such a prediction hides is still
+    missed.
+    """
+    return pooled._replace(predicted=np.where(pooled.truth > 0, pooled.predicted, 0.0))
+
+
 def scores(
     matrix: np.ndarray, background: Background = "ignore", classes: Scheme = "all"
 ) -> dict[str, float | np.ndarray]:

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib.data.splits import PAIR_COLUMNS, Overlaps, Scheme, assign
-from wusu_lib.measures import bootstrap
-from wusu_lib.measures.bootstrap import BlockCounts, Resampled
+from wusu_lib.measures.bootstrap import BlockCounts, Estimate
 from wusu_lib.measures.change import measure
+from wusu_lib.measures.verdict import power
 
 # The real data set's layout without its images: patches that overlap by half, and their blocks.
 #
@@ -135,7 +135,8 @@ class Scenario:
 
     length: metres over which errors are alike (a correlation of 1/e). method, training: standard deviation of
     the local strengths of a method and of one training. seed: standard deviation of a training's level of a
-    class everywhere. shift: how much lower side a's logit is; 0 makes two equal methods.
+    class everywhere. lacking: share of the ground that has no pixel of the rarest class; of the others, less,
+    in even steps down to 0.
     """
 
     seeds: int = 1
@@ -143,6 +144,7 @@ class Scenario:
     method: float = 0.35
     training: float = 0.35
     seed: float = 0.0
+    lacking: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -169,13 +171,16 @@ class Pair:
 
 def draw(ground: Ground, scenario: Scenario, rng: np.random.Generator) -> Pair:
     """One pair: new ground and new errors."""
-    return Pair(_truth(ground, rng), _logits(ground, scenario, rng))
+    return Pair(_truth(ground, scenario.lacking, rng), _logits(ground, scenario, rng))
 
 
-def _truth(ground: Ground, rng: np.random.Generator) -> np.ndarray:
+def _truth(ground: Ground, lacking: float, rng: np.random.Generator) -> np.ndarray:
     """Labelled pixels of each class: [dates, classes, cells]; few cells change between the dates."""
-    logarithm = FREQUENCY[:, None] + PATCHINESS * _fields(ground, LAND, (CLASSES,), rng)
-    share = np.exp(logarithm)
+    from scipy.special import ndtri
+
+    field = _fields(ground, LAND, (CLASSES,), rng)
+    there = field >= ndtri(np.linspace(0, lacking, CLASSES))[:, None]
+    share = there * np.exp(FREQUENCY[:, None] + PATCHINESS * field)
     return LABELLED * STRIDE**2 * share / share.sum(axis=-2, keepdims=True)
 
 
@@ -220,44 +225,59 @@ def _taken_for(missed: np.ndarray) -> np.ndarray:
 
 # How often the interval leaves out 0: for equal methods (it should not) and for unequal ones (it should).
 
-RESAMPLES = 500  # of each pair: its ends are less exact than with 10,000, and not shifted
-LENGTHS = (64.0, 256.0, 512.0, 1024.0)  # metres
+LENGTHS = (16.0, 64.0, 128.0, 256.0, 512.0, 1024.0)  # metres
+LACKING = (0.0, 0.5, 0.8, 0.95)  # of the ground, the rarest class
 GAINS = (0.0, 0.005, 0.01, 0.02, 0.03)  # of mIoU
 SEEDS = (1, 3, 5)
 SEED_SPREAD = 0.1  # standard deviation, on the logit of the rate missed of each class
 GROUNDS: dict[str, Scheme] = {"whole test folder": "folders", "validation half of it": "blocks"}
 AVERAGED = 24  # made grounds over which a gain is planted
 TRIED = np.linspace(0, 0.5, 11)  # shifts
-# Of the pairs of each study. The interval's reach was chosen with the pairs of seeds 0 to 2 in sight.
-EQUAL, GAINED, REPEATED = 11, 12, 13
+EQUAL, GAINED, REPEATED, RARE = 11, 12, 13, 14  # first seeds of the pairs of each study
 
 
 def by_length(n: int = 200, split: Scheme = "folders") -> pd.DataFrame:
-    """How often two equal methods seem to differ, by how far errors are alike, resampling blocks and images.
+    """How often two equal methods seem to differ, by how far errors are alike, by blocks and by images.
 
-    One training each, which the interval speaks about. Columns length (metres), resampled ("blocks" or
-    "single images"), and those of ``share``.
+    One training each, which the interval speaks about. Columns length (metres), counted ("blocks" or "single
+    images"), and those of ``share``.
     """
     ground, rows = half_scenes(split), []
     for length in LENGTHS:
-        blocks, images = intervals(ground, Scenario(length=length), n, resampled=(by_block, by_image))[:, 0]
-        rows.append({"length": length, "resampled": "blocks", **share(blocks)})
-        rows.append({"length": length, "resampled": "single images", **share(images)})
+        blocks, images = intervals(ground, Scenario(length=length), n, counted=(by_block, by_image))[:, 0]
+        rows.append({"length": length, "counted": "blocks", **share(blocks)})
+        rows.append({"length": length, "counted": "single images", **share(images)})
+    return pd.DataFrame(rows)
+
+
+def by_rarity(n: int = 200) -> pd.DataFrame:
+    """How often two equal methods seem to differ, by how much of the ground lacks the rarest class.
+
+    Errors are alike over 256 m, one training each. Columns lacking (0 to 1), ground, and those of ``share``.
+    """
+    rows = []
+    for name, split in GROUNDS.items():
+        for lacking in LACKING:
+            ends = intervals(half_scenes(split), Scenario(lacking=lacking), n, RARE)[0, 0]
+            rows.append({"lacking": lacking, "ground": name, **share(ends)})
     return pd.DataFrame(rows)
 
 
 def by_gain(n: int = 200, gains: Sequence[float] = GAINS) -> pd.DataFrame:
     """How often a method that is better by ``gain`` of mIoU is found to be, at two sizes of the ground.
 
-    Found: the whole interval is above 0. One training each. Columns ground, sites, gain, and those of
-    ``share``.
+    Found: the whole interval is above 0. One training each. Columns ground, sites, gain, those of ``share``,
+    and computed: what ``verdict.power`` says beforehand, of blocks that differ as those of ``noise`` do.
     """
     rows = []
     for name, split in GROUNDS.items():
         ground = half_scenes(split)
         shifts = planted(ground, Scenario(), gains)
         for gain, found in zip(gains, intervals(ground, Scenario(), n, GAINED, shifts)[0], strict=True):
-            rows.append({"ground": name, "sites": ground.n_sites, "gain": gain, **share(found, above=True)})
+            known = {"ground": name, "sites": ground.n_sites, "gain": gain}
+            rows.append(
+                {**known, **share(found, above=True), "computed": power(ground.blocks.tolist(), 1, gain)}
+            )
     return pd.DataFrame(rows)
 
 
@@ -276,7 +296,7 @@ def by_seeds(n: int = 200, gain: float = 0.02) -> pd.DataFrame:
 
 
 def share(ends: np.ndarray, above: bool = False) -> dict[str, float]:
-    """How many of the intervals, [n, 2], leave out 0 (with ``above``: lie above it).
+    """How many of the intervals, [n, 2], leave out 0 (with ``above``: lie above it); NaN does not.
 
     pairs, count, rate; low, high: exact 95 % interval of the rate (Clopper and Pearson 1934, Biometrika 26).
     """
@@ -294,23 +314,21 @@ def intervals(
     n: int,
     seed: int = EQUAL,
     shifts: Sequence[float] = (0.0,),
-    resampled: Sequence[Callable[[Ground, np.ndarray], BlockCounts]] = (),
+    counted: Sequence[Callable[[Ground, np.ndarray], BlockCounts]] = (),
 ) -> np.ndarray:
-    """Intervals of the difference of mIoU of ``n`` pairs: [ways to resample, shifts, n, 2], low and high.
+    """Intervals of the difference of mIoU of ``n`` pairs: [ways to count, shifts, n, 2], low and high.
 
-    Made as ``bootstrap.difference`` makes them. Pair i is the same for all shifts and ways to resample,
-    whatever n.
+    Made as ``bootstrap.difference`` makes them. Pair i is the same for all shifts and ways to count, whatever
+    n.
     """
-    ways, of = resampled or (by_block,), measure("mIoU")
+    ways, of = counted or (by_block,), measure("mIoU")
     found = np.empty((len(ways), len(shifts), n, 2))
     for i in range(n):
         pair = draw(ground, scenario, np.random.default_rng([seed, i]))
         for s, shift in enumerate(shifts):
             cells = pair.counts(shift)
             for w, way in enumerate(ways):
-                found[w, s, i] = Resampled.of(way(ground, cells), of, RESAMPLES, seed=i).interval(
-                    1 - bootstrap.LEVEL
-                )
+                found[w, s, i] = Estimate.of(way(ground, cells), of).interval()
     return found
 
 
@@ -329,10 +347,12 @@ def noise(n: int = 24) -> dict[str, float]:
     """What the assumed errors look like: standard deviations that can be held against real runs.
 
     image: of the difference of pixel accuracy between two equal methods on one image. seeds: of mIoU between
-    the trainings of one method. mIoU: its mean. All 0 to 1, over ``n`` made grounds.
+    the trainings of one method. block: of what single blocks contribute to the difference of mIoU, of one
+    training each. training: of the difference of mIoU, between trainings. mIoU: its mean. All 0 to 1, over
+    ``n`` made grounds.
     """
     ground, of = half_scenes("folders"), measure("mIoU")
-    images, spreads, level = [], [], []
+    images, spreads, level, estimates, single = [], [], [], [], []
     for i in range(n):
         scenario = Scenario(seeds=5, seed=SEED_SPREAD)
         cells = draw(ground, scenario, np.random.default_rng([8, i])).counts()
@@ -342,7 +362,10 @@ def noise(n: int = 24) -> dict[str, float]:
         scores = of.score(by_block(ground, cells).values.sum(axis=2))  # [2, seeds]
         spreads.append(scores.std(axis=1, ddof=1).mean())
         level.append(scores.mean())
-    return {"image": float(np.mean(images)), "seeds": float(np.mean(spreads)), "mIoU": float(np.mean(level))}
+        estimates.append(Estimate.of(by_block(ground, cells), of).spread)
+        single.append(Estimate.of(by_block(ground, cells[:, :1]), of).block)
+    found = {"image": images, "seeds": spreads, "mIoU": level, "training": estimates, "block": single}
+    return {name: float(np.mean(values)) for name, values in found.items()}
 
 
 def by_block(ground: Ground, cells: np.ndarray) -> BlockCounts:
@@ -356,4 +379,4 @@ def by_image(ground: Ground, cells: np.ndarray) -> BlockCounts:
     """Counts by image, each date by itself, as if no image had a neighbour."""
     by_site = np.moveaxis(cells @ ground.member.T, -1, 3)  # [2, seeds, dates, sites, 3, classes]
     values = by_site.reshape(*by_site.shape[:2], -1, *by_site.shape[-2:])
-    return BlockCounts(values, tuple(f"image {i}" for i in range(values.shape[2])), values.shape[2])
+    return BlockCounts(values, tuple(f"image {i}/0/0_0" for i in range(values.shape[2])), values.shape[2])

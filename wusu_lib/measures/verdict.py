@@ -15,8 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from wusu_lib.measures.bootstrap import Difference
+from wusu_lib.measures.bootstrap import Difference, Interval
 from wusu_lib.measures.change import MEASURE_NAMES
+from wusu_lib.measures.neighbours import LEVEL, REACHES, layout, trainings
 
 # Where nothing was predicted there is a comparison all the same: a difference, and no verdict on it.
 
@@ -85,7 +86,7 @@ def verdict(prediction: Prediction, difference: Difference, demo: bool = False) 
 
     supported: the whole interval is at or beyond the predicted threshold in the predicted direction.
     refuted: the whole interval falls short of it. inconclusive: the interval holds values on both sides, or
-    there is none (one block). Raises ValueError if the difference is of another metric or split than the
+    there is none. Raises ValueError if the difference is of another metric or split than the
     prediction.
     """
     _check(prediction, difference)
@@ -113,9 +114,19 @@ def _check(asked: Prediction | Comparison, difference: Difference) -> None:
 
 
 def _limits(difference: Difference, demo: bool) -> list[str]:
-    """Sentences on what the difference cannot show."""
-    one = "With one seed the interval covers other ground, not another training."
-    return [one] * (difference.n_seeds == 1) + [DEMO] * demo
+    """Sentences on what the difference rests on and cannot show."""
+    found = [] if math.isnan(difference.low) else [assumption(difference)]
+    if difference.n_seeds == 1:
+        found.append("With one seed the interval covers other ground, not another training.")
+    return [*found, DEMO] if demo else found
+
+
+def assumption(difference: Interval) -> str:
+    """What an interval rests on, in a sentence."""
+    reach = "The interval assumes that errors are alike over at most half a block's side"
+    if difference.placed:
+        return f"{reach}."
+    return f"{reach}, and that all blocks touch, since it is not known how they lie to each other."
 
 
 def _outcome(prediction: Prediction, low: float, high: float) -> Outcome:
@@ -170,7 +181,7 @@ def _space(difference: Difference) -> str:
 
 def _interval(difference: Difference, digits: int) -> str:
     if math.isnan(difference.low):
-        return "no interval, since one block cannot give any"
+        return f"no interval, since {difference.missing}"
     return f"95 % interval {difference.low:+.{digits}f} to {difference.high:+.{digits}f}"
 
 
@@ -216,3 +227,80 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     adjusted = np.empty_like(given)
     adjusted[order] = np.where(np.isnan(given[order]), np.nan, np.fmin(np.fmax.accumulate(stepped), 1.0))
     return adjusted
+
+
+# What a design can find, before anything is trained.
+
+SHARES = np.array([0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9, 0.97, 1.0])
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What is assumed of a difference, as standard deviations of the metric.
+
+    block: of what single blocks contribute (they show the difference plus so much). training: of the
+    difference between trainings with other seeds, on the same ground. reach: how far errors are alike, in
+    block sides, one of ``neighbours.REACHES``.
+    """
+
+    block: float
+    training: float
+    reach: float = float(REACHES[0])
+
+
+# Two methods of equal kind on blocks of two patch sides, as the made models of ``simulation`` show them.
+MADE = Spread(block=0.025, training=0.008, reach=float(REACHES[1]))
+
+
+def power(
+    blocks: Sequence[str], seeds: int, gain: float, spread: Spread = MADE, threshold: float = 0.0
+) -> float:
+    """How often a true difference of ``gain`` is found: the whole 95 % interval is at ``threshold`` or above.
+
+    blocks: their names, as of the patch table; seeds: of each side. 0 with one block, which gives no
+    interval. Raises ValueError for a reach that is not one of ``neighbours.REACHES``.
+    """
+    if spread.reach not in REACHES:
+        raise ValueError(f"reach: got {spread.reach}; allowed: {', '.join(f'{r:g}' for r in REACHES)}")
+    names = tuple(sorted(set(blocks)))
+    if len(names) == 1:
+        return 0.0
+    from scipy.special import ndtr
+
+    there, at = layout(names), int(np.flatnonzero(spread.reach == REACHES)[0])
+    one = spread.block / np.sqrt(len(names))
+    training = spread.training**2 / seeds if seeds > 1 else 0.0
+    by_blocks = one**2 * there.estimates[at]
+    by_seeds = training * trainings(seeds, len(by_blocks))
+    bounds = [there.critical(LEVEL, share, seeds) for share in (SHARES if seeds > 1 else SHARES[:1])]
+    bound = np.interp(by_seeds / (by_blocks + by_seeds), SHARES[: len(bounds)], bounds)
+    reached = gain - threshold + one * there.leans[at] - bound * np.sqrt(by_blocks + by_seeds)
+    return float(ndtr(reached / np.sqrt(one**2 * there.remaining[at] + training)).mean())
+
+
+def design(
+    blocks: Sequence[str],
+    seeds: int,
+    metric: str = "mIoU",
+    gain: float = 0.02,
+    threshold: float = 0.0,
+    spread: Spread = MADE,
+) -> str:
+    """``power`` in words, with all that is assumed; ``threshold``: the predicted difference."""
+    n = len(set(blocks))
+    words = f"With {n} {'block' if n == 1 else 'blocks'} and {seeds} {'seed' if seeds == 1 else 'seeds'}"
+    if n == 1:
+        return f"{words} there is no interval, so no difference of {metric} can be found."
+    found = f"a true difference of {gain:g} in {metric} is found {_times(power(blocks, seeds, gain, spread))}"
+    if threshold:
+        shown = _times(power(blocks, seeds, gain, spread, threshold))
+        found += f", and shown to be at least the predicted {threshold:g} {shown}"
+    training = f" and trainings by {spread.training:g}" if seeds > 1 else ""
+    return (
+        f"{words}, {found}. This takes it that what single blocks show differs by {spread.block:g}{training} "
+        f"(standard deviations), with errors that are alike over {spread.reach:g} of a block's side."
+    )
+
+
+def _times(share: float) -> str:
+    return f"{100 * share:.0f} times of 100"

@@ -301,7 +301,7 @@ def change_ways_figure(rows: pd.DataFrame) -> "Figure":
     return captioned(
         figure,
         "figures",
-        "Figures of change on the validation pairs with their 95 % intervals from the block bootstrap. A "
+        "Figures of change on the validation pairs with their 95 % intervals from spatial blocks. A "
         "way without classes has no mark under the figures that need them.",
         f"Panels of dots with intervals: {len(ways)} ways of finding change by {', '.join(names)}.",
     )

@@ -17,7 +17,7 @@ from wusu_lib import legend
 from wusu_lib.data import statistics
 from wusu_lib.legend import N_INDEX, LabelSpace
 from wusu_lib.measures import bootstrap, classes
-from wusu_lib.measures.bootstrap import effect_of_counts, ratio, sorted_by_seed
+from wusu_lib.measures.bootstrap import effect_of_counts, effects, ratio, sorted_by_seed
 from wusu_lib.pages.style import BASELINE, QUIET, TEXT, THIS, captioned, counted, listed, open_figure, styled
 
 if TYPE_CHECKING:
@@ -34,10 +34,11 @@ def gap(runs: Sequence[Any], baseline: Sequence[Any]) -> pd.DataFrame:
     """The gap between training and validation, of runs and baseline: one row for mIoU and one for the loss.
 
     Columns: measure ("mIoU": train - val; "loss": val - train; so more is more overfitting), run and baseline
-    (gaps), run train, run val, baseline train, baseline val, difference (run - baseline), low, high, blocks,
-    seeds. The interval is the paired block bootstrap over the blocks of both splits; the loss has none, since
-    it is stored for whole splits only. Both are of the best epoch's weights, without augmentation. Both sides
-    are judged in one label space, merged where either is. Raises ValueError where the seeds differ.
+    (gaps), run train, run val, baseline train, baseline val, difference (run - baseline), low, high, missing,
+    blocks, seeds. mIoU is over the classes that are annotated in a split. The interval is of the blocks of
+    both splits; the loss has none, since it is stored for whole splits only. Both are of the best epoch's
+    weights, without augmentation. Both sides are judged in one label space, merged where either is. Raises
+    ValueError where seeds or patches of the two sides differ.
     """
     sides = sorted_by_seed(runs, baseline)
     space = sides[0][0].labels.judged_with(sides[1][0].labels)
@@ -45,11 +46,11 @@ def gap(runs: Sequence[Any], baseline: Sequence[Any]) -> pd.DataFrame:
     counts = [[_counts(run, space) for run in side] for side in sides]
     rows = [{"measure": "mIoU"} | effect_of_counts(counts, _rows(sides[0][0])["block"], figure)]
     rows.append({"measure": "loss"} | _losses(sides))
-    for row, measure in zip(rows, ("mIoU", "loss"), strict=True):
-        for name, side in zip(("run", "baseline"), sides, strict=True):
-            for split in SPLITS:
-                values = [run.scores(split, space.background, space.classes)[measure] for run in side]
-                row[f"{name} {split}"] = float(np.mean(values))
+    for name, side, of_side in zip(("run", "baseline"), sides, counts, strict=True):
+        by_split = np.mean([_by_split(each.sum(axis=0)) for each in of_side], axis=0)
+        for split, miou in zip(SPLITS, by_split, strict=True):
+            rows[0][f"{name} {split}"] = float(miou)
+            rows[1][f"{name} {split}"] = float(np.mean([run.scores(split)["loss"] for run in side]))
     return pd.DataFrame(rows)
 
 
@@ -70,12 +71,18 @@ def _counts(run: Any, space: LabelSpace) -> np.ndarray:
 
 def _gap(pooled: np.ndarray) -> np.ndarray:
     """mIoU in training minus mIoU in validation: [..., 6, K] -> [...]."""
-    parts = np.moveaxis(pooled, -2, 0)
-    train, val = (classes.score(classes.Counts(*part), "mIoU") for part in (parts[:3], parts[3:]))
+    train, val = _by_split(pooled)
     return train - val
 
 
-def _losses(sides: Sequence[Sequence[Any]]) -> dict[str, float]:
+def _by_split(pooled: np.ndarray) -> list[np.ndarray]:
+    """mIoU in training and in validation of counts [..., 6, K]: two of [...]."""
+    parts = np.moveaxis(pooled, -2, 0)
+    counted = [classes.Counts(*part) for part in (parts[:3], parts[3:])]
+    return [classes.score(classes.annotated(each), "mIoU") for each in counted]
+
+
+def _losses(sides: Sequence[Sequence[Any]]) -> dict[str, Any]:
     gaps = [
         np.mean([run.scores("val")["loss"] - run.scores("train")["loss"] for run in side]) for side in sides
     ]
@@ -85,6 +92,7 @@ def _losses(sides: Sequence[Sequence[Any]]) -> dict[str, float]:
         "difference": float(gaps[0] - gaps[1]),
         "low": np.nan,
         "high": np.nan,
+        "missing": "the loss is stored for whole splits only",
         "seeds": len(sides[0]),
     }
 
@@ -100,8 +108,8 @@ def _losses(sides: Sequence[Sequence[Any]]) -> dict[str, float]:
 # the patch, where the map goes on, and the edge of the labels, beyond which nobody knows what is there.
 # Unlabelled pixels count neither in the truth nor in the prediction. Where annotators left strips between
 # objects, as often around buildings, little boundary is left to judge: ``compare_boundaries`` says how
-# much. Counts are pooled over patches; macro means run over the classes that have a boundary in truth or
-# prediction.
+# much. Counts are pooled over patches; macro means run over the classes that have an annotated boundary,
+# and a class without one has no figure.
 
 DISTANCES = (1, 2, 3)  # px
 MEASURES = ("boundary IoU", "boundary F")
@@ -167,9 +175,10 @@ def compare_boundaries(runs: Sequence[Any], baseline: Sequence[Any], table: pd.D
     """Both measures on the validation patches, at each distance, for each class and their mean.
 
     Columns: measure, distance (px), class ("all classes" for the macro mean), pixels (annotated boundary),
-    run, baseline (0 to 1), difference, low, high (95 %, paired block bootstrap), blocks, seeds. ``runs``,
-    ``baseline``: stored runs, one a seed; ``table``: patch table with masks. Both sides are
-    judged in one label space, merged where either is. Raises ValueError where seeds differ.
+    run, baseline (0 to 1), difference, low, high, missing, blocks, seeds. The interval of the mean is of
+    95 %; those of the classes, at one distance, are of 95 % all together. ``runs``, ``baseline``: stored
+    runs, one a seed; ``table``: patch table with masks. Both sides are judged in one label space, merged
+    where either is. Raises ValueError where seeds or patches differ.
     """
     sides = sorted_by_seed(runs, baseline)
     space = sides[0][0].labels.judged_with(sides[1][0].labels).annotated()
@@ -184,11 +193,12 @@ def compare_boundaries(runs: Sequence[Any], baseline: Sequence[Any], table: pd.D
             true = counted[0][0][:, -1].sum(axis=0)  # [K]
             lengths = [true.sum(), *true]
             figures = _figures(number, space.class_names)
-            for (name, of), pixels in zip(figures, lengths, strict=True):
+            macro, *classwise = [bootstrap.Figure(measure, of) for _, of in figures]
+            blocks = rows["block"].tolist()
+            judged = [effect_of_counts(counted, blocks, macro), *effects(counted, blocks, classwise)]
+            for (name, _), pixels, each in zip(figures, lengths, judged, strict=True):
                 row = {"measure": measure, "distance": distance, "class": name, "pixels": int(pixels)}
-                found.append(
-                    row | effect_of_counts(counted, rows["block"].tolist(), bootstrap.Figure(measure, of))
-                )
+                found.append(row | each)
     return pd.DataFrame(found)
 
 
@@ -211,17 +221,17 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 
 def _iou(pooled: np.ndarray) -> np.ndarray:
-    """Boundary IoU by class, NaN without a boundary: [..., 7, K] -> [..., K]."""
+    """Boundary IoU by class, NaN without an annotated boundary: [..., 7, K] -> [..., K]."""
     both, truth, predicted = np.moveaxis(pooled, -2, 0)[:3]
-    return ratio(both, truth + predicted - both)
+    return np.where(truth > 0, ratio(both, truth + predicted - both), np.nan)
 
 
 def _f1(pooled: np.ndarray) -> np.ndarray:
-    """Boundary F by class; 0 where one side has no boundary, NaN where none has: [..., 7, K] -> [..., K]."""
+    """Boundary F by class; 0 if none is predicted, NaN if none is annotated: [..., 7, K] -> [..., K]."""
     drawn_near, drawn, true_near, true = np.moveaxis(pooled, -2, 0)[3:]
     precision, recall = (np.nan_to_num(ratio(*pair)) for pair in ((drawn_near, drawn), (true_near, true)))
     found = np.nan_to_num(ratio(2 * precision * recall, precision + recall))
-    return np.where(drawn + true > 0, found, np.nan)
+    return np.where(true > 0, found, np.nan)
 
 
 # What becomes of small objects: buildings found by ground area, road pixels found by the road's width.
@@ -284,8 +294,9 @@ def compare_objects(runs: Sequence[Any], baseline: Sequence[Any], table: pd.Data
     """Recall by size on the validation patches: one row a kind and bin.
 
     Columns: kind ("building" or "road"), size ("under 50 m2", ...), number (buildings, or road pixels, a
-    seed), run, baseline (0 to 1), difference, low, high (95 %, paired block bootstrap), blocks, seeds. NaN
-    where nothing of that size is annotated. Raises ValueError where seeds differ.
+    seed), run, baseline (0 to 1), difference, low, high (95 % for the sizes of a kind together), missing,
+    blocks, seeds. NaN where nothing of that size is annotated. Raises ValueError where seeds or patches
+    differ.
     """
     sides = sorted_by_seed(runs, baseline)
     rows = sides[0][0].confusion
@@ -297,10 +308,12 @@ def compare_objects(runs: Sequence[Any], baseline: Sequence[Any], table: pd.Data
             [np.stack([count(t, run.prediction(p)) for p, t in truths.items()]) for run in side]
             for side in sides
         ]
-        for number, size in enumerate(_sizes(edges, unit)):
-            of = bootstrap.Figure("recall", partial(_recall, number))
+        sizes = _sizes(edges, unit)
+        of = [bootstrap.Figure("recall", partial(_recall, number)) for number in range(len(sizes))]
+        judged = effects(counted, rows["block"].tolist(), of)
+        for number, (size, each) in enumerate(zip(sizes, judged, strict=True)):
             there = {"kind": kind, "size": size, "number": int(counted[0][0][:, 1, number].sum())}
-            found.append(there | effect_of_counts(counted, rows["block"].tolist(), of))
+            found.append(there | each)
     return pd.DataFrame(found)
 
 
@@ -466,12 +479,14 @@ def _moved(row: pd.Series, base: str) -> str:
         return f"is wider than that of {base} {span}"
     if row["high"] < 0:
         return f"is narrower than that of {base} {span}"
+    if math.isnan(row["low"]):
+        return f"has no interval to be told apart from that of {base} by {span}"
     return f"cannot be told apart from that of {base} {span}"
 
 
 def _interval(row: pd.Series) -> str:
     if math.isnan(row["low"]):
-        return ""
+        return f", no interval, since {row['missing']}"
     blocks = counted(int(row["blocks"]), "block")
     return f", 95 % interval {row['low']:+.3f} to {row['high']:+.3f}, {blocks}"
 
@@ -507,7 +522,7 @@ def _clear(at: pd.DataFrame, macro: str) -> str:
     words = [f"{kind} for {listed(list(part['class'].str.lower()))}" for kind, part in moves if len(part)]
     if not words:
         return "For no class does the interval of the difference leave out zero."
-    return f"Class by class, boundaries are clearly {listed(words)}."
+    return f"Class by class, all at once, boundaries are clearly {listed(words)}."
 
 
 def objects_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Markdown:

@@ -384,6 +384,7 @@ def two_stage_gains_sentence(gains: pd.DataFrame) -> Markdown:
             "surely raised the figure": part["low"] > 0,
             "surely lowered it": part["high"] < 0,
             "may do either, as zero lies inside the interval": (part["low"] <= 0) & (part["high"] >= 0),
+            "have no interval": part["low"].isna(),
         }
         said = [f"{int(which.sum())} {verb}" for verb, which in kinds.items() if which.any()]
         words.append(f"Of {len(part)} steps on {SPLITS[str(split)]}, {listed(said)}.")
