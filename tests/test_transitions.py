@@ -73,3 +73,12 @@ def test_table():
     ]
     assert table.loc[0, ["from", "to", "name"]].tolist() == ["", "", "Unchanged"]
     assert len(table) == 111
+
+
+def test_colours_of_merged_classes_are_mixed_of_the_merged_palette():
+    # arable land (#ffe90f) to building (#941b0c): 0.2 * (255, 233, 15) + 0.8 * (148, 27, 12), rounded
+    merged = transitions.colour_table("merged")
+    label = transitions.label_of("Arable land", "Low building")
+    assert merged[label].tolist() == [169, 68, 13]
+    assert merged[label].tolist() == merged[transitions.label_of("Arable land", "High building")].tolist()
+    assert transitions.colour_table()[label].tolist() != merged[label].tolist()

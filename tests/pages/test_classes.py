@@ -26,6 +26,12 @@ def big_dots(axes, colour):
     )
 
 
+def judged(runs, *space):
+    """The same runs, made in another label space."""
+    labels = legend.LabelSpace(*space)
+    return [SimpleNamespace(**vars(run) | {"labels": labels}) for run in runs]
+
+
 def val_matrix(run):
     return run.matrices[(run.confusion["split"] == "val").to_numpy()].sum(axis=0)
 
@@ -66,12 +72,10 @@ def test_absent_class_is_marked_and_has_no_dot(gap_runs):
 
 def test_protocol_decides_whether_unlabelled_is_a_class(runs):
     def names(background):
-        axes = results.class_iou_figure(runs, background=background).axes[0]
+        axes = results.class_iou_figure(judged(runs, background)).axes[0]
         return {label.get_text().split("  ")[0] for label in axes.get_yticklabels()}
 
     assert names("class") - names("ignore") == {legend.UNLABELLED}
-    with pytest.raises(ValueError, match="ignore, class"):
-        results.class_iou_figure(runs, background="none")
 
 
 def test_unknown_split_lists_the_known(runs):
@@ -79,10 +83,11 @@ def test_unknown_split_lists_the_known(runs):
         results.class_iou_figure(runs, split="test")
 
 
-def one_run(matrix):
+def one_run(matrix, background="ignore"):
     """A run of one validation patch and one training patch, whose matrix must not be counted."""
     confusion = pd.DataFrame({"split": ["val", "train"]})
-    return SimpleNamespace(confusion=confusion, matrices=np.stack([matrix, np.full((12, 12), 10**6)]))
+    matrices = np.stack([matrix, np.full((12, 12), 10**6)])
+    return SimpleNamespace(confusion=confusion, matrices=matrices, labels=legend.LabelSpace(background))
 
 
 def counts():
@@ -102,7 +107,7 @@ def column_names(figure):
 
 
 def test_rows_are_percent_of_truth():
-    figure = results.confusion_matrix_figure([one_run(counts())], background="class")
+    figure = results.confusion_matrix_figure([one_run(counts(), "class")])
     shown = percent(figure)
     assert shown.shape == (12, 12)
     assert shown[1, 1:3].tolist() == [75, 25]
@@ -135,19 +140,19 @@ def test_rows_without_truth_say_so():
 def test_runs_are_summed_before_the_rows_are_scaled():
     other = np.zeros((12, 12), dtype=np.int64)
     other[1, 2] = 4
-    figure = results.confusion_matrix_figure([one_run(counts()), one_run(other)], background="class")
+    figure = results.confusion_matrix_figure([one_run(counts(), "class"), one_run(other, "class")])
     assert percent(figure)[1, 1:3].tolist() == [37.5, 62.5]
 
 
 def test_merged_classes_in_one_label_space(runs, baseline_runs):
     """A model of all classes and one of merged labels with the same errors give the same figure."""
-    merged = [
-        SimpleNamespace(**{**vars(run), "matrices": classes.merge(run.matrices, "merged")}) for run in runs
-    ]
-    axes = results.class_iou_figure(merged, runs, classes="merged").axes[0]
+    merged = judged(runs, "ignore", "merged")
+    for run in merged:
+        run.matrices = classes.merge(run.matrices, "merged")
+    axes = results.class_iou_figure(merged, runs).axes[0]
     names = [label.get_text().split("  ")[0] for label in axes.get_yticklabels()]
     assert sorted(names) == sorted(legend.class_names("ignore", "merged"))
     np.testing.assert_array_equal(big_dots(axes, THIS).get_xdata(), big_dots(axes, BASELINE).get_xdata())
-    heat = results.confusion_matrix_figure(runs, classes="merged").axes[0]
+    heat = results.confusion_matrix_figure(judged(runs, "ignore", "merged")).axes[0]
     assert heat.images[0].get_array().shape == (9, 9)
     assert "Building" in [label.get_text() for label in heat.get_xticklabels()]

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from wusu_lib.legend import LabelSpace
 from wusu_lib.measures.classes import merge
 from wusu_lib.pages import page as log_page
 from wusu_lib.pages.page import Page, excerpt
@@ -57,7 +56,6 @@ def test_a_page_shows_its_parts_in_order(shown):
         parts=lambda: None,
         comparison="c",
         judge=lambda mine, theirs: ("difference", "verdict"),
-        labels=LabelSpace(),
     )
     page = Page(exp)
     page.shown = ["patch"]

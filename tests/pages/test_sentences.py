@@ -207,21 +207,21 @@ def test_a_class_that_training_never_showed_is_named():
     train[1, 1] = 10
     run = store("exp05", 1, (8, 10, 5, 10), train=train)
     told = " No training pixel is annotated as low building, so no run could learn it."
-    assert results.unseen([run]) == told
+    assert results.unseen([run], legend.LabelSpace()) == told
     assert results.ten_columns_sentence([run], [run]).data.endswith(told)
-    assert results.unseen([store("exp04", 1, (8, 10, 5, 10))]) == ""
+    assert results.unseen([store("exp04", 1, (8, 10, 5, 10))], legend.LabelSpace()) == ""
 
 
 def test_absent_classes_and_those_predicted_all_the_same():
     every = np.ones((12, 12), dtype=np.int64)
-    assert results.absent(every) == "All classes occur among the annotated pixels."
+    assert results.absent(every, legend.LabelSpace()) == "All classes occur among the annotated pixels."
     every[3] = 0  # nobody annotated a high building; others are taken for one
-    assert results.absent(every) == (
+    assert results.absent(every, legend.LabelSpace()) == (
         "No pixel is annotated as high building, so the figures say nothing about it. Predicted all the "
         "same, and counted as 0 in the means: high building."
     )
     every[:, 3] = every[11] = every[:, 11] = 0
-    assert results.absent(every) == (
+    assert results.absent(every, legend.LabelSpace()) == (
         "No pixel is annotated as high building or bare surface, so the figures say nothing about them."
     )
 
@@ -249,7 +249,8 @@ def test_confusions_of_unlabelled_ground_count_with_background_as_a_class_only()
     matrix[0, 1], matrix[0, 0] = 9, 1
     run = store("exp05", 1, matrix)
     assert results.confusion_sentence([run]).data == "No pixel is confused."
-    assert "90% of unlabelled is predicted as road" in results.confusion_sentence([run], "class").data
+    counting = store("exp05", 1, matrix, background="class")
+    assert "90% of unlabelled is predicted as road" in results.confusion_sentence([counting]).data
 
 
 def test_predictions_in_the_order_shown():
@@ -267,13 +268,13 @@ def test_results_in_the_merged_label_space():
         2,
         2,
     )  # low taken for high: no error merged
-    run = store("exp08", 1, matrix, train=matrix)
+    run = store("exp08", 1, matrix, train=matrix, classes="merged")
     assert "Best is road with an IoU of 0.83, worst building with 0.80." in (
-        results.class_iou_sentence([run], [run], classes="merged").data
+        results.class_iou_sentence([run], [run]).data
     )
-    assert results.confusion_sentence([run], classes="merged").data == (
+    assert results.confusion_sentence([run]).data == (
         "The most frequent confusions: 20% of building is predicted as road."
     )
-    text = results.ten_columns_sentence([run], [run], classes="merged").data
+    text = results.ten_columns_sentence([run], [run]).data
     assert "Its mIoU is 0.817" in text
     assert "No pixel is annotated as arable land, woodland, grassland, water, structure," in text

@@ -43,8 +43,9 @@ def test_ten_columns_are_means_over_seeds_with_their_spread():
 def test_the_protocol_of_the_ten_columns_is_named_and_used():
     matrix = np.zeros((12, 12), dtype=np.int64)
     matrix[0, 1], matrix[1, 1] = 30, 10  # unlabelled ground all taken for road
-    run = store("exp01", 1, matrix)
-    ignoring, counting = (results.ten_columns_table([run], background=b).data for b in ("ignore", "class"))
+    ignoring, counting = (
+        results.ten_columns_table([store("exp01", 1, matrix, background=b)]).data for b in ("ignore", "class")
+    )
     assert (ignoring.index.name, counting.index.name) == ("background: ignore", "background: class")
     assert ignoring.loc["exp01", ("val", "pixel_acc")] == "1.000"
     assert counting.loc["exp01", ("val", "pixel_acc")] == "0.250"

@@ -311,13 +311,14 @@ class Experiment:
         stated = self.comparison
         if stated is None:
             raise ValueError(f"{self.name} states no prediction, so there is nothing to judge")
+        labels = mine[0].labels.judged_with(baseline[0].labels)
         difference = bootstrap.difference(
             mine,
             baseline,
             stated.metric,
             stated.split,
-            self.labels.background,
-            self.labels.classes,
+            labels.background,
+            labels.classes,
         )
         demo = self.parameters.scale == "demo"
         if isinstance(stated, Prediction):

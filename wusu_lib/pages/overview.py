@@ -18,11 +18,10 @@ from wusu_lib.experiment.experiment import Experiment, defined
 from wusu_lib.experiment.notebooks import Definition
 from wusu_lib.experiment.parameters import DataParameters
 from wusu_lib.files import as_typed
-from wusu_lib.legend import Background, Scheme
 from wusu_lib.measures import bootstrap, classes
 from wusu_lib.measures.verdict import DEMO, Prediction, Verdict, holm
 from wusu_lib.pages import differences, results
-from wusu_lib.pages.style import MISSING, counted, listed, styled_table
+from wusu_lib.pages.style import MISSING, counted, judged_in, listed, styled_table
 from wusu_lib.runs import store
 from wusu_lib.runs.store import Run
 
@@ -88,12 +87,13 @@ CHOSEN = ("backbone", "decoder", "adaptation", "normalisation")
 
 def over_seeds(group: Sequence[Run], metric: str, split: str = "val") -> dict[str, float | int]:
     """Mean, spread (standard deviation, NaN with one run) and n of runs that differ in their seed only."""
-    figures = pd.Series([run.scores(split, *_protocol(run))[metric] for run in group], dtype=float)
+    figures = pd.Series([_score(run, split, metric) for run in group], dtype=float)
     return {"mean": figures.mean(), "spread": figures.std(), "n": len(figures)}
 
 
-def _protocol(run: Run) -> tuple[Background, Scheme]:
-    return run.parameters.get("background", "ignore"), run.parameters.get("classes", "all")
+def _score(run: Run, split: str, metric: str) -> float:
+    """A figure of the run in its own label space."""
+    return run.scores(split, run.labels.background, run.labels.classes)[metric]
 
 
 def _metric(run: Run) -> str:
@@ -157,8 +157,7 @@ def _sortable(rows: list[dict], name: str) -> Styler:
 
 def _row(run: Run) -> dict:
     stated, metric = run.parameters, _metric(run)
-    background, classes = _protocol(run)
-    own = bootstrap.interval([run], metric, "val", background, classes)
+    own = bootstrap.interval([run], metric, "val", run.labels.background, run.labels.classes)
     tested = (run.confusion["split"] == "test").any()
     return {
         **_named(run.experiment, run.parameters),
@@ -166,13 +165,13 @@ def _row(run: Run) -> dict:
         "scale": stated["scale"],
         **{name: stated.get(name, MISSING) for name in CHOSEN},
         "split": stated["split"],
-        "background": background,
+        "background": run.labels.background,
         "seed": run.seed,
         "epochs": run.record.get("epochs"),
         "metric": metric,
         "val": own.value,
         "95 % interval": f"{own.low:.3f} to {own.high:.3f}",
-        "test": run.scores("test", background, classes)[metric] if tested else None,
+        "test": _score(run, "test", metric) if tested else None,
         "minutes": round(run.record["seconds"] / 60, 1),
         "finished (UTC)": run.record["finished"][:16].replace("T", " "),
     }
@@ -343,7 +342,8 @@ def reported_table(log: Sequence[Entry]) -> Styler:
     for name in results.reported_figures().index:
         rows[name, "study"] = results.reported_row(name)
         if name in names and names[name].runs:
-            rows[name, "this log"] = results.ten_row(names[name].runs)
+            runs = names[name].runs
+            rows[name, "this log"] = results.ten_row(runs, judged_in(runs))
     frame = results.by_split(pd.DataFrame.from_dict(rows, orient="index"))
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=["experiment", "source"])
     return styled_table(frame, "reported")

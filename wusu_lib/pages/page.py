@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from IPython.display import Markdown, display
 
@@ -109,12 +108,6 @@ class Page:
         """The validation patches that the figures show: the same in every experiment."""
         return maps.validation_examples(self.exp.table)
 
-    @property
-    def _labels(self) -> dict[str, Any]:
-        """The label space in which this experiment and its baseline are judged."""
-        labels = self.exp.labels
-        return {"background": labels.background, "classes": labels.classes}
-
     def parameters(self) -> None:
         """Every parameter with its value, the baseline's, and its meaning."""
         display(style.parameters_table(self.exp))
@@ -142,14 +135,14 @@ class Page:
 
     def results(self) -> None:
         """The study's ten columns, the classes one by one, what is taken for what, and some maps."""
-        runs, baseline, labels = self.runs, self.baseline, self._labels
+        runs, baseline = self.runs, self.baseline
         display(
-            results.ten_columns_table(runs, baseline, **labels),
-            results.ten_columns_sentence(runs, baseline, **labels),
-            results.class_iou_figure(runs, baseline, **labels),
-            results.class_iou_sentence(runs, baseline, **labels),
-            results.confusion_matrix_figure(runs, **labels),
-            results.confusion_sentence(runs, **labels),
+            results.ten_columns_table(runs, baseline),
+            results.ten_columns_sentence(runs, baseline),
+            results.class_iou_figure(runs, baseline),
+            results.class_iou_sentence(runs, baseline),
+            results.confusion_matrix_figure(runs),
+            results.confusion_sentence(runs),
             maps.predictions_figure(runs[0], self.exp.table, self.shown, baseline=baseline[0]),
             maps.predictions_sentence(runs[0], self.shown, baseline[0]),
         )

@@ -8,8 +8,7 @@ import pandas as pd
 from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
-from wusu_lib import legend
-from wusu_lib.legend import Background, Scheme
+from wusu_lib.legend import LabelSpace
 from wusu_lib.measures import classes as class_measures
 from wusu_lib.measures.classes import merge, scores
 from wusu_lib.pages.style import (
@@ -21,6 +20,7 @@ from wusu_lib.pages.style import (
     compared,
     counted,
     groups,
+    judged_in,
     listed,
     open_figure,
     pooled_of_run,
@@ -109,24 +109,24 @@ def reported_comparability() -> pd.Series:
     return pd.Series(notes, name="comparability").rename_axis("experiment")
 
 
-def ten_columns_table(
-    runs: Sequence, baseline: Sequence = (), background: Background = "ignore", classes: Scheme = "all"
-) -> Styler:
+def ten_columns_table(runs: Sequence, baseline: Sequence = ()) -> Styler:
     """The study's ten columns: this experiment, its baseline, and what the study reported.
 
     The study reported on the experiments as they are defined, so a variant has no such row.
 
     Mean over the seeds; with several seeds ± their standard deviation. Training and validation, metrics
-    pooled over the patches of the split, protocol ``background``, with ``classes="merged"`` in the merged
-    label space for both sides (the loss stays that of the training). Reported figures that are not plausible
-    carry a dagger.
+    pooled over the patches of the split, both sides in one label space (the loss stays that of the training).
+    Reported figures that are not plausible carry a dagger.
     """
-    rows = {group[0].called: ten_row(group, background, classes) for group in (runs, baseline) if len(group)}
+    labels = judged_in(runs, baseline)
+    rows = {group[0].called: ten_row(group, labels) for group in (runs, baseline) if len(group)}
     for name in list(rows):
         if name in reported_figures().index:
             rows[f"{name}, reported"] = reported_row(name)
     frame = by_split(pd.DataFrame(rows).T)
-    frame.index.name = f"background: {background}" + (", classes merged" if classes == "merged" else "")
+    frame.index.name = f"background: {labels.background}" + (
+        ", classes merged" if labels.classes == "merged" else ""
+    )
     return styled_table(frame, "ten")
 
 
@@ -137,14 +137,14 @@ def by_split(frame: pd.DataFrame) -> pd.DataFrame:
     return ordered
 
 
-def ten_row(runs: Sequence, background: Background = "ignore", classes: Scheme = "all") -> dict[str, str]:
-    """One row: the ten figures of some runs that differ in their seed only."""
+def ten_row(runs: Sequence, labels: LabelSpace) -> dict[str, str]:
+    """One row: the ten figures of some runs that differ in their seed only, judged in ``labels``."""
     scores = pd.DataFrame(
         [
             {
                 f"{split}/{c}": v
                 for split in ("train", "val")
-                for c, v in run.scores(split, background, classes).items()
+                for c, v in run.scores(split, labels.background, labels.classes).items()
             }
             for run in runs
         ]
@@ -175,30 +175,28 @@ def class_iou_figure(
     baseline_runs: Sequence[Any] = (),
     names: Sequence[str] | None = None,
     split: str = "val",
-    background: Background = "ignore",
-    classes: Scheme = "all",
 ) -> "Figure":
     """IoU of each class, classes by falling support: small dots are seeds, large ones their mean.
 
-    ``runs``: objects with ``confusion`` (DataFrame with a column split, N rows) and ``matrices`` (int64
-    [N,12,12], rows truth, columns prediction). IoU is of the pooled matrix of ``split``. Beside each name
-    stands its share of the pixels that count. A class without truth is marked: it has no IoU, or 0 where it
-    was predicted all the same. ``classes="merged"``: the matrices are merged first, of both sides. Raises
+    ``runs``: objects with ``confusion`` (DataFrame with a column split, N rows), ``matrices`` (int64
+    [N,12,12], rows truth, columns prediction) and ``labels``. IoU is of the pooled matrix of ``split``.
+    Beside each name stands its share of the pixels that count. A class without truth is marked: it has no
+    IoU, or 0 where it was predicted all the same. Both sides are judged in one label space. Raises
     ValueError where a run has no matrix of ``split``.
     """
-    sides = groups(runs, baseline_runs, names)
+    sides, space = groups(runs, baseline_runs, names), judged_in(runs, baseline_runs)
     matrices = [np.stack([pooled_of_run(run, split) for run in side.runs]) for side in sides]
-    matrices = [merge(stack, classes) for stack in matrices]
-    kept = list(legend.scored(background, classes))
+    matrices = [merge(stack, space.classes) for stack in matrices]
+    kept = list(space.scored)
     support = matrices[-1][0][kept].sum(axis=1)
     order = np.argsort(-support, kind="stable")
-    names_shown = [legend.names(classes)[kept[i]] for i in order]
+    names_shown = [space.names[kept[i]] for i in order]
     figure = open_figure(0.31 * len(order) + 1.0)
     axes = figure.subplots()
     _iou_frame(axes, names_shown, support[order] / max(support.sum(), 1), split)
     means = []
     for (_, name, colour), stack in zip(sides, matrices, strict=True):
-        values = _iou(stack, background, classes)[:, order]
+        values = _iou(stack, space)[:, order]
         means.append(_iou_dots(axes, values, name, colour))
     if len(means) == 2:
         axes.hlines(np.arange(len(order)), means[0], means[1], color="#b8bcc2", linewidth=2.5, zorder=1)
@@ -213,11 +211,19 @@ def class_iou_figure(
     )
 
 
-def _iou(matrices: np.ndarray, background: Background, classes: Scheme) -> np.ndarray:
+def _iou(matrices: np.ndarray, space: LabelSpace) -> np.ndarray:
     """IoU [seeds, classes] of matrices [seeds, 12, 12], as the results table has it."""
-    return np.stack(
-        [class_measures.classes(m, background, classes)["IoU"].to_numpy(dtype=float) for m in matrices]
-    )
+    return np.stack([_table(m, space)["IoU"].to_numpy(dtype=float) for m in matrices])
+
+
+def _table(matrix: np.ndarray, space: LabelSpace) -> pd.DataFrame:
+    """``measures.classes.classes`` of a matrix [12, 12] judged in ``space``."""
+    return class_measures.classes(matrix, space.background, space.classes)
+
+
+def _pooled_scores(runs: Sequence, split: str, space: LabelSpace) -> dict:
+    """The four figures of all the runs' matrices of a split together."""
+    return scores(pooled_of_runs(runs, split), space.background, space.classes)
 
 
 def _iou_frame(axes: "Axes", names: list[str], shares: np.ndarray, split: str) -> None:
@@ -244,26 +250,24 @@ def _iou_dots(axes: "Axes", values: np.ndarray, name: str, colour: str) -> np.nd
 
 
 @styled
-def confusion_matrix_figure(
-    runs: Sequence[Any], split: str = "val", background: Background = "ignore", classes: Scheme = "all"
-) -> "Figure":
+def confusion_matrix_figure(runs: Sequence[Any], split: str = "val") -> "Figure":
     """Heat map of a confusion matrix, each row as percent of its class's truth pixels.
 
-    ``runs``: as for ``class_iou_figure``; their matrices of ``split`` are summed. With
-    ``background="ignore"`` pixels unlabelled in the truth are left out; labelled pixels that were predicted
-    as unlabelled keep their column. With ``"class"`` unlabelled is a class like the others.
-    ``classes="merged"``: the matrices are merged first. A row without truth says so. Raises ValueError where
-    a run has no matrix of ``split``.
+    ``runs``: as for ``class_iou_figure``; their matrices of ``split`` are summed, in their label space.
+    Where it ignores unlabelled ground, pixels unlabelled in the truth are left out; labelled pixels that were
+    predicted as unlabelled keep their column. Else unlabelled is a class like the others. A row without truth
+    says so. Raises ValueError where a run has no matrix of ``split``.
     """
-    matrix = merge(np.sum([pooled_of_run(run, split) for run in runs], axis=0), classes)
-    rows = list(legend.scored(background, classes))
+    space = judged_in(runs)
+    matrix = merge(np.sum([pooled_of_run(run, split) for run in runs], axis=0), space.classes)
+    rows = list(space.scored)
     support = matrix[rows].sum(axis=1)
     columns = rows if rows[0] == 0 or not matrix[1:, 0].any() else [0, *rows]
     counts = matrix[np.ix_(rows, columns)]
     percent = np.divide(
         100 * counts, support[:, None], where=support[:, None] > 0, out=np.full(counts.shape, np.nan)
     )
-    names = legend.names(classes)
+    names = space.names
     return captioned(
         _heat_map(percent, [names[i] for i in rows], [names[i] for i in columns], split),
         "confusion",
@@ -298,12 +302,10 @@ def _heat_map(percent: np.ndarray, rows: list[str], columns: list[str], split: s
 # Sentences about results: curves, tables, classes, confusions, verdict.
 
 
-def ten_columns_sentence(
-    runs: Sequence, baseline: Sequence, background: Background = "ignore", classes: Scheme = "all"
-) -> Markdown:
+def ten_columns_sentence(runs: Sequence, baseline: Sequence) -> Markdown:
     """Which of the validation figures rose and which fell, and the gap to training."""
-    mine = scores(pooled_of_runs(runs, "val"), background, classes)
-    theirs = scores(pooled_of_runs(baseline, "val"), background, classes)
+    space = judged_in(runs, baseline)
+    mine, theirs = (_pooled_scores(side, "val", space) for side in (runs, baseline))
     names = ("acc", "pixel_acc", "mIoU", "F1")
     rose = [n for n in names if mine[n] > theirs[n]]
     fell = [n for n in names if mine[n] < theirs[n]]
@@ -311,12 +313,12 @@ def ten_columns_sentence(
     base = baseline[0].called
     moves = [f"{side} in {listed(n)}" for side, n in (("higher", rose), ("lower", fell)) if n]
     how = f"{listed(moves)} than" if moves else "no better and no worse than"
-    train = scores(pooled_of_runs(runs, "train"), background, classes)["mIoU"]
+    train = _pooled_scores(runs, "train", space)["mIoU"]
     return Markdown(
         f"On the validation patches **{name}** is {how} **{base}**. Its mIoU is {mine['mIoU']:.3f}, "
         f"against {theirs['mIoU']:.3f}. On its training patches it is {train:.3f}, "
         f"{_gap(float(train - mine['mIoU']))}. "
-        f"{absent(pooled_of_runs(runs, 'val'), background, classes)}{unseen(runs, classes)}"
+        f"{absent(pooled_of_runs(runs, 'val'), space)}{unseen(runs, space)}"
     )
 
 
@@ -325,9 +327,9 @@ def _gap(gap: float) -> str:
     return f"{abs(gap):.3f} {'more' if gap >= 0 else 'less'} than on the validation patches"
 
 
-def absent(matrix: np.ndarray, background: Background = "ignore", classes: Scheme = "all") -> str:
+def absent(matrix: np.ndarray, space: LabelSpace) -> str:
     """Names the classes without annotated pixels, which the figures say nothing about."""
-    table = class_measures.classes(matrix, background, classes)
+    table = _table(matrix, space)
     missing = table.loc[table["support"] == 0]
     names = missing["name"].str.lower().tolist()
     if not names:
@@ -341,21 +343,19 @@ def absent(matrix: np.ndarray, background: Background = "ignore", classes: Schem
     )
 
 
-def unseen(runs: Sequence, classes: Scheme = "all") -> str:
+def unseen(runs: Sequence, space: LabelSpace) -> str:
     """Names the classes that validation asks for and training never showed; empty where there are none."""
-    train, val = (merge(pooled_of_runs(runs, s), classes).sum(axis=1) for s in ("train", "val"))
-    kept = legend.scored("ignore", classes)
-    names = [legend.names(classes)[i].lower() for i in kept if val[i] and not train[i]]
+    train, val = (merge(pooled_of_runs(runs, s), space.classes).sum(axis=1) for s in ("train", "val"))
+    kept = space.annotated().scored
+    names = [space.names[i].lower() for i in kept if val[i] and not train[i]]
     words = f" No training pixel is annotated as {listed(names, 'or')}, so no run could learn {them(names)}."
     return words if names else ""
 
 
-def class_iou_sentence(
-    runs: Sequence, baseline: Sequence, background: Background = "ignore", classes: Scheme = "all"
-) -> Markdown:
+def class_iou_sentence(runs: Sequence, baseline: Sequence) -> Markdown:
     """Best and worst class, largest gain and largest loss against the baseline."""
-    mine = class_measures.classes(pooled_of_runs(runs, "val"), background, classes)
-    theirs = class_measures.classes(pooled_of_runs(baseline, "val"), background, classes)
+    space = judged_in(runs, baseline)
+    mine, theirs = (_table(pooled_of_runs(side, "val"), space) for side in (runs, baseline))
     seen = mine[mine["support"] > 0]
     best, worst = seen.loc[seen["IoU"].idxmax()], seen.loc[seen["IoU"].idxmin()]
     change = (mine["IoU"] - theirs["IoU"])[seen.index]
@@ -375,12 +375,11 @@ def class_iou_sentence(
     return Markdown(f"{text}{'; '.join([gains, *largest])}.")
 
 
-def confusion_sentence(
-    runs: Sequence, background: Background = "ignore", pairs: int = 3, classes: Scheme = "all"
-) -> Markdown:
+def confusion_sentence(runs: Sequence, pairs: int = 3) -> Markdown:
     """The most frequent confusions, in percent of the annotated class."""
-    matrix, names = merge(pooled_of_runs(runs, "val"), classes), legend.names(classes)
-    first = 1 if background == "ignore" else 0
+    space = judged_in(runs)
+    matrix, names = merge(pooled_of_runs(runs, "val"), space.classes), space.names
+    first = space.scored[0]
     truth = matrix.sum(axis=1, keepdims=True)
     share = np.divide(matrix, truth, out=np.zeros(matrix.shape), where=truth > 0)
     np.fill_diagonal(share, 0)

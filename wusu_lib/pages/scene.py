@@ -57,7 +57,7 @@ def scene_maps_figure(task: Any, maps: Any) -> "Figure":
         _show(axes, picture, task)
         axes.set_title(date)
     for axes, index in zip(grid[1], classes, strict=True):
-        _show(axes, class_image(index), task)
+        _show(axes, class_image(index, task.predictor.classes), task)
     for axes in grid.flat:
         axes.label_outer()
     present = [i for i in np.unique(np.stack(classes)).tolist() if i]

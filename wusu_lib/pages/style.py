@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 from pydantic.fields import FieldInfo
 
+from wusu_lib.legend import LabelSpace
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -230,6 +232,12 @@ def groups(runs: Sequence[Any], baseline_runs: Sequence[Any], names: Sequence[st
         if len(members)
     ]
     return found[::-1]
+
+
+def judged_in(runs: Sequence[Any], baseline: Sequence[Any] = ()) -> LabelSpace:
+    """The label space in which both sides are judged: the runs' own, merged where the baseline's is."""
+    own = runs[0].labels
+    return own.judged_with(baseline[0].labels) if len(baseline) else own
 
 
 def pooled_of_run(run: Any, split: str) -> np.ndarray:

@@ -464,7 +464,7 @@ def change_style(scheme: Scheme) -> Style:
         for second in kept:
             if first != second:
                 names[int(transitions.LABEL[first, second])] = f"{named[first]} to {named[second]}"
-    return Style(transitions.UNLABELLED, transitions.colour_table(), names, description="change")
+    return Style(transitions.UNLABELLED, transitions.colour_table(scheme), names, description="change")
 
 
 def _rgb(colour: str) -> list[int]:
