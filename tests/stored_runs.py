@@ -6,9 +6,17 @@ from made_runs import patch_table, two_class_matrix
 
 from wusu_lib import provenance
 from wusu_lib.runs.results import write_results
-from wusu_lib.runs.store import open_run
+from wusu_lib.runs.store import making, stored
 
 STATED = {"scale": "demo", "split": "blocks", "background": "ignore"}
+
+
+def open_run(name, key, facts, fill):
+    """The run of that key, made by ``fill(folder)`` where it is not complete."""
+    with making(name, key, facts) as draft:
+        if draft is not None:
+            draft.record |= fill(draft.folder)
+    return stored(name, key, facts["parameters"])
 
 
 def two_splits() -> pd.DataFrame:

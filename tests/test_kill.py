@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+import stored_runs
 import tiny
 from deadly_rename import die_at
 from test_training import assert_same, content
 
 from wusu_lib.experiment.segmentation import fit
-from wusu_lib.runs.store import Run, Unfinished, incomplete, open_run
+from wusu_lib.runs.store import Run, Unfinished, incomplete
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # Only what is installed: the server of Python 3.12 does not know the folder of the tests.
@@ -34,11 +35,11 @@ def attempt(tree: Path, store: Path, deadly: int | None = None) -> None:
     if deadly is not None:
         die_at(deadly)
     parameters = tiny.settings(**CHANGES)
-    open_run(
+    stored_runs.open_run(
         "exp05",
         "key",
         FACTS,
-        lambda folder: fit(folder, lambda: tiny.build(0), tiny.data(tree, parameters), parameters, 0),
+        lambda folder: fit(folder, tiny.build(0), tiny.data(tree, parameters), parameters, 0),
     )
 
 

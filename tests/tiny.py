@@ -116,7 +116,7 @@ def train(folder, tree, seed=0, make=None, **changes):
     outputs = 11 if parameters.background == "ignore" else 12
     return fit(
         folder,
-        make or (lambda: build(seed, outputs)),
+        make() if make else build(seed, outputs),
         data(tree, parameters, seed),
         parameters,
         seed,

@@ -124,7 +124,7 @@ def test_a_run_counts_what_is_trained_and_keeps_weights_that_come_back(tmp_path)
     data = tiny.data(tiny.write_tree(tmp_path / "tree"), parameters)
     (tmp_path / "run").mkdir()
     model = build_for_size(parameters, tiny.SIDE, seed=3)
-    record = fit(tmp_path / "run", lambda: model, data, parameters, seed=3)
+    record = fit(tmp_path / "run", model, data, parameters, seed=3)
     rank = 16  # the default
     assert record["model"]["trained"] == ADAPTERS * rank // RANK + DIM * 11 + 11
     again = build_for_size(parameters, tiny.SIDE, seed=8)

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 from command import ROOT
 from small_tree import write_tree
-from stored_runs import store
+from stored_runs import open_run, store
 
 from wusu_lib.measures import bootstrap, verdict
 from wusu_lib.pages import overview
 from wusu_lib.pages.overview import Entry
-from wusu_lib.runs.store import find, open_run
+from wusu_lib.runs.store import find
 
 NAMES = ["exp00", "exp01", "exp02", "exp03", "exp04", "exp05"]
 

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+import stored_runs
 
 from wusu_lib import files, provenance
 from wusu_lib.change import codebook
@@ -202,7 +203,7 @@ FACTS = {"seed": 1, "parameters": {"name": "exp05"}}
 
 
 def make(fill=write, key="k1") -> store.Run:
-    return store.open_run("exp05", key, FACTS, fill)
+    return stored_runs.open_run("exp05", key, FACTS, fill)
 
 
 def test_a_run_is_read_back():

@@ -49,7 +49,7 @@ def test_a_split_without_labels_is_told(tmp_path, tree):
     data = tiny.data(tree, parameters)
     data.table = data.table[data.table["split"] != "val"]
     with pytest.raises(ValueError, match="split 'val' holds no labelled patch"):
-        fit(tmp_path, tiny.build, data, parameters, 0)
+        fit(tmp_path, tiny.build(), data, parameters, 0)
 
 
 def test_a_start_that_is_not_finite_is_told_at_the_first_step(tmp_path, tree):
@@ -193,7 +193,7 @@ def test_a_batch_without_labels_has_no_loss_and_no_gradient_that_is_not_finite(l
 
 def test_what_is_minimised_is_the_stated_loss_and_what_is_told_is_cross_entropy(tmp_path, tree):
     parameters = tiny.settings(loss="focal", epochs=1)
-    fit(tmp_path, tiny.build, tiny.data(tree, parameters), parameters, 0)
+    fit(tmp_path, tiny.build(), tiny.data(tree, parameters), parameters, 0)
     (row,) = pd.read_csv(tmp_path / "history.csv").to_dict("records")
     assert 0 < row["train/objective"] < row["train/loss"]  # a focal loss is below the cross-entropy
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from wusu_lib.data.loading import PairDataModule
     from wusu_lib.experiment.experiment import Experiment
     from wusu_lib.models.segmentation import SiameseModel
-    from wusu_lib.training.task import DirectTask, PairTally
+    from wusu_lib.training.task import PairTally
 
 
 class DirectParameters(ModelParameters):
@@ -99,13 +99,10 @@ def train_direct(
     data = _data(parameters, rows, table, measured, book, seed)
     found: dict[str, Any] = {"change_weight": weight, "change_masks": _agreement(book)}
 
-    def make_task() -> "DirectTask":
+    with threads(parameters.scale):
         model = build_siamese(parameters, table, seed)
         found["parts"] = siamese_parts(model, max(image_shape(table)[1:])).to_dict("list")
-        return DirectTask(model, parameters, weight)
-
-    with threads(parameters.scale):
-        tallies, figures = train(folder, make_task, data, seed, JUDGED)
+        tallies, figures = train(folder, DirectTask(model, parameters, weight), data, seed, JUDGED)
     return _write(folder, rows, tallies) | figures | found
 
 

@@ -14,7 +14,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ from wusu_lib.measures import bootstrap
 from wusu_lib.measures import verdict as verdicts
 from wusu_lib.measures.verdict import Comparison, Prediction, Verdict, unpredicted
 from wusu_lib.runs import store
-from wusu_lib.runs.store import Run, differences, open_run, run_key, run_question, stored
+from wusu_lib.runs.store import Run, differences, run_key, run_question, stored
 
 if TYPE_CHECKING:
     from wusu_lib.data.inspection import Dossier
@@ -207,7 +207,14 @@ class Experiment:
                     'the stored one all the same set reuse="any code"',
                     stacklevel=3,
                 )
-        return open_run(self.name, key, self._facts(seed), partial(self._make, seed), self.called)
+        with store.making(self.name, key, self._facts(seed), self.called) as draft:
+            if draft is not None:
+                self.dossier.require_unchanged()  # from the data that was checked and no other
+                draft.record |= self.kind.make(self, seed, draft.folder)
+                self.dossier.require_unchanged()
+        made = self._by_key(key)
+        assert made is not None, f"{key} was made and is not there"
+        return made
 
     def _by_key(self, key: str, differs: Sequence[str] = ()) -> Run | None:
         """The complete run of that key, whoever made it, as a run of this experiment."""
@@ -353,13 +360,6 @@ class Experiment:
 
     def _inputs(self, seed: int) -> str:
         return self.kind.inputs(self, seed)
-
-    def _make(self, seed: int, folder: Path) -> dict[str, Any]:
-        """Fill a run's folder, from the data that was checked and no other."""
-        self.dossier.require_unchanged()
-        made = self.kind.make(self, seed, folder)
-        self.dossier.require_unchanged()
-        return made
 
     def _facts(self, seed: int) -> dict[str, Any]:
         """What the record holds from the start."""

@@ -1,6 +1,5 @@
 """Segmentation: the classes of one image. From parameters to files: data, model, training, results."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
@@ -45,22 +44,14 @@ class SegmentationParameters(ModelParameters):
 IN_MEMORY = 512 * 2**20  # bytes of images and masks that are kept in memory rather than read every epoch
 
 
-def train_segmentation(
-    folder: Path,
-    parameters: SegmentationParameters,
-    table: pd.DataFrame,
-    measured: statistics.Statistics,
-    seed: int,
-) -> dict[str, Any]:
-    """Train and evaluate the model that ``parameters`` describe; files into ``folder``, figures returned.
-
-    ``table``: patches with their split and block assigned. ``measured``: statistics of its training rows.
-    """
+def train_segmentation(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
+    """Train and evaluate the model that an experiment describes; files into ``folder``, figures returned."""
     from wusu_lib.data.loading import WusuDataModule
     from wusu_lib.training.loop import threads
 
+    parameters, table = cast(SegmentationParameters, exp.parameters), exp.table
     mean, std = statistics.normalisation(
-        parameters.normalisation, measured, expected_statistics(parameters.backbone)
+        parameters.normalisation, exp.statistics, expected_statistics(parameters.backbone)
     )
     data = WusuDataModule(
         table,
@@ -75,26 +66,21 @@ def train_segmentation(
     )
     # What the stored weights expect of an image, so that they can be used without the data they learnt from.
     expects = {"mean": mean.tolist(), "std": std.tolist(), "size": list(image_shape(table)[1:])}
-    described: dict[str, Any] = {"input": expects}
-
-    def build() -> "nn.Module":
-        model = build_model(parameters, table, seed)
-        described["parts"] = describe_model(model, table).to_dict("list")
-        return model
-
     with threads(parameters.scale):
-        return fit(folder, build, data, parameters, seed) | described
+        model = build_network(parameters, outputs_of(parameters), max(expects["size"]), seed)
+        parts = describe_model(model, table).to_dict("list")
+        made = fit(folder, model, data, parameters, seed)
+    return made | {"input": expects, "parts": parts} | published(parameters)
 
 
-def build_model(parameters: SegmentationParameters, table: pd.DataFrame, seed: int) -> "SegmentationModel":
-    """The model of ``parameters`` for the patches of ``table``, its encoder frozen or adapted as stated."""
-    return build_for_size(parameters, max(image_shape(table)[1:]), seed)
+def outputs_of(parameters: SegmentationParameters) -> int:
+    """Number of classes that the model predicts."""
+    return legend.outputs(parameters.background, parameters.classes)
 
 
 def build_for_size(parameters: SegmentationParameters, image_size: int, seed: int) -> "SegmentationModel":
-    """``build_model`` for square images of ``image_size`` px, without their files."""
-    outputs = legend.outputs(parameters.background, parameters.classes)
-    return build_network(parameters, outputs, image_size, seed)
+    """The model of ``parameters`` for square images of ``image_size`` px, its encoder adapted as stated."""
+    return build_network(parameters, outputs_of(parameters), image_size, seed)
 
 
 def build_network(
@@ -144,12 +130,12 @@ def _fits_in_memory(table: pd.DataFrame) -> bool:
 
 def fit(
     folder: Path,
-    build: "Callable[[], nn.Module]",
+    model: "nn.Module",
     data: "WusuDataModule",
     parameters: SegmentationParameters,
     seed: int,
 ) -> dict[str, Any]:
-    """Train what ``build`` gives on ``data`` and evaluate its best weights; resumes what ``folder`` holds.
+    """Train a model on ``data`` and evaluate its best weights; resumes what ``folder`` holds.
 
     Writes what ``loop.train`` writes, confusion.npz and predictions.npz. Gives the rest of the record: what
     ``loop.train`` gives, metrics by protocol and split, classes absent from a split. Errors as there.
@@ -157,7 +143,7 @@ def fit(
     from wusu_lib.training.loop import train
     from wusu_lib.training.task import SegmentationTask
 
-    tallies, figures = train(folder, lambda: SegmentationTask(build(), parameters), data, seed)
+    tallies, figures = train(folder, SegmentationTask(model, parameters), data, seed)
     return _write(folder, data, tallies) | figures
 
 
@@ -174,18 +160,14 @@ def _write(folder: Path, data: "WusuDataModule", tallies: "dict[str, Tally]") ->
 # What the kind is.
 
 
-def _make(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
-    stated = cast(SegmentationParameters, exp.parameters)
-    return train_segmentation(folder, stated, exp.table, exp.statistics, seed) | published(stated)
-
-
 def _weights(exp: "Experiment", seed: int) -> str:
     return weights_hash(cast(SegmentationParameters, exp.parameters))
 
 
 def _parts(exp: "Experiment") -> pd.DataFrame:
     stated = cast(SegmentationParameters, exp.parameters)
-    return describe_model(build_model(stated, exp.table, exp.seeds[0]), exp.table)
+    model = build_for_size(stated, max(image_shape(exp.table)[1:]), exp.seeds[0])
+    return describe_model(model, exp.table)
 
 
 KIND = Kind(
@@ -193,7 +175,7 @@ KIND = Kind(
     told_by=frozenset({"backbone", "decoder", "prediction"}),
     code=(*DATA, *TRAINING, "wusu_lib.measures.classes:confusion"),
     packages=TORCH,
-    make=_make,
+    make=train_segmentation,
     inputs=_weights,
     parts=_parts,
 )

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -238,32 +238,49 @@ class Unfinished:
     record: dict[str, Any]
 
 
-def open_run(
-    experiment: str,
-    run_key: str,
-    facts: dict[str, Any],
-    fill: Callable[[Path], dict[str, Any]],
-    called: str | None = None,
-) -> Run:
-    """The stored run of that key, whoever made it, else the one that ``fill`` makes; a second process waits
-    and reuses. The experiment's link to it is written.
+@dataclass
+class Draft:
+    """A run that is being made: ``folder`` for its files, ``record`` for what is to be recorded."""
 
-    ``facts`` go into the record from the start, ``parameters`` into the link too. ``fill(folder)`` writes the
-    run's files into ``folder``, which holds what an interrupted attempt left, and gives the rest of the
-    record. ``called``: what the run is called in the experiment, by default the experiment's name. Raises
-    OSError where the run is not complete and nothing can be written or locked there, FileNotFoundError where
-    its folder goes away while it is made.
+    folder: Path
+    record: dict[str, Any]
+
+
+@contextmanager
+def making(
+    experiment: str, run_key: str, facts: dict[str, Any], called: str | None = None
+) -> Iterator[Draft | None]:
+    """The run of that key while it is made by the block; None where it is complete already, whoever made it.
+
+    A second process waits, and is given None too. The experiment's link to the run is written. ``facts`` go
+    into the record from the start, ``parameters`` into the link too. The block writes the run's files into
+    the draft's folder, which holds what an interrupted attempt left, and adds to its record; where it ends
+    without an error the run is complete. ``called``: what the run is called in the experiment, by default
+    the experiment's name. Raises OSError where the run is not complete and nothing can be written or locked
+    there, FileNotFoundError where its folder goes away while it is made.
     """
     folder = root() / STORE / run_key
     link = _link(experiment, run_key, facts["parameters"], called)
     _write(link)
     if complete_record(folder) is not None:
-        return Run(folder, link)
+        yield None
+        return
     with _locked(folder):
-        if complete_record(folder) is None:
-            _set_aside(folder)
-            _fill(folder, {**link, **facts}, fill)
-    return Run(folder, link)
+        if complete_record(folder) is not None:
+            yield None
+            return
+        _set_aside(folder)
+        partial = folder.with_name(f"{folder.name}.partial")
+        with _not_moved(partial):
+            if complete_record(partial) is not None:  # killed before it was renamed
+                yield None
+            else:
+                draft = Draft(partial, _begin(partial, {**link, **facts}))
+                with _recorded(draft):
+                    yield draft
+            for scratch in partial.glob(".*"):  # checkpoints, needed until the record is complete
+                scratch.unlink()
+            os.replace(partial, folder)
 
 
 def stored(
@@ -340,18 +357,11 @@ def _run_of(link: Path) -> Path:
     return linked_folder(link.parent, link.parent.name)
 
 
-def _fill(folder: Path, facts: dict[str, Any], fill: Callable[[Path], dict[str, Any]]) -> None:
-    """Make the run in its partial folder and rename it; what fails stays partial, with the reason
-    recorded.
-    """
-    partial = folder.with_name(f"{folder.name}.partial")
-    begun = None if complete_record(partial) is not None else _begin(partial, facts)
+@contextmanager
+def _not_moved(partial: Path) -> Iterator[None]:
+    """Say so where the folder goes away while the run is made."""
     try:
-        if begun is not None:
-            _make(partial, begun, fill)
-        for scratch in partial.glob(".*"):  # checkpoints, needed until the record is complete
-            scratch.unlink()
-        os.replace(partial, folder)
+        yield
     except Exception as error:
         if (partial / RECORD).is_file():
             raise
@@ -372,19 +382,21 @@ def _begin(partial: Path, facts: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def _make(partial: Path, record: dict[str, Any], fill: Callable[[Path], dict[str, Any]]) -> None:
-    clock = time.monotonic()
+@contextmanager
+def _recorded(draft: Draft) -> Iterator[None]:
+    """Complete the record when the block ends; what fails stays partial, with the reason recorded."""
+    clock, partial = time.monotonic(), draft.folder
     try:
         with provenance.collected_warnings() as warned:
-            record |= fill(partial)
+            yield
     except BaseException as error:
         status = "failed" if isinstance(error, Exception) else "interrupted"
         reason = f"{type(error).__name__}: {error}"
         if (partial / RECORD).is_file():  # nor moved away
-            write_json(partial / RECORD, {**record, "status": status, "error": reason})
+            write_json(partial / RECORD, {**draft.record, "status": status, "error": reason})
         raise
     files = [file for file in sorted(partial.iterdir()) if file.name[0] != "." and file.name != RECORD]
-    record |= {
+    draft.record |= {
         "finished": provenance.now(),
         "wall_seconds": round(time.monotonic() - clock, 2),  # of the last attempt
         "peak_memory_bytes": provenance.peak_memory(),
@@ -392,7 +404,7 @@ def _make(partial: Path, record: dict[str, Any], fill: Callable[[Path], dict[str
         "status": "complete",
         "files": {file.name: file.stat().st_size for file in files},
     }
-    write_json(partial / RECORD, record)
+    write_json(partial / RECORD, draft.record)
 
 
 def _set_aside(folder: Path) -> None:

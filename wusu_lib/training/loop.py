@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -203,28 +203,28 @@ NOISE = (
 
 def train[C: Counted](
     folder: Path,
-    make_task: Callable[[], Task[C]],
+    task: Task[C],
     data: SplitDataModule,
     seed: int,
     splits: Sequence[str] = SPLITS,
 ) -> tuple[dict[str, C], dict[str, Any]]:
-    """Train what ``make_task`` gives on ``data`` and count what its best weights predict in some splits.
+    """Train a task on ``data`` and count what its best weights predict in some splits.
 
     Resumes what ``folder`` holds. Writes history.csv, steps.csv, model.safetensors and TensorBoard events.
     Gives the counts by split (the validation maps kept) and the record's part that all kinds share: losses,
     best epoch, numbers of parameters, arithmetic, seconds. Raises ValueError where training or validation has
     no labelled patch or pixel, bfloat16 is computed wrongly here, or the loss or a gradient is not finite.
     """
-    found = _train_and_count(folder, make_task, data, seed, splits)
+    found = _train_and_count(folder, task, data, seed, splits)
+    del task
     gc.collect()  # model, trainer and optimiser refer to each other: no count of references falls to zero
     return found
 
 
 def _train_and_count[C: Counted](
-    folder: Path, make_task: Callable[[], Task[C]], data: SplitDataModule, seed: int, splits: Sequence[str]
+    folder: Path, task: Task[C], data: SplitDataModule, seed: int, splits: Sequence[str]
 ) -> tuple[dict[str, C], dict[str, Any]]:
     """As ``train``."""
-    task = make_task()
     line = Line(f"{task.settings.name}, seed {seed}")
     session = Session(folder, seed, line)
     session.restore(task.model)
