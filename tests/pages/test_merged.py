@@ -60,6 +60,10 @@ def test_sentences(sides):
         "Best is building with an IoU of 0.91, worst road with 0.90. 0 of 2 classes gain against exp08"
     )
     assert results.confusion_sentence([merged]).data == "No pixel is confused."
+    unmerged = store("exp08", 2, apart.matrices[0], classes="merged")  # its matrix counts both buildings
+    assert results.confusion_sentence([unmerged]).data == (
+        "The most frequent confusions: 10% of road is predicted as building."
+    )
 
 
 def test_class_by_class(sides):
