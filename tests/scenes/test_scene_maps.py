@@ -217,3 +217,12 @@ def test_a_pair_smaller_than_a_window(tmp_path):
     made = maps.change_map(predictor(Local), *paths, tmp_path / "out")
     assert read(made.fromto).shape == (30, 20)
     assert read(made.fromto).max() < 111
+
+
+def test_merged_classes_have_one_palette_in_the_files():
+    labels = [transitions.label_of("Arable land", name) for name in ("Low building", "High building")]
+    style = rasters.change_style("merged")
+    assert [style.colours[label].tolist() for label in labels] == [[169, 68, 13]] * 2
+    assert style.names[labels[0]] == "Arable land to Building"
+    building = legend.CODES[legend.NAMES.index("Low building")]
+    assert rasters.class_style("merged").colours[building].tolist() == [0x94, 0x1B, 0x0C]
