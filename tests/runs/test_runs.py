@@ -15,8 +15,6 @@ import pytest
 import stored_runs
 
 from wusu_lib import files, provenance
-from wusu_lib.change import codebook
-from wusu_lib.data import inspection
 from wusu_lib.experiment.per_pixel import PixelParameters
 from wusu_lib.experiment.segmentation import SegmentationParameters
 from wusu_lib.runs import store
@@ -484,8 +482,7 @@ def test_the_home_folder_may_be_written_as_in_a_shell(monkeypatch):
     monkeypatch.setenv("WUSU_RUNS", "~/runs")
     assert store.root() == Path("/home/someone/runs")
     monkeypatch.setenv("WUSU_CACHE", "~/cache")
-    assert inspection._cache_folder() == Path("/home/someone/cache/dossiers")
-    assert codebook._cache_folder() == Path("/home/someone/cache/code_books")
+    assert files.cache_folder() == Path("/home/someone/cache")
 
 
 def test_runs_are_in_the_repository_unless_the_environment_says_otherwise(monkeypatch, tmp_path):

@@ -392,4 +392,5 @@ def variant_effects(variants: Mapping[str, Experiment], runs: Sequence[Run]) -> 
     if stated is None:
         raise ValueError(f"{first.name} states no prediction, so there is no metric to compare on")
     sides = {label: variant.runs() for label, variant in variants.items()}
-    return bootstrap.differences(sides, runs, stated.metric, stated.split, first.parameters.background)
+    space = first.labels
+    return bootstrap.differences(sides, runs, stated.metric, stated.split, space.background, space.classes)

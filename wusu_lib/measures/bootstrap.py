@@ -433,6 +433,7 @@ def differences(
     metric: str,
     split: str = "val",
     background: Background = "ignore",
+    classes: Scheme = "all",
 ) -> pd.DataFrame:
     """One row a side: how much higher its figure is than the baseline's, on the same patches or pairs.
 
@@ -440,7 +441,7 @@ def differences(
     of 95 % all together), n_patches, n_blocks, n_seeds, missing. Raises ValueError as ``difference`` does.
     """
     found = {
-        label: difference(runs, baseline, metric, split, background, family=len(sides))
+        label: difference(runs, baseline, metric, split, background, classes, family=len(sides))
         for label, runs in sides.items()
     }
     rows = [(label, *(getattr(each, name) for name in COLUMNS[1:])) for label, each in found.items()]
