@@ -1,6 +1,7 @@
 """The cache folder of others: read without a lock, and one sentence where it would have to be written to."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    for mine in (tmp_path, tmp_path.parent, tmp_path.parent.parent):  # pytest's folders are its user's alone
+    for mine in (tmp_path, *tmp_path.parents):  # pytest's folders are its user's alone
+        if mine == Path(tempfile.gettempdir()):
+            break
         mine.chmod(0o755)
     return write_tree(tmp_path / "tree", rows=2, columns=2)
 

@@ -115,8 +115,9 @@ def test_both_working_directories_record_a_run_with_the_decoder(tree, runs, tmp_
     for decoder, text in (("fpn", out.read_text()), ("unet", piped.stdout)):
         notebook = nbformat.reads(text, as_version=4)
         assert f"exp05/{records[decoder]['key']}" in said(notebook)
-        assert f"This is exp05 with decoder {decoder}, a variant" in said(notebook)
-        assert f"Nothing was predicted of exp05 with decoder {decoder}" in said(notebook)
+        called = {"fpn": "decoder fpn and weight decay 0.01", "unet": "decoder unet"}[decoder]
+        assert f"This is exp05 with {called}, a variant" in said(notebook)
+        assert f"Nothing was predicted of exp05 with {called}" in said(notebook)
 
 
 def test_the_folder_of_runs_is_the_repositorys_wherever_one_starts(tmp_path):

@@ -199,7 +199,7 @@ def look(name):
     if torch.get_float32_matmul_precision() != "high":
         changed.append(name)
         torch.set_float32_matmul_precision("high")
-for module in pkgutil.walk_packages(.__path__, "wusu_lib."):
+for module in pkgutil.walk_packages(wusu_lib.__path__, "wusu_lib."):
     importlib.import_module(module.name)
     look(module.name)
 from wusu_lib.models import build
