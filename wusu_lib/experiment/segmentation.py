@@ -49,7 +49,7 @@ def train_segmentation(exp: "Experiment", seed: int, folder: Path) -> dict[str, 
     from wusu_lib.data.loading import WusuDataModule
     from wusu_lib.training.loop import threads
 
-    parameters, table = cast(SegmentationParameters, exp.parameters), exp.table
+    parameters, table = cast("SegmentationParameters", exp.parameters), exp.table
     mean, std = statistics.normalisation(
         parameters.normalisation, exp.statistics, expected_statistics(parameters.backbone)
     )
