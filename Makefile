@@ -1,7 +1,7 @@
 # `make book` runs every notebook and builds the book; `make test` runs the tests. Each does its own set-up.
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help book test lab clean lock lint
+.PHONY: help book test experiment lab clean lock lint
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,13 +16,16 @@ LIBRARY := $(shell find wusu_lib -name '*.py' -o -name 'page.*')
 PAGES := _config.yml _toc.yml $(shell find book -path book/log -prune -o -type f -print) $(wildcard params/*.yaml)
 
 help: ## List the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-7s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
 book: _build/html/index.html ## Run every notebook at demo scale, build the book, print its path
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest
+
+experiment: $(READY) ## Copy an experiment: make experiment N=17 FROM=05
+	@$(BIN)/python -m wusu_lib.experiment.notebooks "$(N)" "$(FROM)"
 
 lab: $(READY) ## Open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks

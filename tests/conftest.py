@@ -15,7 +15,7 @@ SMALL = "epochs: 1\n"  # enough to run every cell; what a real demo reaches is t
 def log(tmp_path_factory):
     """A book's source folder whose notebooks were executed with one epoch a training: a path."""
     source = tmp_path_factory.mktemp("book")
-    for name in ("_config.yml", "_toc.yml", "book", "params"):
+    for name in ("_config.yml", "_toc.yml", "book", "params", "wusu_lib"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, source / name)
     shutil.rmtree(source / "book" / "log", ignore_errors=True)
@@ -34,7 +34,7 @@ def log(tmp_path_factory):
         jobs += [pool.submit(execute, name, epochs=1) for name in EXPERIMENTS if name != "exp00"]
     for job in jobs:
         job.result()
-    (run, *_) = (source / "runs" / "exp06").glob("*/record.json")  # the tool's own choice, of one epoch
+    (run, *_) = (source / "runs" / "exp06").glob("*/link.json")  # the tool's own choice, of one epoch
     execute("map_change", run=run.parent)
     execute("results", overlay=source / "small.yaml")
     return source

@@ -16,7 +16,7 @@ class MadeRun:
 
 
 def patch_table(n_blocks: int, sites_per_block: int = 2, split: str = "val") -> pd.DataFrame:
-    """One row an image, all dates of a site in one block."""
+    """One row an image, all dates of a site in one block; the blocks lie far from each other."""
     return pd.DataFrame(
         [
             {
@@ -24,7 +24,7 @@ def patch_table(n_blocks: int, sites_per_block: int = 2, split: str = "val") -> 
                 "site": f"test/HS_{site}",
                 "date": date,
                 "split": split,
-                "block": f"test/HS/{site // sites_per_block}",
+                "block": f"test/HS{site // sites_per_block}/0/0_0",
             }
             for site in range(n_blocks * sites_per_block)
             for date in DATES

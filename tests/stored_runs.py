@@ -4,10 +4,19 @@ import numpy as np
 import pandas as pd
 from made_runs import patch_table, two_class_matrix
 
-from wusu_lib import runs
-from wusu_lib.runs import write_results
+from wusu_lib import provenance
+from wusu_lib.runs.results import write_results
+from wusu_lib.runs.store import making, stored
 
 STATED = {"scale": "demo", "split": "blocks", "background": "ignore"}
+
+
+def open_run(name, key, facts, fill):
+    """The run of that key, made by ``fill(folder)`` where it is not complete."""
+    with making(name, key, facts) as draft:
+        if draft is not None:
+            draft.record |= fill(draft.folder)
+    return stored(name, key, facts["parameters"])
 
 
 def two_splits() -> pd.DataFrame:
@@ -36,4 +45,7 @@ def store(name, seed, val, train=(9, 10, 9, 10), losses=None, history=None, **pa
         "seed": seed,
         "git": {"commit": "0123456789abcdef", "dirty": False},
     }
-    return runs.open_run(name, f"{seed:016x}", facts, fill)
+    figures = [np.asarray(each[split]).tolist() for split in each]
+    content = [name, seed, figures, losses, curves.to_csv(), sorted(parameters.items())]
+    key = provenance.text_hash(repr(content))
+    return open_run(name, key, facts, fill)

@@ -1,11 +1,13 @@
 """The built book: whole, without warnings, readable without a network, on a phone and in the dark."""
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from built_page import dead_links, read_page
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,6 +19,8 @@ PHONE, DESKTOP = {"width": 375, "height": 812}, {"width": 1280, "height": 900}
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 each_page = pytest.mark.parametrize("page", PAGES)
+NOTEBOOKS = [page for page in PAGES if page.startswith("book/log/")]
+each_notebook = pytest.mark.parametrize("page", NOTEBOOKS)
 needs_browser = pytest.mark.skipif(
     BROWSER is None, reason="no Chromium on the PATH: install Debian's chromium"
 )
@@ -41,6 +45,45 @@ def test_fetches_nothing_from_a_network(book, page):
 def test_each_picture_has_a_text(book, page):
     pictures = re.findall(r"<img[^>]*>", (book[0] / f"{page}.html").read_text())
     assert [p for p in pictures if not re.search(r'alt="[^"]{5,}"', p) and "logo" not in p] == []
+
+
+@each_notebook
+def test_each_picture_of_a_notebook_has_a_caption_and_a_name_of_its_own(log, page):
+    """In the executed notebook, whatever the book makes of it."""
+    told = [
+        output["metadata"].get("figure", {})
+        for cell in json.loads((log / f"{page}.ipynb").read_text())["cells"]
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert all(figure["caption"].endswith(".") and len(figure["alt"]) > 20 for figure in told)
+    assert len({figure["name"] for figure in told}) == len(told)
+
+
+@each_notebook
+def test_each_figure_is_numbered_and_labelled_by_its_page(log, book, page):
+    html = (book[0] / f"{page}.html").read_text()
+    shown = re.findall(r'<figure[^>]* id="([^"]+)">(.*?)</figure>', html, re.S)
+    source = (log / f"{page}.ipynb").read_text()
+    assert len(shown) == source.count('"image/png":')
+    for label, figure in shown:
+        assert label.startswith(f"{page.split('/')[-1].replace('_', '-')}-")
+        assert re.search(
+            r'<span class="caption-number">Fig. \d+ </span><span class="caption-text">\w', figure
+        )
+
+
+def test_every_internal_link_leads_somewhere(book):
+    """In prose, in computed outputs, in the navigation: the file is there, and the place in it."""
+    assert dead_links(book[0], PAGES) == []
+
+
+@each_page
+def test_tables_are_whole(book, page):
+    """Rows as wide as their table, and no row published as a line of pipes."""
+    read = read_page(book[0] / f"{page}.html")
+    assert [rows for rows in read.tables if len(set(rows)) != 1] == []
+    assert [text for text in read.paragraphs if text.count("|") > 1] == []
 
 
 @each_page

@@ -11,16 +11,19 @@ import time
 from pathlib import Path
 
 import pytest
+import stored_runs
 import tiny
 from deadly_rename import die_at
 from test_training import assert_same, content
 
-from wusu_lib import runs
-from wusu_lib.training import fit
+from wusu_lib.experiment.segmentation import fit
+from wusu_lib.runs.store import Run, Unfinished, incomplete
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # Only what is installed: the server of Python 3.12 does not know the folder of the tests.
-CONTEXT.set_forkserver_preload(["wusu_lib.training", "wusu_lib.patches", "torch.utils.tensorboard", "pandas"])
+CONTEXT.set_forkserver_preload(
+    ["wusu_lib.experiment.segmentation", "wusu_lib.data.inspection", "torch.utils.tensorboard", "pandas"]
+)
 FACTS = {"seed": 0, "parameters": {"name": "exp05"}}
 # Early stopping, the schedule and steps over an uneven number of batches all have a part in it.
 CHANGES = {"epochs": 8, "patience": 3, "learning_rate": 0.05}
@@ -32,11 +35,11 @@ def attempt(tree: Path, store: Path, deadly: int | None = None) -> None:
     if deadly is not None:
         die_at(deadly)
     parameters = tiny.settings(**CHANGES)
-    runs.open_run(
+    stored_runs.open_run(
         "exp05",
         "key",
         FACTS,
-        lambda folder: fit(folder, lambda: tiny.build(0), tiny.data(tree, parameters), parameters, 0),
+        lambda folder: fit(folder, tiny.build(0), tiny.data(tree, parameters), parameters, 0),
     )
 
 
@@ -46,15 +49,15 @@ def start(*arguments) -> multiprocessing.Process:
     return process
 
 
-def finish(tree: Path, store: Path) -> runs.Run:
+def finish(tree: Path, store: Path) -> Run:
     """Start once more, undisturbed, and read what came out."""
     process = start(tree, store)
     process.join()
     assert process.exitcode == 0
-    return runs.Run(store / "exp05" / "key")
+    return Run(store / "exp05" / "key")
 
 
-def figures(run: runs.Run) -> dict:
+def figures(run: Run) -> dict:
     """What of a record must be the same; times and attempts may differ."""
     return {
         k: run.record[k]
@@ -73,7 +76,7 @@ def undisturbed(tmp_path_factory):
     return tree, run, time.monotonic() - clock
 
 
-def assert_as_undisturbed(run: runs.Run, whole: runs.Run) -> None:
+def assert_as_undisturbed(run: Run, whole: Run) -> None:
     assert figures(run) == figures(whole)
     assert_same(content(run.folder), content(whole.folder))
     assert set(run.record["files"]) - set(whole.record["files"]) <= {
@@ -95,11 +98,11 @@ def test_killed_at_a_random_moment(number, undisturbed, tmp_path):
     assert_as_undisturbed(finish(tree, tmp_path), whole)
 
 
-def runs_in(store: Path) -> list[runs.Unfinished]:
+def runs_in(store: Path) -> list[Unfinished]:
     before = os.environ.get("WUSU_RUNS")
     os.environ["WUSU_RUNS"] = str(store)
     try:
-        return runs.incomplete()
+        return incomplete()
     finally:
         os.environ.pop("WUSU_RUNS") if before is None else os.environ.update(WUSU_RUNS=before)
 
@@ -114,21 +117,21 @@ def test_killed_again_and_again(undisturbed, tmp_path):
     assert_as_undisturbed(finish(tree, tmp_path), whole)
 
 
-def renames(whole: runs.Run) -> int:
-    """How often an undisturbed run renames: records, weights, checkpoints, results, and last its folder."""
+def renames(whole: Run) -> int:
+    """How often an undisturbed run renames: link, records, weights, checkpoints, results, last its folder."""
     improved = (whole.history["val/loss"].cummin().diff() != 0).sum()
-    begun, results, complete, folder = 1, 2, 1, 1
-    return begun + improved + len(whole.history) + results + complete + folder
+    linked, begun, results, complete, folder = 1, 1, 2, 1, 1
+    return linked + begun + improved + len(whole.history) + results + complete + folder
 
 
 @pytest.mark.parametrize("place", [0, 1, 2, 5, -5, -4, -3, -2, -1])
 def test_killed_at_a_rename(place, undisturbed, tmp_path):
-    """First record, weights, checkpoints; results, last record, and the rename of the run itself."""
+    """Link, first record, weights, checkpoints; results, last record, and the rename of the run itself."""
     tree, whole, _ = undisturbed
     process = start(tree, tmp_path, place % renames(whole))
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert not (tmp_path / "exp05" / "key").exists()
+    assert not (tmp_path / "by-key" / "key").exists()
     assert_as_undisturbed(finish(tree, tmp_path), whole)
 
 

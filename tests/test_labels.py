@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from small_tree import write_raster
 
-from wusu_lib import labels, legend
+from wusu_lib import legend
+from wusu_lib.data import statistics
 
 
 def patch(folder, site, date, classes, split="train"):
@@ -28,9 +29,9 @@ def patch(folder, site, date, classes, split="train"):
 
 def test_index_of_a_patch_is_the_legends(tmp_path):
     table = pd.DataFrame([patch(tmp_path, "a", 15, [[0, 5], [11, 1]]), patch(tmp_path, "b", 15, None)])
-    assert labels.index(table, "a_15").tolist() == [[0, 5], [11, 1]]
+    assert statistics.class_index(table, "a_15").tolist() == [[0, 5], [11, 1]]
     with pytest.raises(KeyError, match="b_15"):
-        labels.index(table, "b_15")
+        statistics.class_index(table, "b_15")
 
 
 def test_shares_of_all_pixels_by_split(tmp_path):
@@ -43,7 +44,7 @@ def test_shares_of_all_pixels_by_split(tmp_path):
             patch(tmp_path, "e", 15, None, split="test"),
         ]
     )
-    shares = labels.shares(table)
+    shares = statistics.class_shares(table)
     assert shares.index.tolist() == ["train", "val"]
     assert shares.columns.tolist() == list(legend.NAMES)
     assert shares.loc["train", ["Unlabelled", "Road", "Lake"]].tolist() == [0.5, 0.375, 0.125]
@@ -58,7 +59,7 @@ def test_transitions_count_pixels_that_are_labelled_at_both_dates(tmp_path):
             patch(tmp_path, "a", 15, [[1, 2], [0, 3]]),
         ]
     )
-    counts = labels.transitions(table)
+    counts = statistics.class_transitions(table)
     assert counts.loc["Road", "Road"] == 1
     assert counts.loc["Low building", "High building"] == 1
     assert counts.to_numpy().sum() == 2
@@ -75,7 +76,7 @@ def test_transitions_run_from_each_date_to_the_next_labelled_one_of_the_same_sit
             patch(tmp_path, "b", 15, [[5]]),
         ]
     )
-    counts = labels.transitions(table)
+    counts = statistics.class_transitions(table)
     assert counts.loc["Arable land", "Excavation"] == 1
     assert counts.loc["Excavation", "High building"] == 1
     assert counts.to_numpy().sum() == 2
@@ -83,4 +84,4 @@ def test_transitions_run_from_each_date_to_the_next_labelled_one_of_the_same_sit
 
 def test_no_transition_where_one_date_is_labelled(tmp_path):
     table = pd.DataFrame([patch(tmp_path, "a", 14, [[4]]), patch(tmp_path, "a", 11, None)])
-    assert labels.transitions(table).to_numpy().sum() == 0
+    assert statistics.class_transitions(table).to_numpy().sum() == 0

@@ -47,3 +47,25 @@ def test_unknown_scheme_is_an_error():
     for ask in (legend.names, legend.representatives, lambda classes: legend.outputs("ignore", classes)):
         with pytest.raises(ValueError, match="classes: got 'both'; allowed: all, merged"):
             ask("both")
+
+
+def test_a_label_space_literal():
+    merged = legend.LabelSpace("ignore", "merged")
+    assert merged.scored == (1, 2, 4, 5, 6, 7, 9, 10, 11)
+    assert merged.title == "9 merged classes, unlabelled ground ignored"
+    assert legend.LabelSpace("class").title == "12 classes, unlabelled ground a class"
+    assert merged.merge_index(EVERY).tolist() == [0, 1, 2, 2, 4, 5, 6, 7, 7, 9, 10, 11]
+    assert merged.train_id_from_index(EVERY).tolist() == [255, 0, 1, 1, 2, 3, 4, 5, 5, 6, 7, 8]
+    assert merged == legend.LabelSpace("ignore", "merged") != legend.LabelSpace()
+
+
+def test_two_label_spaces_are_judged_in_the_merged_one():
+    whole, merged = legend.LabelSpace("class"), legend.LabelSpace("class", "merged")
+    assert whole.judged_with(merged) == merged.judged_with(whole) == merged
+    assert whole.judged_with(whole) == whole
+    assert merged.annotated() == legend.LabelSpace("ignore", "merged")
+
+
+def test_a_label_space_refuses_other_words():
+    with pytest.raises(ValueError, match="classes: got 'some'; allowed: all, merged"):
+        legend.LabelSpace("ignore", "some")

@@ -12,8 +12,9 @@ import pytest
 from command import BIN, ROOT, loaded, papermill
 from small_tree import real_imagery, write_raster
 
-from wusu_lib import parameters, synthetic
-from wusu_lib.patches import read
+from wusu_lib import synthetic
+from wusu_lib.experiment import notebooks
+from wusu_lib.imagery import read
 
 EXP05 = ROOT / "notebooks" / "exp05.ipynb"
 PATIENCE = 30  # seconds; a mistake is told in about 4 on an idle machine
@@ -63,7 +64,10 @@ def test_a_mistake_is_told_within_seconds_and_stores_nothing(name, tmp_path):
 
 
 def test_the_first_imports_of_a_notebook_do_not_load_torch():
-    imports = "from wusu_lib import examples, experiment, figures, labels, sentences, tables"
+    imports = (
+        "from wusu_lib.experiment import experiment\n"
+        "from wusu_lib.pages import closer, data, differences, maps, results, style, training"
+    )
     assert loaded(imports, of=["torch", "terratorch", "lightning", "sklearn"]) == []
 
 
@@ -72,9 +76,9 @@ def test_help_lists_each_parameter_with_type_and_help():
         [BIN / "papermill", "--help-notebook", EXP05], capture_output=True, text=True, check=True
     )
     shown = " ".join(done.stdout.split())  # long lines are wrapped
-    stated = parameters.from_notebook(EXP05).model_dump()
+    stated = notebooks.literals(EXP05)
     kinds = {name: type(value).__name__ for name, value in stated.items()}
-    assert kinds["learning_rate"] == "float"
+    assert kinds["epochs"] == "int"
     for name, kind in kinds.items():
         assert f" {name}: {kind} (default " in shown
     assert (
@@ -99,22 +103,26 @@ def runs(tmp_path_factory):
 def test_both_working_directories_record_a_run_with_the_decoder(tree, runs, tmp_path):
     out = tmp_path / "fpn.ipynb"
     changed = {"epochs": 1, "data_root": tree}
-    done = papermill("notebooks/exp05.ipynb", out, ROOT, runs, decoder="fpn", **changed)
+    done = papermill("notebooks/exp05.ipynb", out, ROOT, runs, decoder="fpn", weight_decay=0.01, **changed)
     assert done.returncode == 0, done.stderr[-3000:]
     piped = papermill("exp05.ipynb", None, ROOT / "notebooks", runs, decoder="unet", **changed)
     assert piped.returncode == 0, piped.stderr[-3000:]
     records = {r["parameters"]["decoder"]: r for r in complete(runs) if r["experiment"] == "exp05"}
-    assert set(records) == {"fpn", "unet"}
+    assert set(records) == {"fpn", "unet", "deeplab"}  # each is compared with exp05 itself
+    assert records["fpn"]["parameters"]["weight_decay"] == 0.01  # the cell does not state it
     assert records["fpn"]["working_directory"] == str(ROOT)
     assert records["unet"]["working_directory"] == str(ROOT / "notebooks")
     for decoder, text in (("fpn", out.read_text()), ("unet", piped.stdout)):
         notebook = nbformat.reads(text, as_version=4)
         assert f"exp05/{records[decoder]['key']}" in said(notebook)
+        called = {"fpn": "decoder fpn and weight decay 0.01", "unet": "decoder unet"}[decoder]
+        assert f"This is exp05 with {called}, a variant" in said(notebook)
+        assert f"Nothing was predicted of exp05 with {called}" in said(notebook)
 
 
 def test_the_folder_of_runs_is_the_repositorys_wherever_one_starts(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "WUSU_RUNS"}
-    code = "from wusu_lib import runs; print(runs.root().resolve())"
+    code = "from wusu_lib.runs import store; print(store.root().resolve())"
     for cwd in (ROOT / "notebooks", tmp_path):
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True, check=True

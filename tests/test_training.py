@@ -1,5 +1,9 @@
 """Training: what is learnt at which rate, what is counted, and that the same start gives the same end."""
 
+import gc
+import weakref
+
+import lightning
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,9 +11,8 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from wusu_lib import metrics
-from wusu_lib.training.tally import confidence
-from wusu_lib.training.task import SegmentationTask
+from wusu_lib.measures import classes
+from wusu_lib.training.task import SegmentationTask, confidence
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +75,7 @@ def test_every_patch_has_its_matrix_and_every_validation_patch_its_map(tmp_path,
         assert stored["patch"].tolist() == confusion["patch"][10:14].tolist()
         for matrix, predicted in zip(confusion["matrix"][10:14], stored["index"], strict=True):
             np.testing.assert_array_equal(matrix.sum(axis=0), np.bincount(predicted.ravel(), minlength=12))
-    pooled = metrics.scores(confusion["matrix"][10:14].sum(axis=0), "class")
+    pooled = classes.scores(confusion["matrix"][10:14].sum(axis=0), "class")
     assert figures["metrics"]["class"]["val"]["mIoU"] == pytest.approx(pooled["mIoU"])
 
 
@@ -127,7 +130,7 @@ def test_the_number_of_workers_changes_nothing(tmp_path, tree):
 def test_the_figures_do_not_depend_on_the_size_of_an_evaluations_batches(tmp_path, tree, monkeypatch):
     losses = []
     for patches, batches in ((4, 3), (32, 1)):
-        monkeypatch.setattr("wusu_lib.data.EVALUATION_PIXELS", patches * tiny.SIDE**2)
+        monkeypatch.setattr("wusu_lib.data.loading.EVALUATION_PIXELS", patches * tiny.SIDE**2)
         assert len(tiny.data(tree, tiny.settings()).loader("train")) == batches
         losses.append(tiny.train(tmp_path / str(patches), tree, epochs=2)["losses"])
     small, large = content(tmp_path / "4"), content(tmp_path / "32")
@@ -144,16 +147,16 @@ class Cut(BaseException):
 def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, tree, epoch, monkeypatch):
     changes = {"epochs": 9, "patience": 2, "learning_rate": 0.3}  # high: the schedule and early stopping act
     tiny.train(tmp_path / "whole", tree, **changes)
-    from wusu_lib.training import session
+    from wusu_lib.training import loop
 
     def stop(*_):
         raise Cut
 
     calls = iter([None] * epoch)
-    original = session.Session._note
+    original = loop.Session._note
     with monkeypatch.context() as patched:
         patched.setattr(
-            session.Session, "_note", lambda *a: original(*a) if next(calls, stop) is None else stop()
+            loop.Session, "_note", lambda *a: original(*a) if next(calls, stop) is None else stop()
         )
         with pytest.raises(Cut):
             tiny.train(tmp_path / "cut", tree, **changes)
@@ -224,3 +227,27 @@ def test_an_interrupt_reaches_the_caller_and_can_be_repeated(tmp_path, tree):
         with pytest.raises(KeyboardInterrupt):
             tiny.train(tmp_path, tree, make=lambda: Stopping(11))
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_model_optimiser_and_trainers_are_freed_after_a_training(tree, tmp_path, monkeypatch):
+    """They refer to each other, so that nothing but a collection frees them: none is left to chance."""
+    made = []
+
+    def noted(cls):
+        begin = cls.__init__
+
+        def noting(self, *arguments, **named):
+            begin(self, *arguments, **named)
+            made.append(weakref.ref(self))
+
+        monkeypatch.setattr(cls, "__init__", noting)
+
+    for cls in (tiny.TinyModel, torch.optim.AdamW, lightning.Trainer):
+        noted(cls)
+    gc.disable()
+    try:
+        tiny.train(tmp_path / "run", tree, epochs=1)
+    finally:
+        gc.enable()
+    assert len(made) == 6  # a trainer for the training and one for each split
+    assert [type(ref()).__name__ for ref in made if ref() is not None] == []

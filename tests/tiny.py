@@ -9,11 +9,11 @@ import torch
 from rasterio.errors import NotGeoreferencedWarning
 from torch import nn
 
-from wusu_lib import legend, patches
-from wusu_lib.data import WusuDataModule
-from wusu_lib.losses import TrainingLoss, pixel_loss
-from wusu_lib.parameters import SegmentationParameters
-from wusu_lib.training import fit
+from wusu_lib import legend
+from wusu_lib.data import tree
+from wusu_lib.data.loading import WusuDataModule
+from wusu_lib.experiment.segmentation import SegmentationParameters, fit
+from wusu_lib.models.losses import TrainingLoss, pixel_loss
 
 SIDE = 16
 USED = (0, 1, 4, 5)  # class indices in the tree: unlabelled and three classes
@@ -95,7 +95,7 @@ def settings(**changes) -> SegmentationParameters:
 
 
 def data(root: Path, parameters: SegmentationParameters, seed: int = 0) -> WusuDataModule:
-    table = patches.scan(root)
+    table = tree.scan(root)
     return WusuDataModule(
         table,
         mean=[0.4] * 4,
@@ -116,7 +116,7 @@ def train(folder, tree, seed=0, make=None, **changes):
     outputs = 11 if parameters.background == "ignore" else 12
     return fit(
         folder,
-        make or (lambda: build(seed, outputs)),
+        make() if make else build(seed, outputs),
         data(tree, parameters, seed),
         parameters,
         seed,

@@ -178,3 +178,84 @@ def index_from_train_id(train_ids: np.ndarray, background: Background, classes: 
     table = np.zeros(IGNORE + 1, dtype=np.uint8)
     table[: len(kept)] = kept
     return table[train_ids]
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The classes that a model predicts and is judged in: what unlabelled ground is, and what is merged.
+
+    Raises ValueError for a value that is not allowed.
+    """
+
+    background: Background = "ignore"
+    classes: Scheme = "all"
+
+    def __post_init__(self) -> None:
+        check_background(self.background)
+        check_scheme(self.classes)
+
+    @property
+    def title(self) -> str:
+        """Its name on pages, as "9 merged classes, unlabelled ground ignored"."""
+        merged = "merged classes" if self.classes == "merged" else "classes"
+        ground = "ignored" if self.background == "ignore" else "a class"
+        return f"{self.outputs} {merged}, unlabelled ground {ground}"
+
+    @property
+    def scored(self) -> tuple[int, ...]:
+        """The class indices that a model predicts, in the order of its train ids."""
+        return scored(self.background, self.classes)
+
+    @property
+    def outputs(self) -> int:
+        """Number of classes that a model predicts."""
+        return outputs(self.background, self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each of the 12 indices; both members of a merged class have its name."""
+        return names(self.classes)
+
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """Colour (hex RGB) of each of the 12 indices; both members of a merged class have its colour."""
+        return colours(self.classes)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names in the order of the train ids."""
+        return class_names(self.background, self.classes)
+
+    @property
+    def representatives(self) -> np.ndarray:
+        """The index that stands for each index: uint8 [12]."""
+        return representatives(self.classes)
+
+    def merge_index(self, index: np.ndarray) -> np.ndarray:
+        """Class indices (uint8, any shape) with the members of merged classes taken to the first's index."""
+        return merge_index(index, self.classes)
+
+    def train_id_from_index(self, index: np.ndarray) -> np.ndarray:
+        """Train ids (uint8) of class indices, any shape; unlabelled becomes 255 where it is ignored."""
+        return train_id_from_index(index, self.background, self.classes)
+
+    def index_from_train_id(self, train_ids: np.ndarray) -> np.ndarray:
+        """Class index (uint8) of train ids (integers 0 to 255, any shape); 255 becomes 0 (unlabelled)."""
+        return index_from_train_id(train_ids, self.background, self.classes)
+
+    def judged_with(self, other: "LabelSpace") -> "LabelSpace":
+        """The space in which maps of this one and of a baseline's are both judged.
+
+        Unlabelled ground as here; merged where either is: a merged map cannot be taken apart again.
+        """
+        merged = "merged" in (self.classes, other.classes)
+        return LabelSpace(self.background, "merged" if merged else "all")
+
+    def annotated(self) -> "LabelSpace":
+        """The same classes without unlabelled ground, for what is judged on annotated ground alone."""
+        return LabelSpace("ignore", self.classes)
+
+
+def stated_space(background: Background, classes: Scheme | None) -> LabelSpace:
+    """The label space of an experiment's parameters; kinds that state no ``classes`` use all of them."""
+    return LabelSpace(background, "all" if classes is None else classes)

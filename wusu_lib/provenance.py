@@ -5,27 +5,37 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
-REPOSITORY = PACKAGE.parent
-# The packages whose version can change a figure; together with the code they are part of every run's key.
+COLOUR = re.compile("#[0-9a-fA-F]{6}")
+# The packages that a model of any kind is computed with; their versions are recorded.
 PACKAGES = (
     "torch",
-    "terratorch",
     "lightning",
+    "terratorch",
     "timm",
     "segmentation-models-pytorch",
+    "transformers",
+    "peft",
+    "torchgeo",
     "scikit-learn",
+    "scipy",
     "numpy",
+    "pandas",
+    "rasterio",
+    "safetensors",
 )
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -45,18 +55,54 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def versions() -> dict[str, str]:
-    """Installed version of every package in ``PACKAGES``, read without importing one; "absent" if not
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Installed version of every one of ``packages``, read without importing one; "absent" if not
     installed.
     """
-    return {name: _version(name) for name in PACKAGES}
+    return {name: _version(name) for name in sorted(packages)}
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "absent"
+
+
+def repository() -> Path:
+    """The folder of the log: its notebooks, its values in ``params/``, and its runs.
+
+    It is what the environment's WUSU_ROOT names, else where this package lies, else the working directory or
+    the nearest folder above it. Such a folder holds ``notebooks/exp*.ipynb``. Raises FileNotFoundError saying
+    what to set where there is none, and for a WUSU_ROOT that has no notebooks.
+    """
+    found = find_repository()
+    if found is None:
+        raise FileNotFoundError(
+            "No folder with notebooks/exp*.ipynb was found: wusu_lib is installed apart from the notebooks, "
+            f"and {Path.cwd()} is not among them; set WUSU_ROOT to the folder that holds notebooks/, or "
+            "start there"
+        )
+    return found
+
+
+def find_repository() -> Path | None:
+    """As ``repository``; None where there is none. Raises FileNotFoundError for a WUSU_ROOT that is none."""
+    named = os.environ.get("WUSU_ROOT")
+    if named:
+        root = Path(named).expanduser().absolute()
+        if not (root / "notebooks").is_dir():
+            raise FileNotFoundError(f"WUSU_ROOT: got {named!r}; expected the folder that holds notebooks/")
+        return root
+    here = Path.cwd()
+    return next(
+        (folder for folder in (PACKAGE.parent, here, *here.parents) if _holds_notebooks(folder)), None
+    )
+
+
+def _holds_notebooks(folder: Path) -> bool:
+    return any((folder / "notebooks").glob("exp*.ipynb"))
 
 
 def git() -> dict[str, Any]:
@@ -68,7 +114,10 @@ def git() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(REPOSITORY), *arguments]
+    folder = find_repository()
+    if folder is None:
+        return None
+    command = ["git", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):  # no git, or no repository: a run is still a run
@@ -170,10 +219,53 @@ def code_hash(modules: Iterable[str]) -> str:
     """16 hex digits of the code of ``modules`` (dotted names) and of every module of this library that they
     import.
 
-    Comments, docstrings and formatting do not count: the syntax tree is hashed, not the text.
+    What does not count is as in ``code``: the syntax tree is hashed, not the text.
     """
-    trees = {file: _normalised(file) for file in module_files(modules)}
-    return text_hash("\n".join(f"{file.relative_to(PACKAGE)} {trees[file]}" for file in sorted(trees)))
+    files = sorted(module_files(modules))
+    return text_hash("\n".join(f"{file.relative_to(PACKAGE)} {_parsed(file).dump}" for file in files))
+
+
+def code(modules: Iterable[str]) -> dict[str, str]:
+    """16 hex digits of the code of each of ``modules``, of these files alone, by the name that was given.
+
+    "wusu_lib.data.loading" is the whole file, "wusu_lib.measures.classes:confusion" those of its definitions
+    that compute ``confusion`` (several names between commas): what else stands in the file does not count.
+    Comments, docstrings, types of arguments, formatting and colours ("#rrggbb") never do. Raises ValueError
+    for a module or a definition that is not there.
+    """
+    return {name: text_hash(_code(name)) for name in sorted(set(modules))}
+
+
+def _code(name: str) -> str:
+    module, _, wanted = name.partition(":")
+    parsed = _parsed(module_file(module))
+    return parsed.dump if not wanted else "\n".join(_reached(parsed, wanted.split(","), name))
+
+
+def _reached(parsed: "_Parsed", wanted: Iterable[str], name: str) -> list[str]:
+    """What stands at the top level of a file under the wanted names and under all that these use."""
+    waiting, found = set(wanted), set[str]()
+    unknown = sorted(waiting - set(parsed.definitions))
+    if unknown:
+        raise ValueError(f"{name}: the file defines no {', '.join(unknown)}")
+    while waiting:
+        found |= waiting
+        waiting = {used for one in waiting for used in parsed.definitions[one].uses} - found
+    return [f"{one} {parsed.definitions[one].dump}" for one in sorted(found)]
+
+
+def definitions(module: str) -> set[str]:
+    """The names that the top level of a module of this library gives a meaning to, imports included."""
+    return set(_parsed(module_file(module)).definitions)
+
+
+def module_file(module: str) -> Path:
+    """The file of a module of this library; ValueError where there is none."""
+    base = PACKAGE.joinpath(*module.split(".")[1:])
+    file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+    if not file.is_file():
+        raise ValueError(f"{module}: no such module in {PACKAGE}")
+    return file
 
 
 def module_files(modules: Iterable[str]) -> set[Path]:
@@ -185,7 +277,7 @@ def module_files(modules: Iterable[str]) -> set[Path]:
     while waiting:
         new = {file for name in waiting for file in _files(name)} - found
         found |= new
-        waiting = {name for file in new for name in _imports(file)}
+        waiting = {name for file in new for name in _parsed(file).imports}
     return found
 
 
@@ -202,13 +294,68 @@ def _files(module: str) -> list[Path]:
     return [base.with_suffix(".py")] if base.with_suffix(".py").is_file() else []
 
 
-def _imports(file: Path) -> set[str]:
-    """Dotted names within this library that a file imports, wherever the import stands; not those for types
-    only.
+@dataclass(frozen=True)
+class _Definition:
+    """What stands under a name at the top level of a file, and which of the file's other names it uses."""
+
+    dump: str
+    uses: frozenset[str]
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """A file's code without docstrings and colours: whole, by name; the library's modules it imports."""
+
+    dump: str
+    definitions: dict[str, _Definition]
+    imports: frozenset[str]
+
+
+def _parsed(file: Path) -> _Parsed:
+    """The code of a file, parsed once a process unless it changes."""
+    state = file.stat()
+    return _parse(file, PACKAGE, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _parse(file: Path, package: Path, _changed: int, _size: int) -> _Parsed:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    imports = frozenset(_imports(tree, (package.name, *file.relative_to(package).parent.parts)))
+    _drop_what_computes_nothing(tree)
+    return _Parsed(ast.dump(tree), _definitions(tree), imports)
+
+
+def _definitions(tree: ast.Module) -> dict[str, _Definition]:
+    """Every name that the top level of a module gives a meaning to."""
+    dumps: dict[str, str] = {}
+    used: dict[str, set[str]] = {}
+    for statement in tree.body:
+        names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+        for name, dump in _given(statement):
+            dumps[name] = f"{dumps.get(name, '')}{dump}"
+            used.setdefault(name, set()).update(names)
+    return {name: _Definition(dump, frozenset(used[name] & set(dumps))) for name, dump in dumps.items()}
+
+
+def _given(statement: ast.stmt) -> list[tuple[str, str]]:
+    """Names that a statement gives a meaning to, each with the code that does; an import's one by one."""
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        source = f"{'.' * statement.level}{statement.module}" if isinstance(statement, ast.ImportFrom) else ""
+        return [
+            (alias.asname or alias.name.split(".")[0], f"{source} {alias.name}") for alias in statement.names
+        ]
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [(statement.name, ast.dump(statement))]
+    stored = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return [(name, ast.dump(statement)) for name in sorted(stored)]
+
+
+def _imports(tree: ast.Module, package: tuple[str, ...]) -> set[str]:
+    """Dotted names within this library that a file of ``package`` imports, wherever the import stands; not
+    those for types only.
     """
-    package = (PACKAGE.name, *file.relative_to(PACKAGE).parent.parts)
     names: set[str] = set()
-    waiting: list[ast.AST] = [ast.parse(file.read_text())]
+    waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -221,12 +368,18 @@ def _imports(file: Path) -> set[str]:
             module = ".".join(part for part in (start, node.module or "") if part)
             names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
         waiting.extend(ast.iter_child_nodes(node))
-    return {name for name in names if name.split(".")[0] == PACKAGE.name}
+    return {name for name in names if name.split(".")[0] == package[0]}
 
 
-def _normalised(file: Path) -> str:
-    tree = ast.parse(file.read_text())
+def _drop_what_computes_nothing(tree: ast.Module) -> None:
+    """Take docstrings and the types of arguments out of a tree, and make all colours the same."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and COLOUR.fullmatch(node.value):
+            node.value = ""
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (
@@ -235,4 +388,3 @@ def _normalised(file: Path) -> str:
                 and isinstance(first.value.value, str)
             ):
                 node.body = node.body[1:]
-    return ast.dump(tree)

@@ -7,25 +7,26 @@ import pandas as pd
 import pytest
 from small_tree import write_tree
 
-from wusu_lib import legend, patches, synthetic
+from wusu_lib import imagery, legend
+from wusu_lib.data.tree import demo_city, scan
 
 
 @pytest.fixture(scope="session")
 def city() -> Path:
     """Root of the demo's city. Not to be written to."""
-    return synthetic.demo_city()
+    return demo_city()
 
 
 @pytest.fixture(scope="session")
 def city_table(city: Path) -> pd.DataFrame:
-    return patches.scan(city)
+    return scan(city)
 
 
 @pytest.fixture(scope="session")
 def city_masks(city_table: pd.DataFrame) -> dict[tuple[str, int], np.ndarray]:
     """Class indices [H, W] by site and date."""
     return {
-        (row.site, row.date): legend.index_from_code(patches.read(row.mask)[0])
+        (row.site, row.date): legend.index_from_code(imagery.read(row.mask)[0])
         for row in city_table.itertuples()
     }
 

@@ -3,7 +3,8 @@
 import numpy as np
 from made_runs import MadeRun, patch_table
 
-from wusu_lib import change
+from wusu_lib import transitions
+from wusu_lib.measures import change
 
 
 def pair_rows(n_blocks=4):
@@ -18,7 +19,7 @@ def pair_rows(n_blocks=4):
 
 def run(right, binary=False, seed=0, n_blocks=4):
     """A run that finds the share ``right`` of 100 changed pixels a pair (road to lake), or a few more."""
-    label = change.transitions.label_of("Road", "Lake")
+    label = transitions.label_of("Road", "Lake")
     rows = pair_rows(n_blocks)
     matrices = np.zeros((len(rows), 111, 111), dtype=np.int64)
     for number, matrix in enumerate(matrices):

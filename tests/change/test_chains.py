@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wusu_lib.change import chains, evidence
+from wusu_lib.change import analysis, codebook
 
 FIELD, PIT, LOW, LAKE = 4, 10, 2, 8
 
@@ -30,13 +30,13 @@ TRAIN = counts(
 
 def test_count_literal():
     maps = np.array([[[4, 4]], [[10, 0]], [[2, 2]]], dtype=np.uint8)
-    found = chains.count(maps)
+    found = analysis.count_chains_of_maps(maps)
     assert found.dtype == np.int64
     assert (found[4, 10, 2], found[4, 0, 2], found.sum()) == (1, 1, 2)
 
 
 def test_unseen_literal():
-    new = chains.unseen(TRAIN)
+    new = analysis.unseen_chains(TRAIN)
     assert not new[FIELD, PIT, LOW]
     assert not new[LOW, PIT, LOW]  # 3 px are more than one in 10,000
     assert new[LAKE, FIELD, LAKE]  # 2 px are not
@@ -48,7 +48,7 @@ def test_unseen_literal():
 
 
 def test_a_return_that_train_does_not_show_is_implausible():
-    wrong = chains.implausible(TRAIN)
+    wrong = analysis.implausible_chains(TRAIN)
     assert wrong[LAKE, FIELD, LAKE]
     assert wrong[PIT, LAKE, PIT]
     assert not wrong[LOW, PIT, LOW]  # train shows it
@@ -60,7 +60,7 @@ def test_a_return_that_train_does_not_show_is_implausible():
 def test_summary_literal():
     seen = {(FIELD, FIELD, FIELD): 80, (FIELD, PIT, LOW): 10, (LOW, PIT, LOW): 2, (PIT, PIT, LAKE): 1}
     seen |= {(LAKE, FIELD, LAKE): 7, (0, PIT, LOW): 50}
-    assert chains.summary(counts(seen), TRAIN) == {
+    assert analysis.summarise_chains(counts(seen), TRAIN) == {
         "pixels": 100,
         "changed": 20,
         "returning": 9,
@@ -72,18 +72,18 @@ def test_summary_literal():
 
 
 def test_summary_of_nothing_is_nan():
-    found = chains.summary(counts({}), TRAIN)
+    found = analysis.summarise_chains(counts({}), TRAIN)
     assert np.isnan([found["implausible_share"], found["unseen_share"]]).all()
 
 
 def test_table_literal():
     seen = counts({(FIELD, PIT, LOW): 5, (LAKE, LAKE, PIT): 9})
-    table = chains.table(TRAIN, seen)
+    table = analysis.chain_table(TRAIN, seen)
     assert table.iloc[0].tolist() == ["Lake", "Lake", "Excavation", "one change", 0, 9, True, False]
     first_three = ["Arable land", "Excavation", "Low building"]
     assert table.iloc[1].tolist() == [*first_three, "two changes", 12_000, 5, False, False]
     assert len(table) == 5
-    by_train = chains.table(TRAIN)
+    by_train = analysis.chain_table(TRAIN)
     assert "pixels" not in by_train
     assert by_train["train"].tolist() == [12_000, 7_995, 3, 2]
     assert by_train["kind"].tolist() == ["two changes", "one change", "returns", "returns"]
@@ -92,26 +92,26 @@ def test_table_literal():
 
 def test_chains_of_the_city_equal_a_loop_over_its_masks(city_table, city_masks):
     train = city_table[city_table["split"] == "train"]
-    found = evidence.count_chains(train)
+    found = codebook.count_chains(train)
     expected = sum(
-        chains.count(np.stack([city_masks[site, date] for date in (15, 16, 18)]))
+        analysis.count_chains_of_maps(np.stack([city_masks[site, date] for date in (15, 16, 18)]))
         for site in train["site"].unique()
     )
     np.testing.assert_array_equal(found, expected)
 
 
 def test_the_city_s_annotation_has_hardly_an_implausible_chain(city_table):
-    train, test = (evidence.count_chains(city_table[city_table["split"] == s]) for s in ("train", "test"))
-    assert chains.summary(train, train)["implausible_share"] < 0.001
-    assert chains.summary(test, train)["implausible_share"] < 0.02
+    train, test = (codebook.count_chains(city_table[city_table["split"] == s]) for s in ("train", "test"))
+    assert analysis.summarise_chains(train, train)["implausible_share"] < 0.001
+    assert analysis.summarise_chains(test, train)["implausible_share"] < 0.02
 
 
 def test_refuses():
     with pytest.raises(ValueError, match=r"got uint8 \(2, 4, 4\); expected uint8 class indices \[3, H, W\]"):
-        chains.count(np.zeros((2, 4, 4), np.uint8))
+        analysis.count_chains_of_maps(np.zeros((2, 4, 4), np.uint8))
     with pytest.raises(ValueError, match="maps hold 12"):
-        chains.count(np.full((3, 2, 2), 12, np.uint8))
+        analysis.count_chains_of_maps(np.full((3, 2, 2), 12, np.uint8))
     with pytest.raises(ValueError, match="no pixel of train changed"):
-        chains.implausible(counts({(1, 1, 1): 9}))
+        analysis.implausible_chains(counts({(1, 1, 1): 9}))
     with pytest.raises(ValueError, match=r"shape \(12, 12\); expected \(12, 12, 12\)"):
-        chains.summary(np.zeros((12, 12)), TRAIN)
+        analysis.summarise_chains(np.zeros((12, 12)), TRAIN)

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wusu_lib import patches
-from wusu_lib.change import codebook, evidence, maps, transitions
-from wusu_lib.synthetic import tree
+from wusu_lib import imagery, transitions
+from wusu_lib.change import codebook
+from wusu_lib.data import tree
+from wusu_lib.synthetic.tree import code_book
 
 UNLABELLED_ROW = 111
 
@@ -24,18 +25,18 @@ PLAIN = {(0, 7): 10_000, (1, 30): 400, (2, 10): 5, (UNLABELLED_ROW, 9): 800}
 
 def planted_codes(labels: list[int]) -> dict[int, int]:
     """The mini city's own code of labels."""
-    book = tree.code_book(7)
+    book = code_book(7)
     return {0: 0} | {n: int(book[transitions.FIRST[n], transitions.SECOND[n]]) for n in labels if n}
 
 
 @pytest.fixture(scope="module")
 def change_masks(city) -> pd.DataFrame:
-    return patches.scan_changes(city)
+    return tree.scan_changes(city)
 
 
 @pytest.fixture(scope="module")
 def city_evidence(city_table, change_masks) -> dict[str, np.ndarray]:
-    return {kind: evidence.cross_tabulate(city_table, change_masks, kind) for kind in ("scd", "bcd")}
+    return {kind: codebook.cross_tabulate(city_table, change_masks, kind) for kind in ("scd", "bcd")}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def city_pixels(city_masks, change_masks):
     rows = list(change_masks.itertuples())
     before = np.concatenate([city_masks[r.site, r.date1].ravel() for r in rows])
     after = np.concatenate([city_masks[r.site, r.date2].ravel() for r in rows])
-    scd, bcd = (np.concatenate([patches.read(getattr(r, k)).ravel() for r in rows]) for k in ("scd", "bcd"))
+    scd, bcd = (np.concatenate([imagery.read(getattr(r, k)).ravel() for r in rows]) for k in ("scd", "bcd"))
     return before, after, scd, bcd
 
 
@@ -56,7 +57,7 @@ def with_noise(values: np.ndarray, share: float, highest: int, seed: int) -> np.
 
 
 def counted(before: np.ndarray, after: np.ndarray, values: np.ndarray) -> np.ndarray:
-    labels = maps.from_to(before, after)
+    labels = transitions.from_to(before, after)
     labels[labels == 255] = UNLABELLED_ROW
     packed = labels.astype(np.int64) * 256 + values
     return np.bincount(packed, minlength=112 * 256).reshape(112, 256)
@@ -96,7 +97,7 @@ def test_the_city_s_code_survives_noise_in_the_change_masks_too(city_pixels):
     noisy = counted(with_noise(before, 0.01, 11, 1), with_noise(after, 0.01, 11, 2), strays)
     book = codebook.learn(noisy).require()
     assert book.codes == planted_codes(list(book.codes))
-    pixels = np.bincount(maps.from_to(before, after), minlength=256)[:111]
+    pixels = np.bincount(transitions.from_to(before, after), minlength=256)[:111]
     assert {label for label in range(111) if pixels[label] > 300} <= book.codes.keys()
 
 
@@ -170,3 +171,77 @@ def test_refuses():
         codebook.learn(made({(1, 1): 5}))
     with pytest.raises(ValueError, match="got 'semantic'; allowed: scd, bcd"):
         codebook.learn(made(PLAIN), "semantic")
+
+
+@pytest.mark.parametrize("kind", ["scd", "bcd"])
+def test_masks_that_say_that_nothing_changed_are_refused(kind):
+    book = codebook.learn(made({(0, 0): 10_000, (1, 0): 400, (2, 0): 5, (UNLABELLED_ROW, 0): 800}), kind)
+    assert book.codes == {0: 0}
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011 the whole text follows
+        book.require()
+    assert str(refusal.value) == (
+        f"the {kind.upper()} masks say that nothing changed: the only value with a meaning is 0 (unchanged), "
+        "while the class masks differ on 405 pixels. Check whether the change masks are empty"
+    )
+
+
+def in_columns(values: np.ndarray, columns: int, value: int) -> np.ndarray:
+    """Patches of 128 px, flattened, whose first columns hold another value."""
+    marked = values.reshape(-1, 128, 128).copy()
+    marked[:, :, :columns] = value
+    return marked.ravel()
+
+
+@pytest.mark.parametrize("columns", [1, 30])
+def test_255_for_ground_that_nobody_annotated_is_no_transition(city_pixels, columns):
+    before, after, scd, bcd = city_pixels
+    for kind, values in (("scd", scd), ("bcd", bcd)):
+        clean = codebook.learn(counted(before, after, values), kind)
+        marked = counted(before, after, in_columns(values, columns, 255))
+        book = codebook.learn(marked, kind).require()
+        assert 255 not in book.codes.values()
+        assert book.codes.items() <= clean.codes.items()
+        assert len(book.codes) > 1
+        assert book.labels(np.array([255], np.uint8)).tolist() == [255]
+        assert book.report()["unlabelled"][255] == int(marked[:, 255].sum())
+        assert book.agreement == 1.0
+
+
+def test_where_most_ground_is_not_annotated_255_must_be_named(city_pixels):
+    before, after, scd, _ = city_pixels
+    marked = counted(before, after, in_columns(scd, 100, 255))
+    with pytest.raises(ValueError, match="value 255, 0 stands for Unchanged"):
+        codebook.learn(marked).require()
+    book = codebook.learn(marked, unlabelled=255).require()
+    assert book.codes.items() <= codebook.learn(counted(before, after, scd)).codes.items()
+    assert len(book.codes) > 1
+    assert book.agreement == 1.0
+
+
+def test_another_value_for_ground_that_nobody_annotated_is_refused_until_it_is_named(city_pixels):
+    before, after, scd, _ = city_pixels
+    marked = counted(before, after, in_columns(scd, 30, 200))
+    with pytest.raises(ValueError, match=r"value 0, 200 stands for Unchanged .*-p unlabelled VALUE"):
+        codebook.learn(marked).require()
+    book = codebook.learn(marked, unlabelled=200).require()
+    assert 200 not in book.codes.values()
+    assert book.agreement == 1.0
+
+
+def test_255_is_a_value_like_any_other_where_it_says_so():
+    changed = made({(0, 0): 10_000, (1, 255): 400, (2, 255): 300, (UNLABELLED_ROW, 0): 800})
+    for unlabelled in (None, 255):  # there is no other value for "changed"
+        assert codebook.learn(changed, "bcd", unlabelled).require().codes == {0: 0, 1: 255}
+    both = changed + made({(1, 1): 900, (0, 255): 5_000})
+    assert codebook.learn(both, "bcd", 255).require().codes == {0: 0, 1: 1}
+    one = made(PLAIN | {(3, 255): 600, (0, 255): 20})
+    assert codebook.learn(one).require().codes == {0: 7, 1: 30, 2: 10, 3: 255}
+    two = made(PLAIN | {(3, 255): 600, (4, 255): 500})
+    with pytest.raises(ValueError, match="value 255 stands for Road to Arable land, Road to Woodland"):
+        codebook.learn(two).require()
+    assert codebook.learn(two, unlabelled=255).require().codes == {0: 7, 1: 30, 2: 10}
+
+
+def test_0_is_a_value_in_a_change_mask_whatever_the_class_masks_use():
+    counts = made({(0, 0): 10_000, (1, 30): 400})
+    assert codebook.learn(counts, unlabelled=0).require().codes == {0: 0, 1: 30}

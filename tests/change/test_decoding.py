@@ -6,9 +6,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from wusu_lib.change import chains, decoding, evidence, matrices, measures
-from wusu_lib.change.maps import from_to
-from wusu_lib.change.prior import Prior, learn_prior
+from wusu_lib.change import analysis, codebook, decoding
+from wusu_lib.change.decoding import Prior, learn_prior
+from wusu_lib.measures import change
+from wusu_lib.transitions import from_to
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -71,14 +72,14 @@ def simulated(city_table, city_masks):
     rng = np.random.default_rng(5)
     seen = np.eye(12, dtype=np.float32)[truth].transpose(0, 3, 1, 2)[:, 1:]  # [3, 11, H, W]
     logits = 2.2 * (2.2 * seen + rng.normal(0, 1, seen.shape))
-    counts = evidence.count_transitions(train)
+    counts = codebook.count_transitions(train)
     shares = [table[1:, 1:].sum(axis=1) for table in (*counts.values(), counts[16, 18].T)]
     with_shares = logits + np.log(np.stack(shares) + 1)[:, :, None, None]
     return truth, softmax(with_shares).astype(np.float32), counts
 
 
 def figures(truth: np.ndarray, found: np.ndarray) -> dict[str, float]:
-    return measures.scores(matrices.confusion(from_to(truth[0], truth[1]), from_to(found[0], found[1])))
+    return change.scores(change.confusion(from_to(truth[0], truth[1]), from_to(found[0], found[1])))
 
 
 def test_joint_decoding_of_two_dates_beats_argmax(simulated):
@@ -99,9 +100,9 @@ def test_joint_decoding_of_three_dates_beats_two(simulated, city_table):
 
 def test_joint_decoding_makes_fewer_implausible_chains(simulated, city_table):
     _, probabilities, counts = simulated
-    train = evidence.count_chains(city_table[city_table["split"] == "train"])
+    train = codebook.count_chains(city_table[city_table["split"] == "train"])
     plain, joint = (
-        chains.summary(chains.count(decoding.decode(probabilities, p)), train)
+        analysis.summarise_chains(analysis.count_chains_of_maps(decoding.decode(probabilities, p)), train)
         for p in (None, learn_prior(counts))
     )
     assert plain["implausible_share"] > 0.1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wusu_lib.change import errors
+from wusu_lib.change import analysis
 
 
 def counts(**pixels: int) -> np.ndarray:
@@ -16,7 +16,9 @@ def counts(**pixels: int) -> np.ndarray:
 
 
 def test_rates_literal():
-    table = errors.rates(counts(t11_p11=80, t11_p12=20, t12_p12=6, t12_p11=3, t12_p13=1, t01_p12=1000))
+    table = analysis.error_rates(
+        counts(t11_p11=80, t11_p12=20, t12_p12=6, t12_p11=3, t12_p13=1, t01_p12=1000)
+    )
     assert table["observed"].to_dict() == {
         "false change": 0.2,
         "missed change": 0.3,
@@ -26,7 +28,7 @@ def test_rates_literal():
 
 
 def test_a_predicted_unlabelled_pixel_claims_nothing():
-    table = errors.rates(counts(t11_p10=4, t11_p11=6, t12_p10=5, t12_p12=5))
+    table = analysis.error_rates(counts(t11_p10=4, t11_p11=6, t12_p10=5, t12_p12=5))
     assert table["observed"].tolist()[:2] == [0.0, 0.5]
 
 
@@ -37,29 +39,29 @@ def test_independent_errors_are_expected_as_observed():
     pixels[1:, 1:] = rng.integers(1000, 9000, (11, 11))
     made = np.zeros((12,) * 4)
     made[:, :, 1:, 1:] = np.einsum("ab,ac,bd->abcd", pixels, first, second)
-    table = errors.rates(np.rint(1e6 * made).astype(np.int64))
+    table = analysis.error_rates(np.rint(1e6 * made).astype(np.int64))
     np.testing.assert_allclose(table["observed"], table["expected"], rtol=1e-6)
-    shared = errors.dependence(np.rint(1e6 * made).astype(np.int64))
+    shared = analysis.error_dependence(np.rint(1e6 * made).astype(np.int64))
     assert -1 < shared["correlation"] < 1
 
 
 def test_errors_that_repeat_make_no_change():
     found = counts(t11_p11=90, t11_p22=10)
-    table = errors.rates(found)
+    table = analysis.error_rates(found)
     assert table.loc["false change", "observed"] == 0
     assert table.loc["false change", "expected"] == pytest.approx(2 * 0.9 * 0.1)
-    shared = errors.dependence(found)
+    shared = analysis.error_dependence(found)
     assert shared == pytest.approx(
         {"wrong_first": 0.1, "wrong_second": 0.1, "correlation": 1.0, "repeated": 1.0}
     )
 
 
 def test_errors_that_never_meet_are_correlated_negatively():
-    shared = errors.dependence(counts(t11_p11=80, t11_p21=10, t11_p12=10))
+    shared = analysis.error_dependence(counts(t11_p11=80, t11_p21=10, t11_p12=10))
     assert shared["repeated"] == 0
     assert shared["correlation"] == pytest.approx(-1 / 9)
 
 
 def test_another_shape_is_refused():
     with pytest.raises(ValueError, match="expected"):
-        errors.rates(np.zeros((12, 12), dtype=np.int64))
+        analysis.error_rates(np.zeros((12, 12), dtype=np.int64))

@@ -7,8 +7,10 @@ import pytest
 import tiny_pairs
 from small_tree import write_raster
 
-from wusu_lib import change, examples, patches
+from wusu_lib import transitions
 from wusu_lib.change.pairs import COLUMNS, pairs, true_labels
+from wusu_lib.data import splits, tree
+from wusu_lib.pages import maps
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def test_a_pair_needs_both_class_masks_and_its_sites_place_in_the_table(tables):
     Path(table.loc[table["patch"] == "train/HS16_0", "mask"].item()).unlink()
     lost = table["site"] == "train/HS_1"
     found = pairs(
-        patches.scan(Path(table["image"].iat[0]).parents[3]).merge(table[~lost][["site"]].drop_duplicates()),
+        tree.scan(Path(table["image"].iat[0]).parents[3]).merge(table[~lost][["site"]].drop_duplicates()),
         changes,
     )
     assert not {"train/HS_0", "train/HS_1"} & set(found["site"])
@@ -56,17 +58,15 @@ def test_truth_is_made_of_the_class_masks_alone(tables):
     row = next(pairs(*tables).itertuples())
     write_raster(Path(row.mask1), np.array([[[1, 1, 0, 4]]], np.uint8))
     write_raster(Path(row.mask2), np.array([[[1, 2, 2, 0]]], np.uint8))
-    assert true_labels(row).tolist() == [[0, change.transitions.label_of("Road", "Low building"), 255, 255]]
+    assert true_labels(row).tolist() == [[0, transitions.label_of("Road", "Low building"), 255, 255]]
 
 
 def test_examples_show_many_kinds_of_change_at_different_sites(city_table, city):
-    every = pairs(patches.assign(city_table, "study"), patches.scan_changes(city))
-    shown = examples.change(every, 3)
+    every = pairs(splits.assign(city_table, "study"), tree.scan_changes(city))
+    shown = maps.change_examples(every, 3)
     rows = every.set_index("patch").loc[shown]
     assert rows["split"].tolist() == ["val"] * 3
     assert rows["site"].nunique() == 3
-    became = {
-        int(i) for row in rows.itertuples() for i in np.unique(change.transitions.SECOND[true_labels(row)])
-    }
+    became = {int(i) for row in rows.itertuples() for i in np.unique(transitions.SECOND[true_labels(row)])}
     assert len(became - {0}) >= 5
-    assert examples.change(every, 3) == shown
+    assert maps.change_examples(every, 3) == shown

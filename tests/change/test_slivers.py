@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from wusu_lib.change import slivers, transitions
-from wusu_lib.change.maps import from_to
+from wusu_lib import transitions
+from wusu_lib.change import decoding
+from wusu_lib.transitions import from_to
 
 FIELD, LOW, ROAD = 4, 2, 1
 
@@ -28,14 +29,14 @@ def test_a_shift_within_the_tolerance_leaves_no_change(seed, tolerance):
         labels = from_to(ground, shifted)
         inner = np.s_[2 * tolerance : -2 * tolerance, 2 * tolerance : -2 * tolerance]
         assert np.count_nonzero(labels[inner]) > 200
-        assert not slivers.drop_slivers(labels, ground, shifted, tolerance)[inner].any()
+        assert not decoding.drop_slivers(labels, ground, shifted, tolerance)[inner].any()
 
 
 def test_a_shift_beyond_the_tolerance_stays():
     ground = shapes(1)
     shifted = np.roll(ground, 4, axis=1)
     labels = from_to(ground, shifted)
-    kept = slivers.drop_slivers(labels, ground, shifted, 2)
+    kept = decoding.drop_slivers(labels, ground, shifted, 2)
     assert np.count_nonzero(kept) > 0.5 * np.count_nonzero(labels)
 
 
@@ -47,7 +48,7 @@ def test_changes_made_of_squares_stay_whole(tolerance):
     after = before.copy()
     after[10 : 10 + side, 20:30] = after[20:30, 10 : 10 + side] = LOW
     labels = from_to(before, after)
-    np.testing.assert_array_equal(slivers.drop_slivers(labels, before, after, tolerance), labels)
+    np.testing.assert_array_equal(decoding.drop_slivers(labels, before, after, tolerance), labels)
 
 
 def test_a_thin_change_that_no_shift_explains_stays():
@@ -56,7 +57,7 @@ def test_a_thin_change_that_no_shift_explains_stays():
     after = before.copy()
     after[:, 9] = ROAD
     labels = from_to(before, after)
-    np.testing.assert_array_equal(slivers.drop_slivers(labels, before, after, 2), labels)
+    np.testing.assert_array_equal(decoding.drop_slivers(labels, before, after, 2), labels)
 
 
 def test_real_change_and_slivers_together():
@@ -67,7 +68,7 @@ def test_real_change_and_slivers_together():
     labels = from_to(before, after)
     expected = np.zeros_like(labels)
     expected[25:33, 25:33] = transitions.LABEL[FIELD, LOW]
-    np.testing.assert_array_equal(slivers.drop_slivers(labels, before, after, 1), expected)
+    np.testing.assert_array_equal(decoding.drop_slivers(labels, before, after, 1), expected)
 
 
 def test_unlabelled_stays_and_the_map_given_is_not_touched():
@@ -76,7 +77,7 @@ def test_unlabelled_stays_and_the_map_given_is_not_touched():
     shifted = np.roll(ground, 1, axis=0)
     labels = from_to(ground, shifted)
     kept = labels.copy()
-    cleaned = slivers.drop_slivers(labels, ground, shifted, 1)
+    cleaned = decoding.drop_slivers(labels, ground, shifted, 1)
     np.testing.assert_array_equal(labels, kept)
     np.testing.assert_array_equal(cleaned == 255, labels == 255)
 
@@ -87,20 +88,20 @@ def test_change_at_the_map_s_edge_is_kept():
     after = before.copy()
     after[5:15, 0] = LOW
     labels = from_to(before, after)
-    np.testing.assert_array_equal(slivers.drop_slivers(labels, before, after, 1), labels)
+    np.testing.assert_array_equal(decoding.drop_slivers(labels, before, after, 1), labels)
 
 
 def test_no_tolerance_and_maps_smaller_than_the_window():
     ground = shapes(3)[:3, :2]
     shifted = np.roll(ground, 1, axis=0)
     labels = from_to(ground, shifted)
-    np.testing.assert_array_equal(slivers.drop_slivers(labels, ground, shifted, 0), labels)
-    assert slivers.drop_slivers(labels, ground, shifted, 5).shape == (3, 2)
+    np.testing.assert_array_equal(decoding.drop_slivers(labels, ground, shifted, 0), labels)
+    assert decoding.drop_slivers(labels, ground, shifted, 5).shape == (3, 2)
 
 
 def test_refuses():
     ground = shapes(4)
     with pytest.raises(ValueError, match=r"shapes \(90, 90\), \(90, 90\), \(89, 90\)"):
-        slivers.drop_slivers(ground, ground, ground[1:])
+        decoding.drop_slivers(ground, ground, ground[1:])
     with pytest.raises(ValueError, match="tolerance: got -1; expected 0 to 32 pixels"):
-        slivers.drop_slivers(ground, ground, ground, -1)
+        decoding.drop_slivers(ground, ground, ground, -1)

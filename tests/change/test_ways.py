@@ -1,11 +1,12 @@
-"""Ways compared: the values of ``compare``, and no figure where a way has none."""
+"""Ways compared: the values of ``bootstrap``, and no figure where a way has none."""
 
 import made_change
 import pandas as pd
 import pytest
 
-from wusu_lib import compare, sentences
-from wusu_lib.change import ways
+from wusu_lib.change import analysis
+from wusu_lib.measures import bootstrap
+from wusu_lib.pages import change
 
 SIDES = {
     "two": [made_change.run(0.5)],
@@ -15,26 +16,28 @@ SIDES = {
 
 
 def test_each_way_has_the_figures_that_it_knows():
-    found = ways.intervals(SIDES, ["BCD F1", "Fscd from-to"])
+    found = analysis.method_intervals(SIDES, ["BCD F1", "Fscd from-to"])
     assert found.groupby("way", sort=False)["figure"].apply(list).to_dict() == {
         "two": ["BCD F1", "Fscd from-to"],
         "direct": ["BCD F1", "Fscd from-to"],
         "binary": ["BCD F1"],
     }
-    expected = compare.interval(SIDES["direct"], "Fscd from-to")
+    expected = bootstrap.interval(SIDES["direct"], "Fscd from-to")
     row = found[(found["way"] == "direct") & (found["figure"] == "Fscd from-to")].iloc[0]
     assert (row["value"], row["low"], row["high"]) == (expected.value, expected.low, expected.high)
 
 
 def test_differences_are_paired_with_the_baseline():
     direct = {way: runs for way, runs in SIDES.items() if way != "two"}
-    found = ways.differences(direct, SIDES["two"], "BCD F1").set_index("experiment")
-    expected = compare.difference(SIDES["direct"], SIDES["two"], "BCD F1")
+    found = analysis.method_differences(direct, SIDES["two"], "BCD F1").set_index("experiment")
+    expected = bootstrap.difference(SIDES["direct"], SIDES["two"], "BCD F1")
     assert found.loc["direct", "value"] == pytest.approx(expected.value)
     assert found.loc["direct", "low"] > 0
     assert found.loc["binary", "value"] == 0
     assert found.loc["direct", ["n_patches", "n_blocks", "n_seeds"]].tolist() == [16, 4, 1]
-    assert ways.differences(direct, SIDES["two"], "SeK from-to")["experiment"].tolist() == ["direct"]
+    assert analysis.method_differences(direct, SIDES["two"], "SeK from-to")["experiment"].tolist() == [
+        "direct"
+    ]
 
 
 def test_the_sentence_sorts_ways_by_what_can_be_said():
@@ -49,7 +52,7 @@ def test_the_sentence_sorts_ways_by_what_can_be_said():
             "n_seeds": 1,
         }
     )
-    text = sentences.ways(rows, "BCD F1", "exp15").data
+    text = change.ways_sentence(rows, "BCD F1", "exp15").data
     assert text == (
         "*a* (+0.100) has a higher BCD F1 than exp15; *b* (−0.200) has a lower BCD F1 than exp15; for *c* "
         "(+0.050) the interval holds zero, so nothing can be said. Each difference rests on 72 pairs in 16 "
@@ -58,15 +61,17 @@ def test_the_sentence_sorts_ways_by_what_can_be_said():
 
 
 def test_the_best_way_by_each_figure():
-    text = sentences.change_figures(ways.intervals(SIDES, ["BCD F1", "Fscd from-to"])).data
-    value = compare.interval(SIDES["direct"], "BCD F1").value
+    text = change.change_figures_sentence(analysis.method_intervals(SIDES, ["BCD F1", "Fscd from-to"])).data
+    value = bootstrap.interval(SIDES["direct"], "BCD F1").value
     assert text.startswith(f"*direct* is highest in BCD F1 ({value:.3f}) and Fscd from-to (")
     assert text.endswith(").")
 
 
 def test_f1_of_each_pair_shown():
     pairs = SIDES["two"][0].confusion["patch"][:2].tolist()
-    text = sentences.change_maps({"In two stages": SIDES["two"][0], "Alone": SIDES["binary"][0]}, pairs).data
+    text = change.change_maps_sentence(
+        {"In two stages": SIDES["two"][0], "Alone": SIDES["binary"][0]}, pairs
+    ).data
     assert (
         text
         == "F1 of changed ground, from top to bottom: *In two stages* 0.59 and 0.60; *Alone* 0.59 and 0.60."

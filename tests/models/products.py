@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from wusu_lib import models
+from wusu_lib.models import build, catalogue, decoders
 from wusu_lib.models.arithmetic import relative_difference
 
 SIZES = {"demo": (4, 128), "full": (1, 512)}  # images a batch, px a side
@@ -80,7 +80,7 @@ def of_model(backbone: str, decoder: str, scale: str, device: str = "meta") -> l
     """The products of a forward pass; on the meta device nothing is computed."""
     batch, side = SIZES[scale]
     with torch.device(device):
-        model = models.build(backbone, decoder, scale=scale, image_size=side)
+        model = build.build(backbone, decoder, scale=scale, image_size=side)
         with Recorder() as recorder, torch.no_grad():
             model(torch.empty(batch, 4, side, side))
     return list(recorder.found)
@@ -92,8 +92,8 @@ def of_catalogue(scale: str) -> list[Product]:
     Mask2Former makes tensors of its own on the processor and cannot run on the meta device, so it stands
     behind a backbone that is quickly computed.
     """
-    runs = [(backbone, "fpn", "meta") for backbone in models.BACKBONES]
-    runs += [("prithvi_600m", decoder, "meta") for decoder in models.DECODERS if decoder != "mask2former"]
+    runs = [(backbone, "fpn", "meta") for backbone in catalogue.BACKBONES]
+    runs += [("prithvi_600m", decoder, "meta") for decoder in decoders.DECODERS if decoder != "mask2former"]
     runs += [("resnet50", "deeplab", "meta"), ("resnet50", "mask2former", "cpu")]
     return list(dict.fromkeys(product for run in runs for product in of_model(run[0], run[1], scale, run[2])))
 

@@ -14,9 +14,9 @@ import torch
 from products import Layout, Product
 from torch import nn
 
-from wusu_lib import models, provenance
-from wusu_lib.models import arithmetic
-from wusu_lib.models.embeddings import PatchConv2d, PatchConv3d, embed_linearly, linear_patches
+from wusu_lib import provenance
+from wusu_lib.models import arithmetic, build, catalogue, spec
+from wusu_lib.models.arithmetic import PatchConv2d, PatchConv3d, embed_linearly, linear_patches
 
 ROOT = Path(__file__).parents[2]
 LIMITED = "AVX512_CORE_BF16"
@@ -83,11 +83,11 @@ def test_only_patch_embeddings_are_replaced_and_keep_names_and_weights():
         assert torch.equal(twin["embedding"](images), network["embedding"](images))
 
 
-@pytest.mark.parametrize("scale", models.SCALES)
-@pytest.mark.parametrize("backbone", models.BACKBONES)
+@pytest.mark.parametrize("scale", spec.SCALES)
+@pytest.mark.parametrize("backbone", catalogue.BACKBONES)
 def test_no_encoder_has_a_patch_embedding_that_is_a_convolution(backbone, scale):
     with torch.device("meta"):
-        model = models.build(backbone, "fpn", scale=scale)
+        model = build.build(backbone, "fpn", scale=scale)
     found = [p for p in products_of(model) if p.name == "convolution" and is_patchwise(p)]
     assert found == []
 
@@ -140,19 +140,19 @@ def test_the_sweep_finds_the_convolution_that_is_wrong():
     assert products.errors(PATCHES_OF_16, torch.float32)["output"] < 1e-5
 
 
-@pytest.mark.parametrize("backbone", models.BACKBONES)
+@pytest.mark.parametrize("backbone", catalogue.BACKBONES)
 def test_taps_and_logits_of_every_miniature_are_the_same_in_bfloat16(backbone):
-    model = models.build(backbone, "deeplab", image_size=128)
+    model = build.build(backbone, "deeplab", image_size=128)
     images = torch.randn(2, 4, 128, 128, generator=torch.Generator().manual_seed(0))
     found = arithmetic.rounding_differences(model, images)
-    assert len(found) == models.BACKBONES[backbone].demo.depth + 1
+    assert len(found) == catalogue.BACKBONES[backbone].demo.depth + 1
     assert max(found.values()) < 0.02
 
 
 @pytest.mark.parametrize("backbone", ["prithvi_300m", "dinov3_sat_large", "dinov2_small", "resnet50"])
 def test_taps_and_logits_of_the_full_size_are_the_same_in_bfloat16(backbone):
     """On images of 224 px. Clay's and the larger Prithvi's and DINOv3's take minutes."""
-    model = models.build(backbone, "deeplab", scale="full", image_size=224)
+    model = build.build(backbone, "deeplab", scale="full", image_size=224)
     images = torch.randn(1, 4, 224, 224, generator=torch.Generator().manual_seed(0))
     assert max(arithmetic.rounding_differences(model, images).values()) < 0.02
 
@@ -202,11 +202,13 @@ def look(name):
 for module in pkgutil.walk_packages(wusu_lib.__path__, "wusu_lib."):
     importlib.import_module(module.name)
     look(module.name)
-from wusu_lib import models
-for backbone in models.BACKBONES:
-    for decoder in models.DECODERS:
+from wusu_lib.models import build
+from wusu_lib.models import catalogue
+from wusu_lib.models import decoders
+for backbone in catalogue.BACKBONES:
+    for decoder in decoders.DECODERS:
         if (backbone, decoder) != ("resnet50", "linear"):
-            models.build(backbone, decoder)
+            build.build(backbone, decoder)
             look(f"{backbone} {decoder}")
 print(json.dumps(changed))
 """

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wusu_lib import models
+from wusu_lib.models import catalogue
 
 # backbone: millions of parameters of the published encoder with a filter for NIR, prefix tokens
 SIZES = {
@@ -21,19 +21,19 @@ SIZES = {
 @pytest.fixture(scope="module", params=SIZES)
 def full(request):
     """Name and full-size encoder on the meta device: shapes without memory, even of 7 billion parameters."""
-    from wusu_lib.models.encoders import build_encoder
+    from wusu_lib.models.build import build_encoder
 
     with torch.device("meta"):
         return request.param, build_encoder(request.param, "full", "random", "all")
 
 
 def test_every_backbone_is_held_against_its_encoder():
-    assert set(SIZES) == set(models.BACKBONES)
+    assert set(SIZES) == set(catalogue.BACKBONES)
 
 
 def test_full_size_encoder_is_as_the_catalogue_says(full):
     name, encoder = full
-    spec = models.BACKBONES[name]
+    spec = catalogue.BACKBONES[name]
     assert encoder.out_channels[-1] == spec.full.dim
     assert len(encoder.out_channels) == spec.full.depth
     assert spec.full.taps == tuple(spec.full.depth * (i + 1) // 4 - 1 for i in range(4))
@@ -46,7 +46,7 @@ def test_full_size_encoder_is_as_the_catalogue_says(full):
 def test_full_size_encoder_gives_every_block_on_its_grid(full):
     """4 x 4 patches behind the prefix, or without it, or the last stage of a CNN."""
     name, encoder = full
-    spec = models.BACKBONES[name]
+    spec = catalogue.BACKBONES[name]
     side = 4 * spec.full.patch
     with torch.device("meta"), torch.no_grad():
         found = encoder(torch.empty(1, 4, side, side))
@@ -59,10 +59,10 @@ def test_full_size_encoder_gives_every_block_on_its_grid(full):
 
 @pytest.mark.parametrize("name", ["dinov3_sat_large", "dinov2_small"])
 def test_the_encoder_itself_leaves_out_the_prefix_tokens(name):
-    from wusu_lib.models.encoders import build_encoder
+    from wusu_lib.models.build import build_encoder
 
     encoder = build_encoder(name, "demo", "random", "all")
-    assert encoder.vit.num_prefix_tokens == models.BACKBONES[name].prefix_tokens
+    assert encoder.inner.num_prefix_tokens == catalogue.BACKBONES[name].prefix_tokens
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_encoder_itself_leaves_out_the_prefix_tokens(name):
 )
 def test_expected_statistics_stand_in_the_order_of_the_data(name, mean, std):
     """Blue first; NIR's are the mean of the colours' where the weights know colours only."""
-    found = models.expected_statistics(name)
+    found = catalogue.expected_statistics(name)
     assert found[0] == pytest.approx(mean, abs=1e-4)
     assert found[1] == pytest.approx(std, abs=1e-4)
 
@@ -92,7 +92,7 @@ def test_expected_statistics_stand_in_the_order_of_the_data(name, mean, std):
     ],
 )
 def test_skip_blocks_count_from_one(name, scale, block, index):
-    assert models.BACKBONES[name].skip(scale, block) == index
+    assert catalogue.BACKBONES[name].skip(scale, block) == index
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,12 @@ def test_skip_blocks_count_from_one(name, scale, block, index):
 def test_a_skip_block_that_is_not_there_is_refused(arguments, reason):
     backbone, decoder, scale, block = arguments
     with pytest.raises(ValueError, match=reason):
-        models.check(backbone, decoder, scale, skip_block=block)
+        catalogue.check(backbone, decoder, scale, skip_block=block)
 
 
 def test_unknown_bands_and_lora_without_attention_are_refused():
     with pytest.raises(ValueError, match="bands: got 'nir'; allowed: all, rgb"):
-        models.check("clay", "fpn", "demo", bands="nir")
+        catalogue.check("clay", "fpn", "demo", bands="nir")
     with pytest.raises(ValueError, match="attention"):
-        models.check("resnet50", "fpn", "demo", adaptation="lora")
-    models.check("clay", "fpn", "demo", adaptation="lora")
+        catalogue.check("resnet50", "fpn", "demo", adaptation="lora")
+    catalogue.check("clay", "fpn", "demo", adaptation="lora")

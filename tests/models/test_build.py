@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from wusu_lib import models
+from wusu_lib.models import build, catalogue, decoders
 
 # One of each family, with decoders that a single image and any size are hardest for.
 FAMILIES = {
@@ -27,7 +27,7 @@ def backbone(request):
 
 @pytest.fixture(scope="module")
 def model(backbone):
-    return models.build(backbone, FAMILIES[backbone], image_size=128)
+    return build.build(backbone, FAMILIES[backbone], image_size=128)
 
 
 def logits_of(model, images):
@@ -45,7 +45,7 @@ def first_layer(encoder):
 
 def test_a_miniature_gives_what_its_family_promises(model, backbone):
     """Tokens behind the prefix, maps without it, or a pyramid, at the family's patch size and depth."""
-    spec = models.BACKBONES[backbone]
+    spec = catalogue.BACKBONES[backbone]
     assert spec.demo.patch == spec.full.patch
     size = CELLS * spec.demo.patch
     shapes = [tuple(x.shape[1:]) for x in model.encoder(torch.randn(1, 4, size, size))]
@@ -87,52 +87,52 @@ def test_same_seed_same_weights_and_untouched_global_generator():
     torch.manual_seed(5)
     expected_draw = torch.rand(1)
     torch.manual_seed(5)
-    first = models.build("prithvi_300m", "unet", seed=1).state_dict()
+    first = build.build("prithvi_300m", "unet", seed=1).state_dict()
     assert torch.equal(torch.rand(1), expected_draw)
-    again = models.build("prithvi_300m", "unet", seed=1).state_dict()
-    other = models.build("prithvi_300m", "unet", seed=2).state_dict()
+    again = build.build("prithvi_300m", "unet", seed=1).state_dict()
+    other = build.build("prithvi_300m", "unet", seed=2).state_dict()
     assert all(torch.equal(first[key], again[key]) for key in first)
     for key in ("encoder.patch_embed.proj.weight", "head.head.2.weight"):
         assert not torch.equal(first[key], other[key])
 
 
 def test_alias_builds_the_same_model():
-    alias = models.build("prithvi_600m", "deeplabv3plus").state_dict()
-    name = models.build("prithvi_600m", "deeplab").state_dict()
+    alias = build.build("prithvi_600m", "deeplabv3plus").state_dict()
+    name = build.build("prithvi_600m", "deeplab").state_dict()
     assert alias.keys() == name.keys()
     assert all(torch.equal(alias[key], name[key]) for key in name)
 
 
 def test_decoder_arguments_arrive():
     """smp swallows arguments with the wrong prefix without a word, so look at what was built."""
-    fpn = models.build("prithvi_300m", "fpn").decoder._smp_decoder
-    arguments = models.DECODERS["fpn"].demo
+    fpn = build.build("prithvi_300m", "fpn").decoder._smp_decoder
+    arguments = decoders.DECODERS["fpn"].demo
     assert fpn.p5.out_channels == arguments["decoder_pyramid_channels"]
     assert fpn.seg_blocks[0].block[0].block[0].out_channels == arguments["decoder_segmentation_channels"]
     assert fpn.dropout.p == arguments["decoder_dropout"]
-    deeplab = models.build("prithvi_300m", "deeplab").decoder._smp_decoder
-    arguments = models.DECODERS["deeplab"].demo
+    deeplab = build.build("prithvi_300m", "deeplab").decoder._smp_decoder
+    arguments = decoders.DECODERS["deeplab"].demo
     aspp = deeplab.aspp[0]
     assert tuple(branch[0][0].dilation[0] for branch in aspp.convs[1:4]) == arguments["decoder_atrous_rates"]
     assert aspp.project[3].p == arguments["decoder_aspp_dropout"]
     assert aspp.project[0].out_channels == arguments["decoder_channels"]
     assert deeplab.block1[0].out_channels == 48
     assert deeplab.up.scale_factor == 4
-    unet = models.build("prithvi_300m", "unet").decoder
+    unet = build.build("prithvi_300m", "unet").decoder
     channels = [block.conv2[0].out_channels for block in unet.decoder.blocks]
-    assert channels == models.DECODERS["unet"].demo["channels"]
+    assert channels == decoders.DECODERS["unet"].demo["channels"]
 
 
 def test_outputs_sets_the_number_of_classes():
-    model = models.build("prithvi_300m", "unet", outputs=12)
+    model = build.build("prithvi_300m", "unet", outputs=12)
     assert logits_of(model, torch.randn(1, 4, 64, 64)).shape == (1, 12, 64, 64)
 
 
 def test_describe_lists_parts_and_leaves_the_modes():
-    model = models.build("prithvi_600m", "deeplab")
+    model = build.build("prithvi_600m", "deeplab")
     model.freeze_encoder()
     model.train()
-    table = models.describe(model, 128).set_index("part")
+    table = build.describe(model, 128).set_index("part")
     assert table.loc["input", "output shape"] == "4 x 140 x 140"
     assert table.loc["encoder", "output shape"] == "4 of 101 x 96"  # CLS and 10 x 10 patches
     assert table.loc["encoder", "trainable"] == 0

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wusu_lib.models.clay import ClayTokens
+from wusu_lib.models import clay
 
 BANDS = ("BLUE", "GREEN", "RED", "NIR")
 SIZE = {"dim": 96, "depth": 3, "heads": 2}
@@ -13,7 +13,7 @@ PIXELS = 32
 @pytest.fixture
 def ours():
     torch.manual_seed(0)
-    return ClayTokens(BANDS, **SIZE).eval()
+    return clay.encoder(BANDS, **SIZE).eval()
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def datacube(ours, images):
         "pixels": images,
         "time": nothing,
         "latlon": nothing,
-        "waves": ours.waves,
+        "waves": torch.tensor(clay.wavelengths(BANDS)),
         "gsd": torch.tensor(1.0),
     }
 
@@ -36,7 +36,7 @@ def test_equals_version_1_of_terratorch_block_for_block(ours, images):
     from terratorch.models.backbones.clay_v1.modules import EmbeddingEncoder
 
     theirs = EmbeddingEncoder(img_size=PIXELS, patch_size=8, dim_head=48, mlp_ratio=4.0, **SIZE).eval()
-    theirs.load_state_dict(ours.state_dict(), strict=True)
+    theirs.load_state_dict(ours.inner.state_dict(), strict=True)
     with torch.no_grad():
         for found, expected in zip(ours(images), theirs(datacube(ours, images)), strict=True):
             torch.testing.assert_close(found, expected)
@@ -49,14 +49,14 @@ def test_the_last_block_equals_version_1_5_of_terratorch(ours, images):
     finally:
         torch.set_float32_matmul_precision(precision)  # which that module changes for the whole process
     theirs = Encoder(mask_ratio=0.0, patch_size=8, shuffle=False, dim_head=48, mlp_ratio=4.0, **SIZE).eval()
-    theirs.load_state_dict(ours.state_dict(), strict=True)
+    theirs.load_state_dict(ours.inner.state_dict(), strict=True)
     with torch.no_grad():
         torch.testing.assert_close(ours(images)[-1], theirs(datacube(ours, images))[0])
 
 
 def test_a_grid_that_is_not_square_keeps_rows_and_columns_apart(ours):
     """A patch's position does not depend on how far the image goes on to its right and below it."""
-    small, wide = ours._positions(4, 4).reshape(4, 4, -1), ours._positions(4, 7).reshape(4, 7, -1)
+    small, wide = (clay.positions(4, n, SIZE["dim"]).reshape(4, n, -1) for n in (4, 7))
     torch.testing.assert_close(wide[:, :4], small)
     assert not torch.allclose(wide[1, 2], wide[2, 1])
     with torch.no_grad():

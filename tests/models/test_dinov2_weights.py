@@ -7,8 +7,8 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from wusu_lib.models.embeddings import embed_linearly
-from wusu_lib.models.encoders import build_encoder
+from wusu_lib.models.arithmetic import embed_linearly
+from wusu_lib.models.build import build_encoder
 
 FILE = Path(__file__).parents[3] / "shared" / "weights" / "dinov2_vits14.safetensors"
 FILTERS = "patch_embed.proj.weight"
@@ -32,13 +32,13 @@ def widened(stored):
 
 
 def test_every_tensor_of_the_file_is_in_the_encoder_and_none_besides(stored, colours):
-    found = colours.vit.state_dict()
+    found = colours.inner.state_dict()
     assert found.keys() == stored.keys()
     assert all(torch.equal(found[key], value.float()) for key, value in stored.items())
 
 
 def test_infrared_gets_the_mean_of_the_colour_filters(stored, widened):
-    found = widened.vit.state_dict()
+    found = widened.inner.state_dict()
     assert torch.equal(found[FILTERS][:, :3], stored[FILTERS].float())
     torch.testing.assert_close(found[FILTERS][:, 3], stored[FILTERS].float().mean(dim=1))
     rest = [key for key in stored if key != FILTERS]
@@ -57,13 +57,13 @@ def test_on_its_own_grid_it_is_timms_own_model(stored, colours):
 
 def test_at_other_sizes_the_positions_are_interpolated(widened):
     """10 x 10 patches, and a grid that is not square; the table itself is not touched."""
-    table = widened.vit.pos_embed.clone()
+    table = widened.inner.pos_embed.clone()
     with torch.no_grad():
         assert [tuple(x.shape) for x in widened(torch.randn(1, 4, 140, 140))] == [(1, 384, 10, 10)] * 12
         assert widened(torch.randn(1, 4, 70, 168))[-1].shape == (1, 384, 5, 12)
         grey = torch.zeros(1, 4, 140, 140)
         last = widened(grey)[-1]
-    assert torch.equal(widened.vit.pos_embed, table)
+    assert torch.equal(widened.inner.pos_embed, table)
     assert not torch.allclose(last[..., 0, 0], last[..., 5, 5])  # without content, position alone tells
 
 

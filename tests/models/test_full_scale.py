@@ -10,10 +10,10 @@ import sys
 STEP = """
 import json, resource, sys
 import torch
-from wusu_lib import models
+from wusu_lib.models import build
 
 backbone, decoder, size, update = json.loads(sys.argv[1])
-model = models.build(backbone, decoder, scale="full", image_size=size)
+model = build.build(backbone, decoder, scale="full", image_size=size)
 model.train()
 maps = []
 model.neck.register_forward_hook(lambda _m, _i, output: maps.extend(list(m.shape[1:]) for m in output))

@@ -5,7 +5,7 @@ import tiny
 import torch
 from safetensors.torch import load_model, save_model
 
-from wusu_lib import models
+from wusu_lib.models import build, weights
 
 TRANSFORMERS = ["prithvi_300m", "dinov3_sat_large", "dinov2_small", "clay"]
 RANK, BLOCKS, DIM = 4, 4, 96
@@ -19,7 +19,7 @@ def name(request):
 
 
 def adapted(name, **more):
-    return models.add_lora(models.build(name, "linear", image_size=64, **more), rank=RANK)
+    return weights.add_lora(build.build(name, "linear", image_size=64, **more), rank=RANK)
 
 
 def trained(module):
@@ -68,7 +68,7 @@ def test_adapters_learn_at_the_encoders_rate():
 
 def test_a_new_adapter_changes_nothing_and_follows_from_the_seed(name):
     images = torch.randn(1, 4, 64, 64)
-    plain = models.build(name, "linear", image_size=64).eval()
+    plain = build.build(name, "linear", image_size=64).eval()
     model = adapted(name).eval()
     state = torch.get_rng_state()
     again = adapted(name)
@@ -86,29 +86,29 @@ def test_a_stored_model_comes_back_and_can_start_another(name, tmp_path):
     save_model(model, str(file))
     restored = adapted(name, seed=9)
     load_model(restored, str(file))
-    merged = models.build(name, "linear", image_size=64, weights=str(file))
+    merged = build.build(name, "linear", image_size=64, weights=str(file))
     images = torch.randn(1, 4, 64, 64)
     with torch.no_grad():
         expected = model.eval()(images)
         assert torch.equal(restored.eval()(images), expected)
         merged.head.load_state_dict(model.head.state_dict())
         torch.testing.assert_close(merged.eval()(images), expected, rtol=1e-4, atol=1e-5)
-        plain = models.build(name, "linear", image_size=64)
+        plain = build.build(name, "linear", image_size=64)
         plain.head.load_state_dict(model.head.state_dict())
         assert not torch.allclose(plain.eval()(images), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_what_cannot_be_adapted_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match="Stages has none"):
-        models.add_lora(models.build("resnet50", "fpn", image_size=64))
+    with pytest.raises(ValueError, match="ResNet has none"):
+        weights.add_lora(build.build("resnet50", "fpn", image_size=64))
     with pytest.raises(ValueError, match="at least 1"):
-        models.add_lora(models.build("prithvi_300m", "linear"), rank=0)
+        weights.add_lora(build.build("prithvi_300m", "linear"), rank=0)
     with pytest.raises(ValueError, match="already"):
-        models.add_lora(adapted("prithvi_300m"))
+        weights.add_lora(adapted("prithvi_300m"))
 
 
 def test_build_model_adapts_as_the_parameters_state():
-    from wusu_lib.training.fit import build_for_size
+    from wusu_lib.experiment.segmentation import build_for_size
 
     parameters = tiny.settings(decoder="linear", adaptation="lora")
     model = build_for_size(parameters, 64, seed=3)
@@ -118,13 +118,13 @@ def test_build_model_adapts_as_the_parameters_state():
 
 
 def test_a_run_counts_what_is_trained_and_keeps_weights_that_come_back(tmp_path):
-    from wusu_lib.training.fit import build_for_size, fit
+    from wusu_lib.experiment.segmentation import build_for_size, fit
 
     parameters = tiny.settings(decoder="linear", adaptation="lora", epochs=1)
     data = tiny.data(tiny.write_tree(tmp_path / "tree"), parameters)
     (tmp_path / "run").mkdir()
     model = build_for_size(parameters, tiny.SIDE, seed=3)
-    record = fit(tmp_path / "run", lambda: model, data, parameters, seed=3)
+    record = fit(tmp_path / "run", model, data, parameters, seed=3)
     rank = 16  # the default
     assert record["model"]["trained"] == ADAPTERS * rank // RANK + DIM * 11 + 11
     again = build_for_size(parameters, tiny.SIDE, seed=8)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from wusu_lib import models
-from wusu_lib.models.set_loss import Queries, match, set_loss, target
+from wusu_lib.models import build, catalogue, decoders
+from wusu_lib.models.mask2former import Queries, match, set_loss, target
 
 CLASSES, QUERIES, SIDE = 4, 6, 16
 
@@ -179,7 +179,7 @@ def test_an_image_without_labels_has_no_part(generator):
 
 
 def test_a_batch_without_labels_has_loss_zero_and_no_gradient():
-    model = models.build("dinov3_sat_large", "mask2former").train()
+    model = build.build("dinov3_sat_large", "mask2former").train()
     loss = model.training_loss(torch.randn(1, 4, 64, 64), torch.full((1, 64, 64), 255))
     assert (loss.objective.item(), loss.pixels, loss.cross_entropy.item()) == (0.0, 0, 0.0)
     loss.objective.backward()
@@ -188,7 +188,7 @@ def test_a_batch_without_labels_has_loss_zero_and_no_gradient():
 
 @pytest.fixture(scope="module")
 def model():
-    return models.build("dinov3_sat_large", "mask2former", outputs=12, seed=3)
+    return build.build("dinov3_sat_large", "mask2former", outputs=12, seed=3)
 
 
 def test_scores_are_the_normalised_sum_over_queries(model):
@@ -241,16 +241,16 @@ def test_copies_answer_alike_from_weights_of_their_own(model):
 
 
 def test_the_table_of_parts_shows_the_queries_of_every_layer(model):
-    shapes = models.describe(model, 64).set_index("part")["output shape"]
+    shapes = build.describe(model, 64).set_index("part")["output shape"]
     assert shapes["decoder"] == "4 of 20 x 13, 4 of 20 x 16 x 16"
     assert shapes["head"] == shapes["total"] == "12 x 64 x 64"
 
 
 def test_every_weight_follows_from_the_seed(model):
     """Also ``level_embed``, which transformers' pixel decoder by itself leaves as memory was."""
-    again = models.build("dinov3_sat_large", "mask2former", outputs=12, seed=3)
+    again = build.build("dinov3_sat_large", "mask2former", outputs=12, seed=3)
     assert all(map(torch.equal, model.parameters(), again.parameters()))
-    other = models.build("dinov3_sat_large", "mask2former", outputs=12, seed=4)
+    other = build.build("dinov3_sat_large", "mask2former", outputs=12, seed=4)
     embedding = other.decoder.pixel_decoder.level_embed
     assert not torch.equal(embedding, model.decoder.pixel_decoder.level_embed)
     assert 0.8 < embedding.std() < 1.2  # 192 draws from a standard normal distribution
@@ -260,8 +260,8 @@ def test_the_studys_decoder_has_its_sizes():
     """Experiment 7: channels of the four levels, 100 queries, nine layers and the prediction before them."""
     from wusu_lib.models.mask2former import Mask2FormerDecoder
 
-    spec = models.DECODERS["mask2former"]
-    *_, neck = spec.necks(models.BACKBONES["dinov3_sat_large"], "full", 0)
+    spec = decoders.DECODERS["mask2former"]
+    *_, neck = spec.necks(catalogue.BACKBONES["dinov3_sat_large"], "full", 0)
     assert neck["channels"] == [96, 192, 384, 768]
     decoder = Mask2FormerDecoder(neck["channels"], num_classes=11, **spec.full)
     maps = [

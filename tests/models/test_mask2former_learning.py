@@ -2,15 +2,16 @@
 
 import torch
 
-from wusu_lib import models, patches, synthetic
-from wusu_lib.data import PatchDataset
+from wusu_lib.data import tree
+from wusu_lib.data.loading import PatchDataset
+from wusu_lib.models import build
 
 PATCHES = (0, 70, 140, 210)  # two areas, three dates, eleven classes but one
 STEPS = 300
 
 
 def batch():
-    table = patches.scan(synthetic.demo_city())
+    table = tree.scan(tree.demo_city())
     dataset = PatchDataset(table[table["split"] == "train"], [0.3] * 4, [0.15] * 4)
     samples = [dataset[i] for i in PATCHES]
     return [torch.stack([sample[key] for sample in samples]) for key in ("image", "mask")]
@@ -27,7 +28,7 @@ def pixel_accuracy(model, images, masks):
 def test_four_patches_are_learnt_by_heart():
     images, masks = batch()
     assert 0.3 < (masks != 255).float().mean() < 1
-    model = models.build("dinov3_sat_large", "mask2former", image_size=128).train()
+    model = build.build("dinov3_sat_large", "mask2former", image_size=128).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     reached = pixel_accuracy(model, images, masks)
     assert reached < 0.5

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from wusu_lib import models
+from wusu_lib.models import build, catalogue
 
 
 @pytest.mark.parametrize(
@@ -19,32 +19,32 @@ from wusu_lib import models
 )
 def test_a_wrong_name_is_answered_with_the_right_ones(arguments, allowed):
     with pytest.raises(ValueError, match=allowed):
-        models.check(*arguments)
+        catalogue.check(*arguments)
 
 
 def test_missing_paths_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file or folder 'nowhere'"):
-        models.check("prithvi_300m", "unet", "full", "nowhere")
+        catalogue.check("prithvi_300m", "unet", "full", "nowhere")
     with pytest.raises(FileNotFoundError, match=r"holds none of prithvi_300m\.safetensors, prithvi_300m\.pt"):
-        models.check("prithvi_300m", "unet", "full", str(tmp_path))
+        catalogue.check("prithvi_300m", "unet", "full", str(tmp_path))
     (tmp_path / "a.bin").touch()
     with pytest.raises(ValueError, match=r"none of \.safetensors"):
-        models.check("prithvi_300m", "unet", "full", str(tmp_path / "a.bin"))
+        catalogue.check("prithvi_300m", "unet", "full", str(tmp_path / "a.bin"))
 
 
 def test_too_few_outputs_are_refused():
     with pytest.raises(ValueError, match="at least 2"):
-        models.build("prithvi_300m", "unet", outputs=1)
+        build.build("prithvi_300m", "unet", outputs=1)
 
 
 def test_too_small_an_image_is_refused():
     with pytest.raises(ValueError, match="at least 32 px"):  # two patches of 16 px
-        models.build("prithvi_300m", "unet", image_size=3)
+        build.build("prithvi_300m", "unet", image_size=3)
 
 
 def test_check_imports_nothing_heavy():
     code = (
-        "import sys; from wusu_lib import models; models.check('prithvi_300m', 'unet', 'demo'); "
+        "import sys; from wusu_lib.models import catalogue; catalogue.check('prithvi_300m', 'unet', 'demo'); "
         "print([m for m in ('torch', 'terratorch', 'lightning', 'pandas') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -52,8 +52,8 @@ def test_check_imports_nothing_heavy():
 
 
 def test_expected_statistics_are_the_backbones_own_on_the_unit_scale():
-    mean, std = models.expected_statistics("prithvi_600m")
+    mean, std = catalogue.expected_statistics("prithvi_600m")
     assert mean == (0.1087, 0.1342, 0.1433, 0.2734)
     assert std == (0.2248, 0.2179, 0.2178, 0.1850)
     with pytest.raises(ValueError, match="prithvi_300m"):
-        models.expected_statistics("clya")
+        catalogue.expected_statistics("clya")

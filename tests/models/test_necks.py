@@ -8,7 +8,7 @@ def test_tokens_keep_their_place_on_a_grid_that_is_not_square():
     """4 x 16 tokens are a square number: TerraTorch's own neck takes them for 8 x 8."""
     from terratorch.models.necks import ReshapeTokensToImage
 
-    from wusu_lib.models.necks import TokensToMaps
+    from wusu_lib.models.build import TokensToMaps
 
     grid = torch.arange(64.0).reshape(4, 16)
     tokens = torch.cat([torch.full((1, 1, 1), -1.0), grid.reshape(1, 64, 1)], dim=1)  # CLS first
@@ -19,7 +19,7 @@ def test_tokens_keep_their_place_on_a_grid_that_is_not_square():
 
 
 def test_prefix_tokens_are_dropped():
-    from wusu_lib.models.necks import TokensToMaps
+    from wusu_lib.models.build import TokensToMaps
 
     tokens = torch.arange(9.0).reshape(1, 9, 1)
     (found,) = TokensToMaps([1], patch=16, prefix_tokens=5)([tokens], image_size=(32, 32))
@@ -27,7 +27,7 @@ def test_prefix_tokens_are_dropped():
 
 
 def test_skip_is_four_times_the_context():
-    from wusu_lib.models.necks import SkipAndContext
+    from wusu_lib.models.build import SkipAndContext
 
     neck = SkipAndContext([16, 24], enlarge="learn")
     maps = neck([torch.randn(2, 16, 5, 5), torch.randn(2, 24, 5, 5)])
@@ -36,7 +36,7 @@ def test_skip_is_four_times_the_context():
 
 
 def test_pooled_batch_norm_equals_batch_norm_for_more_than_one_image():
-    from wusu_lib.models.necks import PooledBatchNorm
+    from wusu_lib.models.build import PooledBatchNorm
 
     pooled, ordinary = PooledBatchNorm(3), nn.BatchNorm2d(3)
     batch = torch.randn(4, 3, 1, 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from wusu_lib import models
+from wusu_lib.models import build
 from wusu_lib.models.segmentation import SegmentationModel
 
 
@@ -38,7 +38,7 @@ def test_bands_are_reordered_inside():
 
 
 def test_order_of_the_bands_matters_to_a_real_model():
-    model = models.build("prithvi_300m", "unet").eval()
+    model = build.build("prithvi_300m", "unet").eval()
     images = torch.randn(1, 4, 64, 64)
     with torch.no_grad():
         difference = (model(images) - model(images[:, [2, 1, 0, 3]])).abs().max()
@@ -85,6 +85,6 @@ def test_a_frozen_encoder_stays_as_it_is_through_training():
 
 
 def test_an_unfrozen_encoder_trains():
-    model = models.build("prithvi_600m", "fpn").train()
+    model = build.build("prithvi_600m", "fpn").train()
     assert all(module.training for module in model.encoder.modules())
     assert all(p.requires_grad for p in model.encoder.parameters())

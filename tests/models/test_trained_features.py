@@ -18,16 +18,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from wusu_lib import models, patches
-from wusu_lib.data import PatchDataset
+from wusu_lib.data import splits, tree
+from wusu_lib.data.loading import PatchDataset
+from wusu_lib.data.tree import demo_city
 from wusu_lib.legend import IGNORE
-from wusu_lib.synthetic import demo_city
+from wusu_lib.models import catalogue
 
 SHARED = Path(__file__).parents[3] / "shared"
 FILE = SHARED / "weights" / "dinov2_vits14.safetensors"
 BACKBONE = "dinov2_small"
 PATCH, CLASSES = 14, 11
-BLOCKS = models.BACKBONES[BACKBONE].full.taps
+BLOCKS = catalogue.BACKBONES[BACKBONE].full.taps
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
@@ -37,23 +38,23 @@ def split(request):
     if not FILE.is_file():
         pytest.skip(f"the trained checkpoint is not there: {FILE}")
     if request.param == "city":
-        table = patches.assign(patches.scan(demo_city()), "blocks")
+        table = splits.assign(tree.scan(demo_city()), "blocks")
         table = table[table["date"] == 18]
         rows = [table[table["split"] == split].iloc[::3] for split in ("train", "test")]
     else:
         if not (SHARED / "data" / "naip_wv").is_dir():
             pytest.skip(f"the real patches are not there: {SHARED / 'data' / 'naip_wv'}")
-        table = patches.scan(SHARED / "data" / "naip_wv")
+        table = tree.scan(SHARED / "data" / "naip_wv")
         table = table[table["mask"].notna()]
         rows = [table[table["folder"] == "train"], table[table["folder"] == "test"]]
-    mean, std = models.expected_statistics(BACKBONE)
+    mean, std = catalogue.expected_statistics(BACKBONE)
     return request.param, *(PatchDataset(r, mean, std) for r in rows)
 
 
 @torch.no_grad()
 def features(encoder, samples):
     """Maps [N, 4 * dim, h, w] of the images, made a multiple of 14 px, and their masks [N, H, W]."""
-    _, order = models.BACKBONES[BACKBONE].reads("all")
+    _, order = catalogue.BACKBONES[BACKBONE].reads("all")
     maps, masks = [], []
     for i in range(len(samples)):
         image = samples[i]["image"][None, list(order)]
@@ -106,7 +107,7 @@ def class_iou(maps, masks, w, b):
 
 def best_miou(weights, train, test):
     """mIoU on ``test`` over the classes of ``train``, with the penalty that gives the highest."""
-    from wusu_lib.models.encoders import build_encoder
+    from wusu_lib.models.build import build_encoder
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from wusu_lib import models
+from wusu_lib.models import build, weights
 
 KEY = "patch_embed.proj.weight"
 
@@ -15,7 +15,7 @@ KEY = "patch_embed.proj.weight"
 @pytest.fixture(scope="module")
 def trained():
     """A model whose weights differ from those that seed 0 gives."""
-    return models.build("prithvi_300m", "unet", seed=3)
+    return build.build("prithvi_300m", "unet", seed=3)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def mae(encoder_state):
 
 
 def assert_loaded(path, encoder_state):
-    loaded = models.build("prithvi_300m", "unet", weights=str(path)).encoder.state_dict()
+    loaded = build.build("prithvi_300m", "unet", weights=str(path)).encoder.state_dict()
     assert all(torch.equal(loaded[key], encoder_state[key]) for key in loaded)
 
 
@@ -61,11 +61,11 @@ def test_stored_model_and_nested_state(tmp_path, trained, encoder_state):
 def test_a_model_of_three_bands_can_start_one_of_four_and_the_other_way_round(tmp_path, encoder_state):
     """By the bands' names: NIR's filter is the mean of the colours' where there is none, or is left out."""
     save_file(encoder_state, tmp_path / "four.safetensors")
-    four = models.build("prithvi_300m", "unet", weights=str(tmp_path / "four.safetensors"), bands="rgb")
+    four = build.build("prithvi_300m", "unet", weights=str(tmp_path / "four.safetensors"), bands="rgb")
     colours = encoder_state[KEY][:, :3]
     assert torch.equal(four.encoder.state_dict()[KEY], colours)
     save_file({**encoder_state, KEY: colours.contiguous()}, tmp_path / "three.safetensors")
-    three = models.build("prithvi_300m", "unet", weights=str(tmp_path / "three.safetensors"))
+    three = build.build("prithvi_300m", "unet", weights=str(tmp_path / "three.safetensors"))
     found = three.encoder.state_dict()[KEY]
     assert torch.equal(found[:, :3], colours)
     torch.testing.assert_close(found[:, 3], colours.mean(dim=1))
@@ -73,33 +73,33 @@ def test_a_model_of_three_bands_can_start_one_of_four_and_the_other_way_round(tm
 
 @pytest.mark.parametrize("name", ["dinov3_sat_large", "clay", "resnet50"])
 def test_a_stored_model_of_every_family_can_start_another(tmp_path, name):
-    stored = models.build(name, "fpn", image_size=64, seed=3)
+    stored = build.build(name, "fpn", image_size=64, seed=3)
     save_file(stored.state_dict(), tmp_path / f"{name}.safetensors")
-    found = models.build(name, "fpn", image_size=64, weights=str(tmp_path)).encoder.state_dict()
+    found = build.build(name, "fpn", image_size=64, weights=str(tmp_path)).encoder.state_dict()
     assert all(torch.equal(found[key], value) for key, value in stored.encoder.state_dict().items())
 
 
 def test_clays_own_checkpoint_has_its_encoder_inside_a_larger_model(tmp_path):
-    encoder = models.build("clay", "linear", image_size=64, seed=3).encoder.state_dict()
+    encoder = build.build("clay", "linear", image_size=64, seed=3).encoder.state_dict()
     whole = {f"model.encoder.{key}": value for key, value in encoder.items()}
     torch.save({"state_dict": {**whole, "model.decoder.mask_patch": torch.zeros(3)}}, tmp_path / "clay.ckpt")
-    found = models.build("clay", "linear", image_size=64, weights=str(tmp_path)).encoder.state_dict()
+    found = build.build("clay", "linear", image_size=64, weights=str(tmp_path)).encoder.state_dict()
     assert all(torch.equal(found[key], encoder[key]) for key in encoder)
 
 
 def test_a_classifier_is_left_out_of_a_cnns_checkpoint(tmp_path):
     """Keys as in the published files: the network's own, with its last layer."""
-    encoder = models.build("resnet50", "fpn", image_size=64, seed=3).encoder
-    state = {**encoder.network.state_dict(), "fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2)}
+    encoder = build.build("resnet50", "fpn", image_size=64, seed=3).encoder
+    state = {**encoder.inner.state_dict(), "fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2)}
     save_file(state, tmp_path / "resnet50.safetensors")
-    found = models.build("resnet50", "fpn", image_size=64, weights=str(tmp_path)).encoder.state_dict()
+    found = build.build("resnet50", "fpn", image_size=64, weights=str(tmp_path)).encoder.state_dict()
     assert all(torch.equal(found[key], value) for key, value in encoder.state_dict().items())
 
 
 def test_decoder_starts_the_same_whatever_fills_the_encoder(tmp_path, encoder_state):
     torch.save(encoder_state, tmp_path / "a.pt")
-    random = models.build("prithvi_300m", "unet").state_dict()
-    loaded = models.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt")).state_dict()
+    random = build.build("prithvi_300m", "unet").state_dict()
+    loaded = build.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt")).state_dict()
     rest = [key for key in random if not key.startswith("encoder.")]
     assert all(torch.equal(random[key], loaded[key]) for key in rest)
 
@@ -110,7 +110,7 @@ def test_partial_checkpoint_is_refused_with_the_keys(tmp_path, encoder_state):
     encoder_state["temporal_embed_enc.scale"] = torch.zeros(1)
     torch.save(encoder_state, tmp_path / "a.pt")
     with pytest.raises(ValueError, match="does not match the encoder") as error:
-        models.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt"))
+        build.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt"))
     message = str(error.value)
     assert "1 missing: norm.weight" in message
     assert "1 unexpected: temporal_embed_enc.scale" in message
@@ -120,7 +120,7 @@ def test_partial_checkpoint_is_refused_with_the_keys(tmp_path, encoder_state):
 def test_long_lists_are_shortened(tmp_path, encoder_state):
     torch.save({KEY: encoder_state[KEY]}, tmp_path / "a.pt")
     with pytest.raises(ValueError, match=r"missing: .* and \d+ more") as error:
-        models.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt"))
+        build.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt"))
     assert len(str(error.value)) < 500
 
 
@@ -129,7 +129,7 @@ def test_another_backbones_checkpoint_is_refused(tmp_path, encoder_state):
     with pytest.raises(
         ValueError, match=r"wrong shape: patch_embed.proj.weight .*16, 16\] instead of .*14, 14\]"
     ):
-        models.build("prithvi_600m", "unet", weights=str(tmp_path / "a.pt"))
+        build.build("prithvi_600m", "unet", weights=str(tmp_path / "a.pt"))
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -137,7 +137,7 @@ def test_file_that_is_no_checkpoint(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match="cannot be read"):
-        models.build("prithvi_300m", "unet", weights=str(path))
+        build.build("prithvi_300m", "unet", weights=str(path))
 
 
 class Payload:
@@ -153,14 +153,14 @@ class Payload:
 def test_a_checkpoint_cannot_run_code(tmp_path):
     torch.save({"encoder": Payload(tmp_path / "written")}, tmp_path / "a.pt")
     with pytest.raises(ValueError, match="cannot be read"):
-        models.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt"))
+        build.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt"))
     assert not (tmp_path / "written").exists()
 
 
 def test_checkpoint_without_tensors(tmp_path):
     torch.save([1, 2], tmp_path / "a.pt")
     with pytest.raises(ValueError, match="no tensors"):
-        models.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt"))
+        build.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt"))
 
 
 def test_unreachable_hub_fails_at_once_and_names_the_alternatives(tmp_path):
@@ -179,3 +179,20 @@ def test_unreachable_hub_fails_at_once_and_names_the_alternatives(tmp_path):
     assert float(seconds) < 20
     assert "weights='random'" in message
     assert "path of a checkpoint" in message
+
+
+def test_the_origin_of_published_weights_is_the_hubs_commit_and_the_files_hash(tmp_path, monkeypatch):
+    """As the hub's client lays its cache out; SHA-256 of b"abc" starts with ba7816bf8f01cfea."""
+    file = tmp_path / "snapshots" / "c0ffee" / "v1" / "clay.ckpt"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"abc")
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, revision: str(file))
+    assert weights.hub_origin("made/clay", "v1/clay.ckpt", "main") == {
+        "repository": "made/clay",
+        "file": "v1/clay.ckpt",
+        "revision": "main",
+        "commit": "c0ffee",
+        "hash": "ba7816bf8f01cfea",
+    }
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, revision: None)
+    assert weights.hub_origin("made/clay", "v1/clay.ckpt", "main")["commit"] is None

@@ -3,7 +3,7 @@
 import pytest
 from made_page import write_scene
 
-from wusu_lib.scenes.page import page
+from wusu_lib.scenes.viewer.page import write_page
 
 
 @pytest.fixture(scope="module")
@@ -15,4 +15,4 @@ def page_scene(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(page_scene):
     folder, changes = page_scene
-    return page(folder / "t1.tif", folder / "t2.tif", changes, folder / "out", dates=("2015", "2018"))
+    return write_page(folder / "t1.tif", folder / "t2.tif", changes, folder / "out", dates=("2015", "2018"))

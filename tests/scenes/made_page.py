@@ -4,8 +4,8 @@ import numpy as np
 from rasterio.transform import from_origin
 from small_tree import write_raster
 
-from wusu_lib.change import from_to
 from wusu_lib.scenes.polygons import polygons
+from wusu_lib.transitions import from_to
 
 HEIGHT, WIDTH = 240, 320
 FIELD, LOW, EXCAVATION, BARE = 4, 2, 10, 11

@@ -7,7 +7,7 @@ import pytest
 import small_scenes
 from small_scenes import Slow, noise, predictor, write_scene
 
-from wusu_lib import scenes
+from wusu_lib.scenes.maps import change_map
 
 ray = pytest.importorskip("ray", reason='Ray is not installed; pip install "wusu-lib[cluster]"')
 STORE = 150 * 2**20  # bytes of each node's object store; 75 MB is Ray's least
@@ -15,7 +15,7 @@ STORE = 150 * 2**20  # bytes of each node's object store; 75 MB is Ray's least
 
 def maps(images, out, engine):
     model = predictor(Slow)
-    scenes.change_map(model, *images, out, batch=4, engine=engine)
+    change_map(model, *images, out, batch=4, engine=engine)
     return {f.name: f.read_bytes() for f in out.iterdir() if f.suffix in (".tif", ".xml", ".json")}
 
 

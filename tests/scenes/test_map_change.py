@@ -1,8 +1,5 @@
 """The tool map_change: what it accepts, what it refuses, what comes out of it."""
 
-import json
-from pathlib import Path
-
 import geopandas
 import numpy as np
 import pytest
@@ -14,13 +11,12 @@ from rasterio.features import rasterize
 from small_scenes import MEAN, STD, noise, write_scene
 from torch import nn
 
-from wusu_lib import figures, parameters, provenance, scenes
-from wusu_lib.change import transitions
-from wusu_lib.scenes import report
-from wusu_lib.scenes.example import example
-from wusu_lib.scenes.request import MapChangeParameters
-from wusu_lib.scenes.targets import label_targets, resolve
-from wusu_lib.scenes.truth import judge
+from wusu_lib import provenance, transitions
+from wusu_lib.experiment import notebooks, parameters, predictor
+from wusu_lib.pages import scene
+from wusu_lib.scenes import polygons, tool
+from wusu_lib.scenes.polygons import label_targets, resolve_targets
+from wusu_lib.scenes.tool import MapChangeParameters, example_scene, judge_targets
 
 NOTEBOOK = ROOT / "notebooks" / "map_change.ipynb"
 NAIP = ROOT.parent / "shared" / "data" / "naip_nd"
@@ -44,8 +40,8 @@ class Dark(nn.Module):
 def stated(folder, **changed):
     """A task on its images with a model that needs no training."""
     given = {"name": "map_change", "run": "exp05", "out": str(folder / "out"), "tolerance": 0, **changed}
-    job = scenes.prepare(given)
-    job.__dict__["predictor"] = scenes.Predictor(Dark(), MEAN, STD, window=64)
+    job = tool.prepare(given)
+    job.__dict__["predictor"] = predictor.Predictor(Dark(), MEAN, STD, window=64)
     return job
 
 
@@ -65,16 +61,7 @@ def test_the_notebook_states_every_parameter_with_type_and_help():
     for parameter in declared.values():
         assert parameter["inferred_type_name"] in {"str", "int", "float", "list"}, parameter
         assert len(parameter["help"]) > 3, parameter
-    parameters.parse(MapChangeParameters, parameters.literals(NOTEBOOK))
-
-
-def test_each_figure_of_the_notebook_has_a_caption_and_an_alternative_text():
-    cells = json.loads(NOTEBOOK.read_text())["cells"]
-    drawn = [cell for cell in cells if "".join(cell["source"]).startswith("figures.")]
-    assert len(drawn) == 2
-    for cell in drawn:
-        assert cell["metadata"]["mystnb"]["figure"]["caption"].endswith(".")
-        assert len(cell["metadata"]["mystnb"]["image"]["alt"]) > 20
+    parameters.parse(MapChangeParameters, notebooks.literals(NOTEBOOK))
 
 
 @pytest.mark.parametrize(
@@ -93,8 +80,17 @@ def test_targets_come_as_a_list_or_as_text(given, understood):
     assert parameters.parse(MapChangeParameters, {"targets": given}).targets == understood
 
 
-def test_a_year_is_a_label_also_as_a_number():
-    assert parameters.parse(MapChangeParameters, {"date1": 2015}).date1 == "2015"
+@pytest.mark.parametrize("name", ["date1", "date2", "run", "out", "data_root"])
+def test_a_label_and_a_folder_may_be_called_as_a_year(name):
+    assert getattr(parameters.parse(MapChangeParameters, {name: 2018}), name) == "2018"
+
+
+# 04, 2015.10, 2015_04, 1e3, 2015.0, nan, None and True, as papermill's -p hands them over.
+@pytest.mark.parametrize("value", [4, 2015.1, 201504, 1000.0, 2015.0, float("nan"), None, True])
+@pytest.mark.parametrize("name", ["date1", "run", "out", "data_root", "t1"])
+def test_a_label_that_may_have_been_typed_otherwise_is_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name}: got {value}, which need .* give it with -r instead of -p"):
+        parameters.parse(MapChangeParameters, {name: value})
 
 
 @pytest.mark.parametrize(
@@ -112,18 +108,18 @@ def test_a_year_is_a_label_also_as_a_number():
 )
 def test_a_mistake_is_told_in_words(given, told):
     with pytest.raises(ValueError, match=told):
-        scenes.prepare({"name": "map_change", **given})
+        tool.prepare({"name": "map_change", **given})
 
 
 def test_inputs_that_are_not_there_are_named(tmp_path):
     images = lakes(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"run: got 'exp99'.*experiments: exp00"):
-        scenes.prepare({"name": "map_change", "run": "exp99", "out": str(tmp_path / "out")})
+        tool.prepare({"name": "map_change", "run": "exp99", "out": str(tmp_path / "out")})
     with pytest.raises(FileNotFoundError, match="t1: no such file"):
-        scenes.prepare({"name": "map_change", **images, "t1": "none.tif", "out": str(tmp_path / "out")})
+        tool.prepare({"name": "map_change", **images, "t1": "none.tif", "out": str(tmp_path / "out")})
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"out: got .*, but nothing can be written there"):
-        scenes.prepare({"name": "map_change", **images, "out": str(tmp_path / "file" / "out")})
+        tool.prepare({"name": "map_change", **images, "out": str(tmp_path / "file" / "out")})
 
 
 def test_papermill_tells_a_mistake_before_any_work(tmp_path):
@@ -154,12 +150,12 @@ def test_from_two_images_to_files(tmp_path, place):
     written = job.write(changes)
     assert (written.polygons.geojson is None) == (place == {"crs": None})
     assert written.page.path.is_file()
-    shown = report.files(job, maps, written).data
+    shown = scene.files_table(job, maps, written).data
     assert len(shown) == (6 if place == {"crs": None} else 7)
-    assert "of at least 10 m²" in report.found(job, changes).data
-    table = report.areas(job, maps).data
+    assert "of at least 10 m²" in scene.found_sentence(job, changes).data
+    table = scene.areas_table(job, maps).data
     assert table.iloc[0].tolist() == ["Road", "Lake", pytest.approx(1209 * metres / 1e4), 1209 / 13000]
-    assert report.largest(changes).data["m²"].tolist() == kept
+    assert scene.largest_table(changes).data["m²"].tolist() == kept
 
 
 def test_nothing_found_is_an_honest_report(tmp_path):
@@ -169,25 +165,25 @@ def test_nothing_found_is_an_honest_report(tmp_path):
     written = job.write(changes)
     assert changes.empty
     assert len(geopandas.read_file(written.polygons.geopackage)) == 0
-    said = report.found(job, changes).data
+    said = scene.found_sentence(job, changes).data
     assert said.startswith("No change to excavation of at least 50 m² was found between 2015 and 2018-07-16.")
-    assert "no change was found" in report.largest(changes).data["target"].tolist()
-    assert figures.scene_changes(job, changes).axes[0].get_title("left").startswith("New since 2015")
+    assert "no change was found" in scene.largest_table(changes).data["target"].tolist()
+    assert scene.scene_changes_figure(job, changes).axes[0].get_title("left").startswith("New since 2015")
 
 
 def test_light_unlike_the_training_images_is_warned_of(tmp_path):
     usual = stated(tmp_path, **lakes(tmp_path))
     usual.predictor.mean, usual.predictor.std = (0.7,) * 4, (0.2,) * 4
-    assert "Warning" not in report.radiometry(usual).data
+    assert "Warning" not in scene.radiometry_sentence(usual).data
     usual.predictor.mean = (0.1,) * 4
-    said = report.radiometry(usual).data
+    said = scene.radiometry_sentence(usual).data
     assert "**Warning.**" in said
     assert "nir in 2018-07-16 (+" in said
 
 
 def test_the_page_in_the_report_cannot_break_out_of_its_frame(tmp_path):
     job = stated(tmp_path, **lakes(tmp_path), date1='"><script>alert(1)</script>')
-    shown = report.embedded(job.write(job.changes(job.maps()))).data
+    shown = scene.embedded(job.write(job.changes(job.maps()))).data
     assert shown.count("<") == 4  # div and iframe, opened and closed
     assert 'sandbox="allow-scripts"' in shown
 
@@ -212,7 +208,7 @@ def test_real_scenes_on_unlike_grids_line_up(tmp_path):
     assert bounds.bottom <= bottom
     assert top <= bounds.top
     drawn = rasterize(changes.geometry, out_shape=labels.shape, transform=transform) > 0
-    wanted = label_targets(resolve(["Water"]))[labels] > 0
+    wanted = label_targets(resolve_targets(["Water"]))[labels] > 0
     assert (drawn & wanted).sum() / drawn.sum() > 0.95  # simplified outlines cut through pixels at their rim
     nir = [layer_image(layer)[3] for layer in job.layers]
     threshold = 255 * MEAN[3]
@@ -229,7 +225,7 @@ def layer_image(layer):
 
 
 def test_the_mini_city_is_put_together_without_a_seam(tmp_path):
-    city = example(tmp_path)
+    city = example_scene(tmp_path)
     with rasterio.open(city.t2) as file:
         image = file.read()
     assert image.shape == (4, 576, 448)
@@ -254,8 +250,8 @@ def test_found_and_right_are_counted_by_object(tmp_path):
     paths = [tmp_path / "fromto.tif", tmp_path / "confidence.tif"]
     for path in paths:
         write_scene(path, reported[None], crs=None)
-    changes = scenes.polygons(*paths, ["Road", "Water"], tolerance=0)
-    judged = judge(truth, changes, ["Road", "Water"], 10)
+    changes = polygons.polygons(*paths, ["Road", "Water"], tolerance=0)
+    judged = judge_targets(truth, changes, ["Road", "Water"], 10)
     assert judged.loc["Road"].to_dict() == {"true": 2, "found": 1, "reported": 3, "right": 2}
     assert judged.loc["Water"].to_dict() == {"true": 0, "found": 0, "reported": 1, "right": 0}
 
@@ -268,8 +264,8 @@ def test_the_figures_share_one_extent(tmp_path):
     job = stated(tmp_path, **given, minimum_area=0.0)
     maps = job.maps()
     changes = job.changes(maps)
-    panels = figures.scene_maps(job, maps).axes
-    (map_of_changes,) = figures.scene_changes(job, changes).axes
+    panels = scene.scene_maps_figure(job, maps).axes
+    (map_of_changes,) = scene.scene_changes_figure(job, changes).axes
     for axes in [*panels, map_of_changes]:
         assert axes.images[0].get_extent() == [0, 180, 120, 0]
         assert axes.get_xlim() == (0, 180)
@@ -283,6 +279,6 @@ def test_the_figures_share_one_extent(tmp_path):
 
 
 def test_importing_what_the_notebook_imports_is_cheap():
-    imports = "from wusu_lib import figures, scenes\nfrom wusu_lib.scenes import report"
+    imports = "from wusu_lib import pages\nfrom wusu_lib import scenes\nfrom wusu_lib.pages import scene"
     assert loaded(imports, of=["torch", "terratorch", "geopandas", "ray", "scipy", "sklearn"]) == []
-    assert Path(provenance.REPOSITORY) == ROOT
+    assert provenance.repository() == ROOT

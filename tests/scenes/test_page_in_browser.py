@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_page import HEIGHT, WIDTH
 
-from wusu_lib.scenes.page import page
+from wusu_lib.scenes.viewer.page import write_page
 
 BROWSER = next((b for n in ("chromium", "chromium-browser", "google-chrome") if (b := shutil.which(n))), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on the PATH: install Debian's")
@@ -209,7 +209,9 @@ def test_it_is_dark_where_the_reader_wants_it(made, visit):
 @needs_browser
 def test_no_change_is_said_and_the_dates_can_still_be_compared(page_scene, visit, tmp_path):
     folder, changes = page_scene
-    made = page(folder / "t1.tif", folder / "t2.tif", changes.iloc[:0], tmp_path, dates=("2015", "2018"))
+    made = write_page(
+        folder / "t1.tif", folder / "t2.tif", changes.iloc[:0], tmp_path, dates=("2015", "2018")
+    )
     tab = visit(made.path, **DESK)
     text = tab.locator("body").inner_text()
     assert "No change of the kind and size asked for was found between 2015 and 2018." in text

@@ -13,11 +13,9 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 from small_tree import write_raster
 
-from wusu_lib import legend
-from wusu_lib.change import from_to, transitions
-from wusu_lib.scenes.polygons import COLUMNS, polygons
-from wusu_lib.scenes.polygons_files import write_polygons
-from wusu_lib.scenes.targets import resolve
+from wusu_lib import legend, transitions
+from wusu_lib.scenes.polygons import COLUMNS, polygons, resolve_targets, write_polygons
+from wusu_lib.transitions import from_to
 
 UTM = {"crs": "EPSG:26914", "transform": from_origin(500_000, 4_600_000, 2, 2)}
 ROAD, LOW, HIGH, FIELD, EXCAVATION, BARE = 1, 2, 3, 4, 10, 11
@@ -148,7 +146,7 @@ def test_merged_classes_have_their_own_names(tmp_path):
     found = polygons(*rasters(tmp_path, labels), ["Building"], classes="merged")
     assert found["to"].tolist() == ["Building"]
     with pytest.raises(ValueError, match="got 'High building'; known: Road, Building, Arable land"):
-        resolve(["High building"], "merged")
+        resolve_targets(["High building"], "merged")
 
 
 def test_areas_on_the_ground_do_not_depend_on_the_projection(tmp_path):
@@ -195,11 +193,11 @@ def test_without_a_crs_the_size_of_a_pixel_is_assumed_and_said(tmp_path):
 )
 def test_targets_that_cannot_be_meant_are_refused(targets, told):
     with pytest.raises(ValueError, match=told):
-        resolve(targets)
+        resolve_targets(targets)
 
 
 def test_no_target_means_every_class():
-    assert list(resolve([])) == [c.name for c in legend.CLASSES]
+    assert list(resolve_targets([])) == [c.name for c in legend.CLASSES]
 
 
 def test_rasters_that_do_not_fit_are_refused(tmp_path):
@@ -278,7 +276,7 @@ def test_strips_change_nothing(tmp_path, monkeypatch):
         tmp_path, patchwork(), np.random.default_rng(0).integers(0, 256, (150, 170), dtype=np.uint8)
     )
     whole = polygons(*paths)
-    monkeypatch.setattr("wusu_lib.scenes.polygons_trace.STRIP", 7)
+    monkeypatch.setattr("wusu_lib.scenes.polygons.STRIP", 7)
     assert polygons(*paths).equals(whole)
 
 

@@ -9,9 +9,11 @@ import rasterio
 import small_tree
 from small_scenes import read
 
-from wusu_lib import experiment, patches, scenes
-from wusu_lib.patches.raster import read as read_bands
-from wusu_lib.scenes import Tiling, rasters
+from wusu_lib.data import tree
+from wusu_lib.experiment import experiment
+from wusu_lib.imagery import read as read_bands
+from wusu_lib.scenes import maps, rasters, tool
+from wusu_lib.scenes.sweep import Tiling
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "naip_nd"
 SIDE = 64
@@ -33,11 +35,11 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def predictor(run):
-    return scenes.load(run)
+    return tool.load(run)
 
 
 def test_it_predicts_what_the_run_stored(run, predictor):
-    table = patches.scan(Path(run.record["data"]["root"])).set_index("patch")
+    table = tree.scan(Path(run.record["data"]["root"])).set_index("patch")
     shown = run.confusion.query("split == 'val'")["patch"].tolist()
     images = np.stack([read_bands(table.loc[patch, "image"]) for patch in shown])
     likely = predictor.probabilities(images, np.ones((len(images), SIDE, SIDE), dtype=bool)).cpu().numpy()
@@ -49,24 +51,26 @@ def test_it_predicts_what_the_run_stored(run, predictor):
 
 
 def test_it_is_found_by_its_folder_and_can_be_sent_elsewhere(run, predictor):
-    again = scenes.load(str(run.folder))
+    again = tool.load(str(run.folder))
     assert again.fingerprint == predictor.fingerprint
+    linked = tool.load(str(run.folder.parents[1] / "exp05" / run.key))  # as the experiment links to it
+    assert linked.fingerprint == predictor.fingerprint
     sent = pickle.loads(pickle.dumps(again))
     assert sent.fingerprint == predictor.fingerprint
     image, valid = np.full((1, 4, SIDE, SIDE), 90, dtype=np.uint8), np.ones((1, SIDE, SIDE), dtype=bool)
     np.testing.assert_array_equal(sent.probabilities(image, valid), predictor.probabilities(image, valid))
-    other = scenes.load(run)
+    other = tool.load(run)
     other.mean = [0.1, 0.2, 0.3, 0.4]
     assert other.fingerprint != predictor.fingerprint
 
 
 def test_what_is_no_segmentation_run_is_refused(run):
     with pytest.raises(FileNotFoundError, match="no such notebook"):
-        scenes.load("exp99")
+        tool.load("exp99")
     run = type(run)(run.folder)
     del run.record["input"]
     with pytest.raises(ValueError, match="not a segmentation run"):
-        scenes.load(run)
+        tool.load(run)
 
 
 def shift(first, second) -> tuple[int, int]:
@@ -87,7 +91,7 @@ def test_real_scenes_of_two_dates_line_up(predictor, tmp_path):
         with layer.open() as reader:
             bands.append(reader.read(0, 0, layer.grid.height, layer.grid.width)[0].astype(float))
     assert [shift(*pair) for pair in zip(*bands, strict=True)] == [(0, 0)] * 4
-    made = scenes.change_map(predictor, first, second, tmp_path, tiling=Tiling(128, 16, 4), tolerance=2)
+    made = maps.change_map(predictor, first, second, tmp_path, tiling=Tiling(128, 16, 4), tolerance=2)
     with rasterio.open(made.fromto) as found, rasterio.open(first) as a, rasterio.open(second) as b:
         assert found.crs == a.crs
         offset = ~a.transform @ (found.transform.c, found.transform.f)

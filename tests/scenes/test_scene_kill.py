@@ -11,17 +11,17 @@ import pytest
 from deadly_rename import die_at
 from small_scenes import noise, predictor, write_scene
 
-from wusu_lib import scenes
+from wusu_lib.scenes import maps
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["torch", "rasterio", "filelock", "wusu_lib.scenes", "wusu_lib.change"])
+CONTEXT.set_forkserver_preload(["torch", "rasterio", "filelock", "wusu_lib.scenes.tool"])
 
 
 def attempt(folder: Path, out: Path, deadly: int | None = None) -> None:
     """Map the scene or go on with it; ``deadly``: the number of the rename at which to be killed."""
     if deadly is not None:
         die_at(deadly)
-    scenes.change_map(predictor(), folder / "a.tif", folder / "b.tif", out, batch=3, smallest=9)
+    maps.change_map(predictor(), folder / "a.tif", folder / "b.tif", out, batch=3, smallest=9)
 
 
 def start(*arguments) -> multiprocessing.Process:

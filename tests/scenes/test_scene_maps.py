@@ -9,10 +9,10 @@ import rasterio
 from gdal_info import gdal_info
 from small_scenes import Local, noise, predictor, read, write_scene
 
-from wusu_lib import change, legend, scenes
-from wusu_lib.change import transitions
-from wusu_lib.scenes import Tiling, cleaning, rasters
-from wusu_lib.scenes.decision import decide
+from wusu_lib import legend, transitions
+from wusu_lib.change import decoding
+from wusu_lib.scenes import maps, rasters
+from wusu_lib.scenes.sweep import Tiling, decide
 
 SIZE = (700, 1100)  # more than a tile of 512 px, so that there are overviews
 
@@ -31,7 +31,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(images, tmp_path_factory):
-    return scenes.change_map(
+    return maps.change_map(
         predictor(), *images, tmp_path_factory.mktemp("maps"), tiling=Tiling(256, 32, 4), tolerance=1
     )
 
@@ -42,7 +42,7 @@ def test_the_maps_agree_with_each_other(made):
     labels, confidence = read(made.fromto), read(made.confidence)
     assert before.shape == SIZE == labels.shape
     np.testing.assert_array_equal(
-        labels, change.drop_slivers(change.from_to(before, after), before, after, 1)
+        labels, decoding.drop_slivers(transitions.from_to(before, after), before, after, 1)
     )
     np.testing.assert_array_equal(labels == 255, (before == 0) | (after == 0))
     np.testing.assert_array_equal(confidence == 0, labels == 255)
@@ -105,11 +105,11 @@ def test_the_same_maps_again_take_no_work(made, images):
     before = {file.name: file.stat().st_mtime_ns for file in made.folder.iterdir()}
     model = predictor()
     model.model = broken(model.model)
-    again = scenes.change_map(model, *images, made.folder, tiling=Tiling(256, 32, 4), tolerance=1)
+    again = maps.change_map(model, *images, made.folder, tiling=Tiling(256, 32, 4), tolerance=1)
     assert again.record == made.record
     assert {file.name: file.stat().st_mtime_ns for file in made.folder.iterdir()} == before
     with pytest.raises(RuntimeError, match="asked"):  # another tiling is another map
-        scenes.change_map(model, *images, made.folder, tiling=Tiling(256, 64, 4), tolerance=1)
+        maps.change_map(model, *images, made.folder, tiling=Tiling(256, 64, 4), tolerance=1)
     with pytest.raises(ValueError, match="no complete maps"):
         _ = made.record
 
@@ -123,7 +123,7 @@ def broken(model):
 
 
 def test_one_image(tmp_path, images):
-    made = scenes.class_map(predictor(background="class", classes="merged"), images[0], tmp_path / "one")
+    made = maps.class_map(predictor(background="class", classes="merged"), images[0], tmp_path / "one")
     codes = read(made.classes)
     assert codes.shape == SIZE
     assert not np.isin(codes, [3, 5, 9]).any()  # of merged classes the first member's code stands for both
@@ -135,11 +135,11 @@ def test_one_image(tmp_path, images):
 
 
 def test_cleaning_by_squares_is_cleaning_the_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(cleaning, "SQUARE", 64)
+    monkeypatch.setattr(maps, "SQUARE", 64)
     rng = np.random.default_rng(0)
     coarse = [np.kron(rng.integers(0, 12, (40, 50)), np.ones((6, 6))).astype(np.uint8) for _ in range(2)]
     before, after = (np.where(rng.random(c.shape) < 0.1, 3, c).astype(np.uint8) for c in coarse)
-    wanted = scenes.Cleaning(2, {"High building": 60, "Road": 45, "Lake": 5})
+    wanted = maps.Cleaning(2, {"High building": 60, "Road": 45, "Lake": 5})
 
     class Whole:
         """In place of a store: the two maps in memory."""
@@ -153,12 +153,12 @@ def test_cleaning_by_squares_is_cleaning_the_whole(tmp_path, monkeypatch):
 
     found = np.zeros_like(before)
     for top, left, height, width in squares(*before.shape):
-        found[top : top + height, left : left + width] = cleaning.changes(
+        found[top : top + height, left : left + width] = maps.cleaned_changes(
             Whole, wanted, top, left, height, width
         )
-    labels = change.drop_slivers(change.from_to(before, after), before, after, wanted.tolerance)
-    np.testing.assert_array_equal(found, change.drop_small(labels, wanted.smallest))
-    assert (found != change.from_to(before, after)).mean() > 0.01
+    labels = decoding.drop_slivers(transitions.from_to(before, after), before, after, wanted.tolerance)
+    np.testing.assert_array_equal(found, decoding.drop_small(labels, wanted.smallest))
+    assert (found != transitions.from_to(before, after)).mean() > 0.01
 
 
 def squares(height, width, side=64):
@@ -173,10 +173,10 @@ def test_a_prior_decides_on_both_dates_together():
     valid = np.ones((2, 30, 40), dtype=bool)
     valid[1, 5] = False
     counts = rng.integers(1, 9, (12, 12)) + 200 * np.eye(12, dtype=int)
-    prior = change.learn_prior([counts])
+    prior = decoding.learn_prior([counts])
     found = decide(likely, valid, range(1, 12), prior)
     both = valid.all(axis=0)
-    np.testing.assert_array_equal(found[:2, both], change.decode(likely, prior)[:, both])
+    np.testing.assert_array_equal(found[:2, both], decoding.decode(likely, prior)[:, both])
     assert (found[0, 5] == likely[0].argmax(axis=0)[5] + 1).all()
     assert (found[1:, 5] == 0).all()
     joint = likely[0][:, None] * likely[1][None] * np.exp(prior.ratio[0])[..., None, None]
@@ -194,26 +194,35 @@ def test_mistakes_are_named_before_any_work(tmp_path, images):
     model = predictor()
     model.model = broken(model.model)
     with pytest.raises(ValueError, match="same image"):
-        scenes.change_map(model, images[0], images[0], tmp_path / "x")
+        maps.change_map(model, images[0], images[0], tmp_path / "x")
     copy = tmp_path / "copy.tif"
     copy.write_bytes(images[0].read_bytes())
     with pytest.raises(ValueError, match="same image"):
-        scenes.change_map(model, images[0], copy, tmp_path / "x")
+        maps.change_map(model, images[0], copy, tmp_path / "x")
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="nothing can be written there"):
-        scenes.change_map(model, *images, tmp_path / "file")
+        maps.change_map(model, *images, tmp_path / "file")
     with pytest.raises(ValueError, match="engine: got 'dask'; allowed: local, ray"):
-        scenes.change_map(model, *images, tmp_path / "x", engine="dask")
+        maps.change_map(model, *images, tmp_path / "x", engine="dask")
     with pytest.raises(ValueError, match="couples 3 dates; expected 2"):
-        scenes.change_map(model, *images, tmp_path / "x", prior=change.learn_prior([np.ones((12, 12))] * 2))
+        maps.change_map(model, *images, tmp_path / "x", prior=decoding.learn_prior([np.ones((12, 12))] * 2))
     with pytest.raises(ValueError, match="expected at most 4096"):
-        scenes.change_map(model, *images, tmp_path / "x", smallest=5000)
+        maps.change_map(model, *images, tmp_path / "x", smallest=5000)
     with pytest.raises(ValueError, match="unknown classes"):
-        scenes.change_map(model, *images, tmp_path / "x", smallest={"Castle": 5})
+        maps.change_map(model, *images, tmp_path / "x", smallest={"Castle": 5})
 
 
 def test_a_pair_smaller_than_a_window(tmp_path):
     paths = [write_scene(tmp_path / f"{n}.tif", noise(30, 20, n), crs=None) for n in range(2)]
-    made = scenes.change_map(predictor(Local), *paths, tmp_path / "out")
+    made = maps.change_map(predictor(Local), *paths, tmp_path / "out")
     assert read(made.fromto).shape == (30, 20)
     assert read(made.fromto).max() < 111
+
+
+def test_merged_classes_have_one_palette_in_the_files():
+    labels = [transitions.label_of("Arable land", name) for name in ("Low building", "High building")]
+    style = rasters.change_style("merged")
+    assert [style.colours[label].tolist() for label in labels] == [[169, 68, 13]] * 2
+    assert style.names[labels[0]] == "Arable land to Building"
+    building = legend.CODES[legend.NAMES.index("Low building")]
+    assert rasters.class_style("merged").colours[building].tolist() == [0x94, 0x1B, 0x0C]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wusu_lib.scenes import Tiling
+from wusu_lib.scenes.sweep import Tiling
 
 tilings = st.integers(1, 64).flatmap(
     lambda side: st.integers(0, side // 2).flatmap(

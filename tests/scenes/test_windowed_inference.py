@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from small_scenes import Global, Local, noise, predictor, write_scene
 
-from wusu_lib.scenes import Tiling, rasters, tiling
-from wusu_lib.scenes.inference import Job, _sweep, strips
+from wusu_lib.scenes import rasters, sweep
+from wusu_lib.scenes.sweep import Job, Tiling, _sweep, strips
 
 
 def job_of(path, tiles, batch=8) -> Job:
@@ -77,7 +77,7 @@ def test_no_seams_with_a_model_that_sees_all_of_its_window(tmp_path):
 
 
 def test_a_strip_is_the_same_whoever_computes_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiling.Axis.panels, "__defaults__", (100,))
+    monkeypatch.setattr(sweep.Axis.panels, "__defaults__", (100,))
     paths = [write_scene(tmp_path / f"{n}.tif", noise(300, 280, n)) for n in range(2)]
     job = Job(rasters.pair(*paths), Tiling(64, 32, 4), 3, 1)
     model = predictor(Global, window=64)
@@ -142,7 +142,7 @@ def peak(job, model) -> int:
 
 
 def test_memory_does_not_grow_with_the_scene(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiling.Axis.panels, "__defaults__", (512,))
+    monkeypatch.setattr(sweep.Axis.panels, "__defaults__", (512,))
     model = predictor(Local)
     sizes = {"small": (300, 600), "high": (1500, 600), "wide": (300, 3000)}
     jobs = {

@@ -9,7 +9,7 @@ import pytest
 from city_patches import AREAS, DATES, SPLITS, tiles
 
 from wusu_lib import legend
-from wusu_lib.synthetic import demo_city
+from wusu_lib.data.tree import demo_city
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,9 @@ import pytest
 import rasterio
 from city_patches import AREAS, COLS, DATES, ROWS, SIZE, SPLITS, TINY, digests
 
-from wusu_lib import legend
-from wusu_lib.synthetic import demo, demo_city, planted, tree, write
+from wusu_lib import legend, synthetic
+from wusu_lib.data.tree import demo_city
+from wusu_lib.synthetic import planted, tree, write
 
 # WUSU's files carry no georeference, and neither do these.
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -97,12 +98,12 @@ def test_planted_names_what_is_missing(tmp_path: Path) -> None:
 @pytest.fixture
 def tiny_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("WUSU_CACHE", str(tmp_path))
-    monkeypatch.setattr(demo, "ARGUMENTS", {"seed": 1, "areas": ("HS",), **TINY})
+    monkeypatch.setattr(tree, "DEMO_ARGUMENTS", {"seed": 1, "areas": ("HS",), **TINY})
     return tmp_path
 
 
 def test_two_askers_write_once(tiny_demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, real = [], tree.write
+    calls, real = [], synthetic.write
 
     def counted(*args: object, **kwargs: object) -> Path:
         calls.append(args)
@@ -129,5 +130,5 @@ def test_an_interrupted_writing_leaves_no_city(tiny_demo: Path, monkeypatch: pyt
 
 def test_other_arguments_make_another_city(tiny_demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = demo_city()
-    monkeypatch.setitem(demo.ARGUMENTS, "seed", 2)
+    monkeypatch.setitem(tree.DEMO_ARGUMENTS, "seed", 2)
     assert demo_city() != first

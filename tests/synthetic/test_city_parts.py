@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wusu_lib.synthetic import history, layout, optics, scene
+from wusu_lib.synthetic import layout, optics, scene
 from wusu_lib.synthetic.acquisition import ACQUISITIONS
-from wusu_lib.synthetic.frame import Frame
+from wusu_lib.synthetic.street_grid import Frame
 
 
 def test_history_takes_plausible_steps_only() -> None:
     plan = layout.plan((1152, 896), 0.4, np.random.default_rng(0))
-    before, between, after = history.unfold(plan, np.random.default_rng(1))
+    before, between, after = layout.unfold(plan, np.random.default_rng(1))
     steps = [(a[k], b[k]) for a, b in ((before, between), (between, after)) for k in a if a[k] != b[k]]
     assert len(steps) > 10
-    assert all(new in history.NEXT[old] for old, new in steps)
+    assert all(new in layout.NEXT[old] for old, new in steps)
 
 
 def test_frame_inverts() -> None:
@@ -59,6 +59,6 @@ def test_nir_has_no_detail_of_its_own_below_4_m() -> None:
 
 def test_every_use_can_be_drawn() -> None:
     used = {use for alike in layout.MANDATORY for use in alike} | set(layout.REST)
-    used |= {use for following in history.NEXT.values() for use in following}
+    used |= {use for following in layout.NEXT.values() for use in following}
     assert used <= set(scene.DRAWERS)
-    assert set(history.NEXT) <= set(scene.DRAWERS)
+    assert set(layout.NEXT) <= set(scene.DRAWERS)

@@ -1,155 +1,25 @@
-"""The backbones by name. Cheap to import.
+"""The backbones by name, and whether a model can be built as asked. Cheap to import.
 
-Figures: Prithvi-EO-2.0 (arXiv 2412.02732): 300M has 24 blocks of width 1024 and patch 16, 600M has 32 blocks
-of width 1280 and patch 14; both a CLS token and bands given by name. Their statistics are reflectance x 10^4
-of HLS; on the 0-1 scale of an 8-bit image they are nominal only, since WUSU holds counts, not reflectance.
-DINOv3 (arXiv 2508.10104), weights of 493 million satellite images: patch 16, a CLS and four register tokens,
-R,G,B. DINOv2 (arXiv 2304.07193), small: patch 14, a CLS token, R,G,B. Clay v1 base and v1.5: patch 8, a CLS
-token, any bands by their wavelengths; of the sensors it was trained on NAIP is nearest (1 m, 8 bit). ResNet
-(arXiv 1512.03385) with ImageNet's statistics is the baseline that is no foundation model.
-
-Where the weights know R, G, B only, NIR is given the mean of their three means and of their three deviations,
-as its filter is the mean of theirs (``loading``): an infrared band with such statistics excites the first
-layer as a grey image would.
-
-Position embeddings at other image sizes than those of the pre-training: Prithvi's fixed sine-cosine tables
-and DINOv2's learnt table are interpolated to the grid at hand; DINOv3's rotary ones are computed from
-coordinates that span -1 to 1 over whatever grid there is; Clay's sine-cosine ones are computed from patch
-numbers times the ground sampling distance. So the image size is never passed on, and a stored model is tied
-to none.
+Names, combination and weights are checked before any work, without torch, TerraTorch or a file being
+read.
 """
 
-from wusu_lib.models.backbones import BackboneSpec, Encoder
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-RGB_NIR = ("RED", "GREEN", "BLUE", "NIR")
-RGB_NIR_ORDER = (2, 1, 0, 3)
-# Any other name for NIR silently gets a random filter in Prithvi.
-PRITHVI_BANDS = ("BLUE", "GREEN", "RED", "NIR_NARROW")
-PRITHVI_MEAN = (0.1087, 0.1342, 0.1433, 0.2734)
-PRITHVI_STD = (0.2248, 0.2179, 0.2178, 0.1850)
-DINOV3_SAT = ((0.430, 0.411, 0.296), (0.213, 0.156, 0.143))  # R, G, B
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # R, G, B
-NAIP_MEAN = (98.15 / 255, 115.41 / 255, 110.16 / 255, 139.04 / 255)  # B, G, R, NIR
-NAIP_STD = (35.43 / 255, 39.82 / 255, 47.23 / 255, 49.86 / 255)
+from wusu_lib import provenance
+from wusu_lib.models import clay, dino, losses, prithvi, resnet
+from wusu_lib.models.decoders import DECODERS, canonical, refuse
+from wusu_lib.models.spec import BackboneSpec, Bands, Scale, check_bands, check_scale, check_weights
+
+if TYPE_CHECKING:
+    from wusu_lib.experiment.parameters import ModelParameters
 
 
-def _with_nir(rgb: tuple[float, float, float]) -> tuple[float, ...]:
-    """Values of R, G, B as those of B, G, R, NIR; NIR's is their mean."""
-    return (*reversed(rgb), sum(rgb) / 3)
+# The backbones by name, from the file of each family. Cheap to import.
 
-
-def _prithvi(title: str, hub: tuple[str, str], full: Encoder, demo: Encoder) -> BackboneSpec:
-    return BackboneSpec(
-        title=title,
-        family="prithvi",
-        output="tokens",
-        bands=PRITHVI_BANDS,
-        order=(0, 1, 2, 3),
-        prefix_tokens=1,
-        mean=PRITHVI_MEAN,
-        std=PRITHVI_STD,
-        hub=hub,
-        full=full,
-        demo=demo,
-    )
-
-
-def _dinov3(title: str, hub: tuple[str, str], full: Encoder, demo: Encoder) -> BackboneSpec:
-    return BackboneSpec(
-        title=title,
-        family="dinov3",
-        output="maps",
-        bands=RGB_NIR,
-        order=RGB_NIR_ORDER,
-        prefix_tokens=5,
-        mean=_with_nir(DINOV3_SAT[0]),
-        std=_with_nir(DINOV3_SAT[1]),
-        hub=hub,
-        full=full,
-        demo=demo,
-    )
-
-
-def _clay(title: str, hub: tuple[str, str], full: Encoder, demo: Encoder) -> BackboneSpec:
-    return BackboneSpec(
-        title=title,
-        family="clay",
-        output="tokens",
-        bands=("BLUE", "GREEN", "RED", "NIR"),
-        order=(0, 1, 2, 3),
-        prefix_tokens=1,
-        mean=NAIP_MEAN,
-        std=NAIP_STD,
-        hub=hub,
-        full=full,
-        demo=demo,
-    )
-
-
-BACKBONES: dict[str, BackboneSpec] = {
-    "prithvi_300m": _prithvi(
-        "Prithvi-EO-2.0 300M",
-        hub=("ibm-nasa-geospatial/Prithvi-EO-2.0-300M", "Prithvi_EO_V2_300M.pt"),
-        full=Encoder("prithvi_eo_v2_300", 16, 1024, 24, (5, 11, 17, 23), skip=5, arguments={"num_frames": 1}),
-        demo=Encoder("prithvi_300m_miniature", 16, 96, 4, (0, 1, 2, 3), skip=0),
-    ),
-    "prithvi_600m": _prithvi(
-        "Prithvi-EO-2.0 600M",
-        hub=("ibm-nasa-geospatial/Prithvi-EO-2.0-600M", "Prithvi_EO_V2_600M.pt"),
-        full=Encoder("prithvi_eo_v2_600", 14, 1280, 32, (7, 15, 23, 31), skip=7, arguments={"num_frames": 1}),
-        demo=Encoder("prithvi_600m_miniature", 14, 96, 4, (0, 1, 2, 3), skip=0),
-    ),
-    "dinov3_sat_large": _dinov3(
-        "DINOv3 ViT-L, satellite",
-        hub=("timm/vit_large_patch16_dinov3.sat493m", "model.safetensors"),
-        full=Encoder("dinov3_sat_large", 16, 1024, 24, (5, 11, 17, 23), skip=9),
-        demo=Encoder("dinov3_miniature", 16, 96, 4, (0, 1, 2, 3), skip=1),
-    ),
-    "dinov3_sat_7b": _dinov3(
-        "DINOv3 7B, satellite",
-        hub=("timm/vit_7b_patch16_dinov3.sat493m", "model.safetensors"),
-        full=Encoder("dinov3_sat_7b", 16, 4096, 40, (9, 19, 29, 39), skip=16),
-        demo=Encoder("dinov3_miniature", 16, 96, 4, (0, 1, 2, 3), skip=1),
-    ),
-    "dinov2_small": BackboneSpec(
-        title="DINOv2 ViT-S",
-        family="dinov2",
-        output="maps",
-        bands=RGB_NIR,
-        order=RGB_NIR_ORDER,
-        prefix_tokens=1,
-        mean=_with_nir(IMAGENET[0]),
-        std=_with_nir(IMAGENET[1]),
-        hub=("timm/vit_small_patch14_dinov2.lvd142m", "model.safetensors"),
-        full=Encoder("dinov2_small", 14, 384, 12, (2, 5, 8, 11), skip=4),
-        demo=Encoder("dinov2_miniature", 14, 96, 4, (0, 1, 2, 3), skip=1),
-    ),
-    "clay": _clay(
-        "Clay v1 base",
-        hub=("made-with-clay/Clay-legacy", "v1/clay-v1-base.ckpt"),
-        full=Encoder("clay_base", 8, 768, 12, (2, 5, 8, 11), skip=2),
-        demo=Encoder("clay_miniature", 8, 96, 4, (0, 1, 2, 3), skip=0),
-    ),
-    "clay_v15": _clay(
-        "Clay v1.5 large",
-        hub=("made-with-clay/Clay", "v1.5/clay-v1.5.ckpt"),
-        full=Encoder("clay_large", 8, 1024, 24, (5, 11, 17, 23), skip=5),
-        demo=Encoder("clay_miniature", 8, 96, 4, (0, 1, 2, 3), skip=0),
-    ),
-    "resnet50": BackboneSpec(
-        title="ResNet-50",
-        family="resnet",
-        output="pyramid",
-        bands=RGB_NIR,
-        order=RGB_NIR_ORDER,
-        prefix_tokens=0,
-        mean=_with_nir(IMAGENET[0]),
-        std=_with_nir(IMAGENET[1]),
-        hub=("smp-hub/resnet50.imagenet", "model.safetensors"),
-        full=Encoder("resnet50_stages", 32, 2048, 4, (0, 1, 2, 3), skip=0),
-        demo=Encoder("resnet_miniature", 32, 256, 4, (0, 1, 2, 3), skip=0),
-    ),
-}
+# A new family is a file with a table like theirs, and a name in this line.
+BACKBONES: dict[str, BackboneSpec] = prithvi.BACKBONES | dino.BACKBONES | clay.BACKBONES | resnet.BACKBONES
 
 
 def find(backbone: str) -> BackboneSpec:
@@ -167,3 +37,92 @@ def expected_statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, 
     """
     spec = find(backbone)
     return spec.mean, spec.std
+
+
+# The chosen model as a run's key tells it: data where it is data, the modules and packages that compute it.
+#
+# What the tables of backbones and decoders say of the chosen ones is resolved here, so the rest of the
+# tables, and their titles, can change without another run. Cheap to import.
+
+NECKS = "wusu_lib.models.build"
+LORA = "wusu_lib.models.weights:add_lora"
+
+
+def chosen_as_data(stated: "ModelParameters") -> dict[str, Any]:
+    """What is built and how, as JSON can hold it: encoder, bands, necks, decoder, published weights."""
+    spec, decoder = find(stated.backbone), DECODERS[stated.decoder]
+    encoder = spec.encoder(stated.scale)
+    bands, order = spec.reads(stated.bands)
+    found: dict[str, Any] = {
+        "encoder": {"builder": _name(encoder.builder), "arguments": dict(encoder.arguments)},
+        "bands": {"names": bands, "order": order},
+        "necks": decoder.necks(spec, stated.scale, stated.skip_block),
+        "decoder": {"name": decoder.registry, "arguments": decoder.arguments(stated.scale)},
+        "size_multiple": decoder.size_multiple(spec, stated.scale),
+        "set_loss": decoder.set_loss,
+        "repeatable": decoder.repeatable,
+    }
+    if stated.normalisation == "backbone":
+        found["normalisation"] = expected_statistics(stated.backbone)
+    if stated.weights != "random":
+        found["checkpoint"] = [spec.bands, spec.stored_bands, spec.filters, spec.fixed, spec.left_out]
+    if stated.weights == "pretrained":
+        found["weights"] = {"repository": spec.hub[0], "file": spec.hub[1], "revision": spec.revision}
+    return found
+
+
+def chosen_modules(stated: "ModelParameters") -> tuple[str, ...]:
+    """What computes the chosen backbone, necks, decoder and adaptation, as ``provenance.code`` takes it."""
+    spec, decoder = find(stated.backbone), DECODERS[stated.decoder]
+    named = {str(neck["name"]) for neck in decoder.necks(spec, stated.scale, stated.skip_block)}
+    own = sorted(named & provenance.definitions(NECKS))  # the others are TerraTorch's
+    found = [_name(spec.encoder(stated.scale).builder), *decoder.modules]
+    if own:
+        found.append(f"{NECKS}:{','.join(own)}")
+    if stated.adaptation == "lora":
+        found.append(LORA)
+    loss = getattr(stated, "loss", "cross_entropy")
+    return (*found, losses.modules(loss)) if loss != "cross_entropy" else tuple(found)
+
+
+def chosen_packages(stated: "ModelParameters") -> tuple[str, ...]:
+    """The packages that compute the chosen model beside those of every model."""
+    adapted = ("peft",) if stated.adaptation == "lora" else ()
+    return (*find(stated.backbone).packages, *DECODERS[stated.decoder].packages, *adapted)
+
+
+def _name(function: Callable[..., object]) -> str:
+    return f"{function.__module__}:{function.__name__}"
+
+
+def check(
+    backbone: str,
+    decoder: str,
+    scale: Scale,
+    weights: str = "random",
+    bands: Bands = "all",
+    skip_block: int = 0,
+    adaptation: str = "full",
+) -> None:
+    """Check names and combination of a model before any work; imports neither torch nor TerraTorch, reads no
+    file.
+
+    Raises ValueError naming what is allowed, with the reason where a combination is refused (a decoder that
+    does not go with the backbone, a skip block that is not there, LoRA without attention), and
+    FileNotFoundError for a path without weights.
+    """
+    spec, reader = find(backbone), canonical(decoder)
+    check_scale(scale)
+    check_bands(bands)
+    if skip_block and reader != "deeplab":
+        raise ValueError(
+            f"skip_block: got {skip_block}; only the decoder deeplab has a skip, {reader} has none: use 0"
+        )
+    spec.skip(scale, skip_block)
+    refuse(spec, reader)
+    if adaptation == "lora" and not spec.transformer:
+        raise ValueError(
+            f'adaptation: got "lora"; it adapts attention layers and {spec.title} has none; use "frozen", '
+            '"full" or "differential"'
+        )
+    check_weights(weights, backbone, scale)

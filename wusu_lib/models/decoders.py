@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wusu_lib.models.backbones import BackboneSpec, Scale
+from wusu_lib.models.spec import BackboneSpec, Scale
 
 Necks = list[dict[str, Any]]
 
@@ -25,7 +25,8 @@ class DecoderSpec:
     the necks between encoder and decoder. ``full`` and ``demo`` are the decoder's arguments at each scale.
     A transformer's patch grid must be a multiple of ``grid_multiple`` in both directions: images are padded
     to that. ``set_loss``: whether it predicts a set of masks and is trained by matching them to the truth.
-    ``repeatable``: whether all of its operations have a deterministic gradient on CUDA.
+    ``repeatable``: whether all of its operations have a deterministic gradient on CUDA. ``modules`` and
+    ``packages``: what computes it beside what every model needs.
     """
 
     title: str
@@ -36,6 +37,8 @@ class DecoderSpec:
     demo: Mapping[str, Any]
     set_loss: bool = False
     repeatable: bool = True
+    modules: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
     def arguments(self, scale: Scale) -> dict[str, Any]:
         """The decoder's arguments at one scale."""
@@ -98,7 +101,7 @@ def _deeplab_necks(backbone: BackboneSpec, scale: Scale, skip_block: int) -> Nec
     stride 4 already, and its last, at stride 32, is resized to stride 16.
     """
     skip, last = backbone.skip(scale, skip_block), backbone.encoder(scale).taps[-1]
-    enlarge = "context" if not backbone.transformer else "resize" if backbone.family == "dinov3" else "learn"
+    enlarge = "context" if not backbone.transformer else "resize" if backbone.skip_resized else "learn"
     return [*_maps(backbone, scale, (skip, last)), {"name": "SkipAndContext", "enlarge": enlarge}]
 
 
@@ -118,6 +121,7 @@ DECODERS: dict[str, DecoderSpec] = {
         grid_multiple=2,
         full={"decoder_pyramid_channels": 256, "decoder_segmentation_channels": 128, "decoder_dropout": 0.2},
         demo={"decoder_pyramid_channels": 96, "decoder_segmentation_channels": 64, "decoder_dropout": 0.1},
+        packages=("segmentation-models-pytorch",),
     ),
     "deeplab": DecoderSpec(
         title="DeepLabV3+",
@@ -137,6 +141,7 @@ DECODERS: dict[str, DecoderSpec] = {
             "decoder_aspp_dropout": 0.1,
             "encoder_output_stride": 16,
         },
+        packages=("segmentation-models-pytorch",),
     ),
     "upernet": DecoderSpec(
         title="UPerNet",
@@ -155,6 +160,7 @@ DECODERS: dict[str, DecoderSpec] = {
         grid_multiple=2,
         full={"decoder_segmentation_channels": 256},
         demo={"decoder_segmentation_channels": 64},
+        packages=("segmentation-models-pytorch",),
     ),
     "linear": DecoderSpec(
         title="linear projection",
@@ -189,6 +195,8 @@ DECODERS: dict[str, DecoderSpec] = {
         },
         set_loss=True,
         repeatable=False,  # samples its maps at points: grid_sample
+        modules=("wusu_lib.models.mask2former",),
+        packages=("transformers", "scipy"),
     ),
 }
 

@@ -1,69 +1,57 @@
-"""Where an encoder's weights come from: the hub, a local file or folder, or a seeded random start.
+"""Where an encoder's weights come from, and how they get into it. Imports torch.
 
-The checks on names and paths are cheap; torch and TerraTorch are imported where weights are read.
+From the hub, a local file or folder, or a seeded random start. Keys, bands and shapes are matched, every
+mismatch is named. LoRA adapters stand beside the weights that they adapt.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
-from wusu_lib.models.backbones import Scale
+import torch
+from torch import Tensor, nn
+
+from wusu_lib import provenance
+from wusu_lib.models.spec import ALTERNATIVES, BackboneSpec, Bands
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from wusu_lib.models.segmentation import SegmentationModel
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt")
-ALTERNATIVES = (
-    "weights='random', or the path of a checkpoint file or of a folder that holds <backbone>"
-    + "|".join(SUFFIXES)
-)
+
+# Where an encoder's weights come from: the hub, a local file or folder, or a seeded random start.
+#
+# The checks on names and paths are cheap; torch and TerraTorch are imported where weights are read.
+
 HUB_TIMEOUT = 5.0  # seconds to wait for the hub's first answer
 
 
-def check_weights(weights: str, backbone: str, scale: Scale) -> None:
-    """Raise ValueError or FileNotFoundError if ``weights`` cannot be meant; reads no file."""
-    if weights == "random":
-        return
-    if weights == "pretrained":
-        if scale == "demo":
-            raise ValueError(
-                f"weights='pretrained': no pretrained miniature of {backbone} exists; use {ALTERNATIVES}"
-            )
-        return
-    checkpoint_path(weights, backbone)
-
-
-def checkpoint_path(weights: str, backbone: str) -> Path:
-    """The checkpoint file that ``weights`` (a file, or a folder) stands for.
-
-    Raises FileNotFoundError if there is none, ValueError for an unknown kind of file.
-    """
-    path = Path(weights).expanduser()
-    if path.is_dir():
-        candidates = [path / f"{backbone}{suffix}" for suffix in SUFFIXES]
-        found = [c for c in candidates if c.is_file()]
-        if not found:
-            raise FileNotFoundError(f"weights: {path} holds none of {', '.join(c.name for c in candidates)}")
-        return found[0]
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"weights: no file or folder {weights!r}; allowed: 'pretrained', {ALTERNATIVES}"
-        )
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"weights: {path.name} is none of {', '.join(SUFFIXES)}")
-    return path
-
-
-def hub_file(repository: str, filename: str) -> Path:
+def hub_file(repository: str, filename: str, revision: str = "main") -> Path:
     """A published checkpoint, downloaded once; FileNotFoundError as ``require_hub_file`` raises it."""
     from huggingface_hub import hf_hub_download
 
-    require_hub_file(repository, filename)
-    return Path(hf_hub_download(repository, filename))
+    require_hub_file(repository, filename, revision)
+    return Path(hf_hub_download(repository, filename, revision=revision))
 
 
-def require_hub_file(repository: str, filename: str) -> None:
+def hub_origin(repository: str, filename: str, revision: str) -> dict[str, str | None]:
+    """Where a published checkpoint that has been read comes from: its address, the hub's commit, its hash.
+
+    The commit is None, and the hash too, where the cache no longer holds the file.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    address: dict[str, str | None] = {"repository": repository, "file": filename, "revision": revision}
+    cached = try_to_load_from_cache(repository, filename, revision=revision)
+    if not isinstance(cached, str):
+        return address | {"commit": None, "hash": None}
+    path = Path(cached)  # .../snapshots/<commit>/<file>, where the file may stand in folders
+    commit = path.parts[len(path.parts) - 1 - len(Path(filename).parts)]
+    return address | {"commit": commit, "hash": provenance.content_hash(path)}
+
+
+def require_hub_file(repository: str, filename: str, revision: str = "main") -> None:
     """Raise FileNotFoundError within seconds if a hub file is neither cached nor to be had.
 
     Asked first because the hub's client itself retries for minutes behind a network that drops packets.
@@ -71,14 +59,14 @@ def require_hub_file(repository: str, filename: str) -> None:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import HTTPError  # that of whichever HTTP client the hub's library uses
 
-    if isinstance(try_to_load_from_cache(repository, filename), str):
+    if isinstance(try_to_load_from_cache(repository, filename, revision=revision), str):
         return
     try:
-        get_hf_file_metadata(hf_hub_url(repository, filename), timeout=HUB_TIMEOUT)
+        get_hf_file_metadata(hf_hub_url(repository, filename, revision=revision), timeout=HUB_TIMEOUT)
     except (HTTPError, OSError) as error:
         raise FileNotFoundError(
-            f"weights='pretrained': {repository}/{filename} is not in the local cache and the hub does not "
-            f"give it ({type(error).__name__}); use {ALTERNATIVES}"
+            f"weights='pretrained': {repository}/{filename} ({revision}) is not in the local cache and "
+            f"the hub does not give it ({type(error).__name__}); use {ALTERNATIVES}"
         ) from error
 
 
@@ -110,3 +98,177 @@ def read_checkpoint(path: Path) -> dict[str, "Tensor"]:
     if not tensors:
         raise ValueError(f"weights: {path} holds no tensors by key")
     return tensors
+
+
+# Other libraries' networks as encoders that give every block or stage. Imports torch.
+
+Reading = Callable[[nn.Module, Tensor], list[Tensor]]
+
+
+class TappedEncoder(nn.Module):
+    """Another library's network, ``inner``, with the family's way of reading it.
+
+    ``read(inner, images)``: images [B, bands, H, W] -> what ``BackboneSpec.output`` says, of every block or
+    stage; a function of a module, so that a copy or a pickle reads its own weights. ``channels``: of each.
+    """
+
+    def __init__(self, inner: nn.Module, read: Reading, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.inner = inner
+        self.read = read
+        self.out_channels = list(channels)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return self.read(self.inner, images)
+
+
+def unfused(blocks: nn.Module) -> None:
+    """For sequences as short as the miniatures' the fused attention kernel is slower on a CPU (bf16)."""
+    for module in blocks.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # type: ignore[assignment]
+
+
+def encoder_name(encoder: nn.Module) -> str:
+    """Class of an encoder, by the library that it comes from."""
+    return type(encoder.inner if isinstance(encoder, TappedEncoder) else encoder).__name__
+
+
+# Fills an encoder from a checkpoint: keys, bands and shapes are matched, every mismatch is named.
+
+LISTED = 5  # keys named in an error before the rest is counted
+PREFIXES = ("model.encoder.", "encoder.")  # of the encoder's keys in whole models (Clay's, and others')
+
+
+def load_checkpoint(encoder: nn.Module, spec: BackboneSpec, bands: Bands, path: Path) -> None:
+    """Fill an encoder from a file: a published checkpoint of its family, or a model stored by this library.
+
+    Bands are matched by name (``match_bands``). Raises ValueError naming missing, unexpected and differently
+    shaped tensors unless all of the encoder is found and nothing else.
+    """
+    target = encoder.state_dict()
+    inner = "inner." if isinstance(encoder, TappedEncoder) else ""
+    state = encoder_tensors(read_checkpoint(path), spec.left_out, inner)
+    filters = inner + spec.filters if spec.filters else None
+    if filters in state:
+        state[filters] = match_bands(state[filters], spec, bands)
+    if spec.fixed is not None:
+        state[inner + spec.fixed] = target[inner + spec.fixed]
+    problems = mismatches(state, target)
+    if problems:
+        raise ValueError(f"weights: {path} does not match the encoder: " + "; ".join(problems))
+    encoder.load_state_dict(state, strict=True)
+
+
+def encoder_tensors(state: dict[str, Tensor], left_out: tuple[str, ...], inner: str) -> dict[str, Tensor]:
+    """The encoder's part of a checkpoint, with the encoder's own keys and LoRA merged into its layers.
+
+    Where keys start with one of ``PREFIXES`` these are the encoder; otherwise everything is that does not
+    start with one of ``left_out``. ``inner``: where the encoder holds the network that was published.
+    """
+    for prefix in PREFIXES:
+        if any(key.startswith(prefix) for key in state):
+            state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            break
+    else:
+        state = {key: value for key, value in state.items() if not key.startswith(left_out)}
+    if inner and not any(key.startswith(inner) for key in state):
+        state = {inner + key: value for key, value in state.items()}
+    return merge_adapters(state)
+
+
+def merge_adapters(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add the LoRA products of a stored model to the layers that they adapt: W + B A (scaling 1)."""
+    merged = {}
+    for key, value in state.items():
+        if ".lora_" in key:
+            continue
+        if ".base_layer." in key and key.endswith("weight"):
+            layer = key.removesuffix(".base_layer.weight")
+            a, b = state[f"{layer}.lora_A.default.weight"], state[f"{layer}.lora_B.default.weight"]
+            value = value + b @ a
+        merged[key.replace(".base_layer.", ".")] = value
+    return merged
+
+
+def match_bands(filters: Tensor, spec: BackboneSpec, bands: Bands) -> Tensor:
+    """Stored first filters [dim, stored bands, ...] as those of the bands that the encoder reads.
+
+    What is stored is told by its number: 3 are the backbone's colours, 4 its bands, else those of its own
+    files (``BackboneSpec.stored_bands``). A filter for NIR that the checkpoint lacks is the mean of those of
+    red, green and blue. Any other number of bands is handed back as it is, for the check of shapes to name.
+    """
+    stored = _stored_bands(filters.shape[1], spec)
+    wanted = spec.reads(bands)[0]
+    if stored is None or stored == wanted:
+        return filters
+    chosen = [filters[:, stored.index(band)] if band in stored else filters.mean(dim=1) for band in wanted]
+    return torch.stack(chosen, dim=1)
+
+
+def _stored_bands(number: int, spec: BackboneSpec) -> tuple[str, ...] | None:
+    known: list[Sequence[str]] = [spec.reads("rgb")[0], spec.bands, spec.stored_bands]
+    return next((tuple(names) for names in known if len(names) == number), None)
+
+
+def mismatches(state: dict[str, Tensor], target: dict[str, Tensor]) -> list[str]:
+    """Sentences on what keeps ``state`` from being loaded into ``target``; empty if it fits."""
+    shapes = [
+        f"{key} {list(state[key].shape)} instead of {list(target[key].shape)}"
+        for key in target
+        if key in state and state[key].shape != target[key].shape
+    ]
+    problems = {
+        "missing": [key for key in target if key not in state],
+        "unexpected": [key for key in state if key not in target],
+        "wrong shape": shapes,
+    }
+    return [f"{len(items)} {name}: {_shorten(items)}" for name, items in problems.items() if items]
+
+
+def _shorten(items: list[str]) -> str:
+    listed = ", ".join(items[:LISTED])
+    return listed if len(items) <= LISTED else f"{listed} and {len(items) - LISTED} more"
+
+
+# Low-rank adaptation (LoRA, arXiv 2106.09685) of a transformer encoder through peft. Imports peft when
+# used.
+#
+# Every attention layer's query-key-value and output projection W gets a product B A of rank r beside it;
+# only A and B are trained. The product is added with scaling 1 (peft's alpha / r with alpha = r), so that W
+# + B A is all there is to a merged layer. B starts at 0: the adapted model starts as the one that it
+# adapts.
+
+# As peft reads it, over the whole name of a module: qkv and proj of Prithvi, DINOv2 and DINOv3, to_qkv and
+# to_out of Clay. Patch embeddings have a proj too, but no attention before it.
+ATTENTION = r".*\.attn\.(qkv|proj)|.*\.layers\.\d+\.0\.(to_qkv|to_out)"
+
+
+def add_lora(model: "SegmentationModel", rank: int = 16, seed: int = 0) -> "SegmentationModel":
+    """Give the model's encoder adapters of ``rank`` and freeze the rest of it; the same model is returned.
+
+    The encoder stays in eval mode through training, as a frozen one; neck, decoder and head are trained
+    besides. Adapters are drawn from a generator of ``seed``; torch's global state is left as it was. Raises
+    ValueError for a rank below 1, for an encoder without attention layers (a ResNet), and for one that has
+    adapters already.
+    """
+    import torch
+    from peft import LoraConfig, inject_adapter_in_model
+
+    if rank < 1:
+        raise ValueError(f"rank: got {rank}; expected at least 1, for instance 16")
+    names = [name for name, _ in model.encoder.named_modules()]
+    if any(".lora_" in name for name in names):
+        raise ValueError("the encoder has LoRA adapters already; build the model anew")
+    if not any(re.fullmatch(ATTENTION, name) for name in names):
+        raise ValueError(
+            f"LoRA adapts attention layers and {encoder_name(model.encoder)} has none; use "
+            'adaptation="full", "differential" or "frozen"'
+        )
+    model.freeze_encoder()
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=ATTENTION, lora_dropout=0.0, bias="none")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(config, model.encoder)
+    model.train(model.training)
+    return model

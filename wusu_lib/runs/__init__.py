@@ -1,4 +1,4 @@
-"""Stored runs: one folder a run, ``runs/<experiment>/<key>/``, complete or not there at all.
+"""Stored runs: one folder a run, ``runs/by-key/<key>/``, complete or not there at all.
 
     record.json        parameters, metrics, provenance, status
     confusion.npz      matrix int64 [N,12,12] truth x prediction by index; patch, site, date, split, block [N]
@@ -13,21 +13,8 @@ The key is a hash of all that the figures depend on, so a stored run can be reus
 is stale. A run grows in ``<key>.partial/`` and is renamed at its end; whoever is killed leaves a partial
 folder that the next start resumes. A file lock beside it makes two processes that ask for the same key train
 once.
+
+Experiments that ask for the same figures share a run. Each has a link to it, ``runs/<experiment>/<key>/``:
+
+    link.json          experiment, key, what the run is called there, its parameters there, when it was linked
 """
-
-from wusu_lib.runs.folders import Unfinished, find, incomplete, open_run, root
-from wusu_lib.runs.keys import key
-from wusu_lib.runs.results import write_results
-from wusu_lib.runs.stored import Run, complete_record
-
-__all__ = [
-    "Run",
-    "Unfinished",
-    "complete_record",
-    "find",
-    "incomplete",
-    "key",
-    "open_run",
-    "root",
-    "write_results",
-]

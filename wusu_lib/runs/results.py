@@ -1,4 +1,7 @@
-"""What a run found, written down: one confusion matrix a patch, the validation maps, the pooled figures."""
+"""What a run found, written down: a matrix a patch or pair, maps, the pooled figures.
+
+Runs that judge change have matrices of change, and what stands beside them by variant.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -8,9 +11,14 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from wusu_lib import legend, metrics
-from wusu_lib.atomic import replacing
+from wusu_lib import legend
+from wusu_lib.files import replacing
 from wusu_lib.legend import Background, Scheme
+from wusu_lib.measures import classes
+from wusu_lib.measures.change import scores
+from wusu_lib.transitions import N_LABELS
+
+# What a run found, written down: one confusion matrix a patch, the validation maps, the pooled figures.
 
 KEYS = ("patch", "site", "date", "split", "block")
 
@@ -62,7 +70,7 @@ def _stack(images: Mapping[str, np.ndarray], patches: Iterable[str]) -> np.ndarr
 
 def _scores(matrix: np.ndarray, background: Background) -> dict[str, float | None]:
     """Pooled figures of one split; None where nothing is counted, which JSON has no number for."""
-    scores = metrics.scores(matrix, background)
+    scores = classes.scores(matrix, background)
     return {name: None if math.isnan(value) else float(value) for name, value in scores.items()}
 
 
@@ -70,3 +78,58 @@ def _absent(matrix: np.ndarray, classes: Scheme) -> list[str]:
     """Names of the classes that label no pixel of a split: nothing can be said about them there."""
     labelled = matrix.sum(axis=1)
     return [legend.names(classes)[i] for i in legend.scored("ignore", classes) if labelled[i] == 0]
+
+
+# What a change run found, written down: like any run's results, with matrices of change.
+
+VARIANTS = "variants.npz"
+
+
+def write_change(
+    folder: Path, rows: pd.DataFrame, matrices: np.ndarray, maps: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """Write confusion.npz and predictions.npz of a change run; give the record's ``metrics`` and ``losses``.
+
+    rows: columns ``KEYS``, one row a matrix; ``patch`` is the pair's key ("test/HS1516_0"),
+    ``date`` 1516. matrices: int64 [N, 111, 111], or [N, 2, 2] of a model that knows change only; rows truth.
+    maps: validation pair -> from-to labels (or 0, 1, and 255 for unlabelled), uint8 [H, W].
+    """
+    pooled = write_arrays(folder, rows, matrices, {"index": maps})
+    return {"metrics": {"change": {split: _numbers(matrix) for split, matrix in pooled.items()}}}
+
+
+def _numbers(matrix: np.ndarray) -> dict[str, float | None]:
+    """Every figure of a pooled matrix; None where it is undefined, which JSON has no number for."""
+    return {name: None if math.isnan(value) else float(value) for name, value in scores(matrix).items()}
+
+
+def coordinates(number: int, matrix: np.ndarray) -> np.ndarray:
+    """What is not 0 in the matrix [111, 111] of pair ``number``: int64 [4, n], a column (number, truth,
+    prediction, pixels) each.
+    """
+    truth, prediction = np.nonzero(matrix)
+    return np.stack([np.full(len(truth), number), truth, prediction, matrix[truth, prediction]])
+
+
+def write_variants(folder: Path, found: Mapping[str, list[np.ndarray]], **more: np.ndarray) -> None:
+    """Write the matrices of several variants, as ``coordinates`` of their pairs, beside ``more``."""
+    arrays: dict[str, Any] = {name: np.concatenate(parts, axis=1) for name, parts in found.items()} | more
+    with replacing(folder / VARIANTS) as draft, draft.open("wb") as file:
+        np.savez_compressed(file, variants=np.array(list(found)), **arrays)
+
+
+def read_variant(folder: Path, name: str, pairs: int) -> np.ndarray:
+    """Matrices int64 [pairs, 111, 111] of one variant. Raises ValueError naming those that there are."""
+    with np.load(folder / VARIANTS, allow_pickle=False) as stored:
+        if name not in stored["variants"]:
+            raise ValueError(f"variant: got {name!r}; stored: {', '.join(stored['variants'].tolist())}")
+        number, truth, prediction, pixels = stored[name]
+    matrices = np.zeros((pairs, N_LABELS, N_LABELS), dtype=np.int64)
+    matrices[number, truth, prediction] = pixels
+    return matrices
+
+
+def read_beside(folder: Path, name: str) -> np.ndarray:
+    """An array that was stored beside the variants."""
+    with np.load(folder / VARIANTS, allow_pickle=False) as stored:
+        return stored[name]

@@ -1,10 +1,13 @@
-"""Maps of whole scenes: classes of one date, or classes, changes and confidence of two."""
+"""Maps of whole scenes: classes of one date, or classes, changes and confidence of two.
+
+The from-to map is cleaned a square at a time: the same as of the whole map at once.
+"""
 
 import filecmp
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +15,94 @@ import numpy as np
 from filelock import FileLock
 
 from wusu_lib import legend, provenance
-from wusu_lib.atomic import write_json
-from wusu_lib.change.prior import Prior
-from wusu_lib.runs.stored import RECORD, complete_record
-from wusu_lib.scenes import geotiff, rasters, styles
-from wusu_lib.scenes.cleaning import SQUARE, Cleaning, changes
+from wusu_lib.change.decoding import Prior, drop_slivers, drop_small
+from wusu_lib.experiment.predictor import Predictor
+from wusu_lib.files import writable, write_json
+from wusu_lib.legend import Scheme
+from wusu_lib.runs.store import RECORD, complete_record
+from wusu_lib.scenes import rasters
 from wusu_lib.scenes.engines import Engine, check_engine, compute
-from wusu_lib.scenes.inference import Job
-from wusu_lib.scenes.out_folder import writable
-from wusu_lib.scenes.predictor import Predictor
-from wusu_lib.scenes.store import Store
-from wusu_lib.scenes.tiling import Tiling
+from wusu_lib.scenes.sweep import Job, Store, Tiling
+from wusu_lib.transitions import from_to
+
+# The from-to map of a whole scene, cleaned, a square at a time: the same as of the whole map at once.
+#
+# Whether a pixel is a sliver depends on what lies within twice the tolerance of it. An area of fewer than n
+# pixels that touches a square lies wholly within n pixels of it, so its size is known from there; a larger
+# one that is cut off there still shows at least n. Hence a margin of twice the tolerance plus the greatest
+# minimum size is enough.
+
+SQUARE = 2048  # pixels a side
+LARGEST_UNIT = 4096  # pixels; memory is about 20 bytes for each of (SQUARE + 2 x margin)^2 pixels
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What is taken back: slivers up to ``tolerance`` pixels, then areas under ``smallest`` pixels.
+
+    ``smallest``: one number, or by the name of the new class (``decoding.drop_small``). The default takes
+    nothing back. Raises ValueError as ``drop_slivers`` and ``drop_small`` do, and for a minimum above 4096.
+    """
+
+    tolerance: int = 0
+    smallest: Mapping[str, int] | int = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        nothing = np.zeros((1, 1), dtype=np.uint8)
+        drop_slivers(nothing, nothing, nothing, self.tolerance)
+        drop_small(nothing, self.smallest)
+        if self.unit > LARGEST_UNIT:
+            raise ValueError(f"smallest: got {self.unit}; expected at most {LARGEST_UNIT} pixels in a scene")
+
+    @property
+    def unit(self) -> int:
+        """The greatest minimum size, in pixels."""
+        return self.smallest if isinstance(self.smallest, int) else max(self.smallest.values(), default=1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a record."""
+        sizes = self.smallest if isinstance(self.smallest, int) else dict(self.smallest)
+        return {"tolerance": self.tolerance, "smallest": sizes}
+
+
+def squares(height: int, width: int) -> Iterator[tuple[int, int, int, int]]:
+    """Top, left, height and width of the squares that cover a scene, row by row."""
+    for top in range(0, height, SQUARE):
+        for left in range(0, width, SQUARE):
+            yield top, left, min(SQUARE, height - top), min(SQUARE, width - left)
+
+
+def cleaned_changes(
+    store: Store, cleaning: Cleaning, top: int, left: int, height: int, width: int
+) -> np.ndarray:
+    """The cleaned from-to labels of a part of a scene, uint8 [height, width]."""
+    grid = store.job.grid
+    near, far = cleaning.unit if cleaning.unit > 1 else 0, 2 * cleaning.tolerance
+
+    def around(margin: int) -> tuple[int, int, int, int]:
+        """The part with a margin, as far as the scene goes: top, left, bottom, right."""
+        edges = (max(0, top - margin), max(0, left - margin))
+        return *edges, min(grid.height, top + height + margin), min(grid.width, left + width + margin)
+
+    outer, inner = around(near + far), around(near)
+    size = (outer[2] - outer[0], outer[3] - outer[1])
+    before, after = (store.read(date, outer[0], outer[1], *size) for date in (0, 1))
+    labels = drop_slivers(from_to(before, after), before, after, cleaning.tolerance)
+    labels = _cut(labels, outer, inner)
+    if near:
+        labels = drop_small(labels, cleaning.smallest)
+    return _cut(labels, inner, (top, left, top + height, left + width))
+
+
+def _cut(values: np.ndarray, has: tuple[int, int, int, int], wanted: tuple[int, int, int, int]) -> np.ndarray:
+    """The part ``wanted`` of values that cover ``has``; both top, left, bottom, right."""
+    return values[wanted[0] - has[0] : wanted[2] - has[0], wanted[1] - has[1] : wanted[3] - has[1]]
+
 
 STATE = ".strips"  # folder of what is computed so far
 LOCK = ".lock"
 NAMES = ("classes.", "t1.", "t2.", "fromto.", "confidence.")  # of the files that are written here
-CODE = ("wusu_lib.scenes.maps", "wusu_lib.scenes.cluster")
+CODE = ("wusu_lib.scenes.maps", "wusu_lib.scenes.engines")
 
 
 @dataclass(frozen=True)
@@ -35,8 +110,8 @@ class SceneMaps:
     """Maps of a scene in ``folder``: cloud-optimised GeoTIFFs on one grid, and ``record.json``.
 
     ``classes`` (of one image) or ``t1`` and ``t2``: classes in WUSU's codes (uint8, 0 = no data or
-    unlabelled). ``fromto``: labels of ``change.transitions`` (uint8, 255 = unlabelled at either date).
-    ``confidence``: see ``decision.decide`` (uint8, 255 = certain, 0 = none).
+    unlabelled). ``fromto``: labels of ``transitions`` (uint8, 255 = unlabelled at either date).
+    ``confidence``: see ``sweep.decide`` (uint8, 255 = certain, 0 = none).
     """
 
     folder: Path
@@ -91,10 +166,10 @@ def change_map(
 ) -> SceneMaps:
     """Map two dates of a scene and what changed between them; files into ``folder``.
 
-    ``prior``: decode both dates together (``change.learn_prior``). ``tolerance`` and ``smallest``: slivers
+    ``prior``: decode both dates together (``decoding.learn_prior``). ``tolerance`` and ``smallest``: slivers
     and small areas of change to take back, in pixels, in the from-to map only (``Cleaning``). ``tiling``:
     windows, by default of the training's size with a quarter of overlap. ``batch``: windows that go through
-    the model together. ``engine``: "local", or "ray" for a cluster (``cluster``). ``threads``: torch's, 0 for
+    the model together. ``engine``: "local", or "ray" for a cluster (``engines``). ``threads``: torch's, 0 for
     all; one gives the same bytes on any number of cores.
 
     Maps that are there already, of the same images, model and settings, are left as they are; whatever was
@@ -161,8 +236,15 @@ def _plan(job: Job, predictor: Predictor) -> dict[str, Any]:
         "batch": job.batch,
         "prior": None if job.prior is None else job.prior.ratio.tolist(),
         "code": provenance.code_hash(CODE),
+        "palette": _palette(predictor.classes),
         "versions": provenance.versions(),
     }
+
+
+def _palette(classes: Scheme) -> str:
+    """Hash of the colours that are written into the files, which count as no code."""
+    written = [style(classes).colours for style in (rasters.class_style, rasters.change_style)]
+    return provenance.text_hash(str([None if colours is None else colours.tolist() for colours in written]))
 
 
 def _hash(path: str) -> str:
@@ -188,11 +270,11 @@ def _complete(folder: Path, plan: dict[str, Any]) -> bool:
 
 def _write_maps(store: Store, predictor: Predictor, paths: list[Path]) -> None:
     """The dates' class maps and, last, the confidence."""
-    grid, classes = store.job.grid, styles.classes(predictor.classes)
+    grid, classes = store.job.grid, rasters.class_style(predictor.classes)
     for channel, path in enumerate(paths[:-1]):
-        geotiff.write(path, grid, classes, lambda *at, n=channel: legend.code_from_index(store.read(n, *at)))
+        rasters.write(path, grid, classes, lambda *at, n=channel: legend.code_from_index(store.read(n, *at)))
     last = len(paths) - 1
-    geotiff.write(paths[-1], grid, styles.CONFIDENCE, lambda *at: store.read(last, *at))
+    rasters.write(paths[-1], grid, rasters.CONFIDENCE, lambda *at: store.read(last, *at))
 
 
 def _write_changes(path: Path, store: Store, cleaning: Cleaning, predictor: Predictor) -> np.ndarray:
@@ -200,11 +282,11 @@ def _write_changes(path: Path, store: Store, cleaning: Cleaning, predictor: Pred
     counts = np.zeros(256, dtype=np.int64)
 
     def read(*at: int) -> np.ndarray:
-        labels = changes(store, cleaning, *at)
+        labels = cleaned_changes(store, cleaning, *at)
         counts[:] += np.bincount(labels.ravel(), minlength=256)
         return labels
 
-    geotiff.write(path, store.job.grid, styles.changes(predictor.classes), read, SQUARE)
+    rasters.write(path, store.job.grid, rasters.change_style(predictor.classes), read, SQUARE)
     return counts
 
 

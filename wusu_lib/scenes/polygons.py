@@ -1,21 +1,225 @@
-"""From-to raster -> polygons of the changes that were asked for, one row each, with area and confidence."""
+"""From-to raster -> polygons of the changes that were asked for, and their files.
 
-from collections.abc import Sequence
+One row each, with area and confidence; traced on the pixel grid in bounded memory, measured on the
+ground, written as a GeoPackage and a GeoJSON.
+"""
+
+import difflib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wusu_lib import legend
-from wusu_lib.change.transitions import FIRST, SECOND
+from wusu_lib.files import writable
 from wusu_lib.legend import Scheme
-from wusu_lib.scenes import targets as target_names
-from wusu_lib.scenes.polygons_ground import placed, square_metres
-from wusu_lib.scenes.polygons_trace import mean_values, trace
 from wusu_lib.scenes.rasters import opened
+from wusu_lib.transitions import FIRST, N_LABELS, SECOND
 
 if TYPE_CHECKING:
     import geopandas
+
+
+# Which changes are asked for: names of classes -> the labels of a from-to map.
+
+
+def target_members(classes: Scheme = "all") -> dict[str, tuple[int, ...]]:
+    """Class indices behind each name that can be a target: the classes of the legend and the merged ones."""
+    names = legend.names(classes)
+    known = {names[index]: (index,) for index in legend.scored("ignore", classes)}
+    return known | {merged.name: merged.members for merged in legend.MERGED}
+
+
+def resolve_targets(targets: Sequence[str], classes: Scheme = "all") -> dict[str, tuple[int, ...]]:
+    """The targets by their proper names with their class indices; all classes of the legend for none.
+
+    Case does not matter. "Building" and "Water" stand for both buildings and both waters. Raises ValueError
+    for an unknown name, listing the known ones, and for a class that is asked for twice.
+    """
+    known = target_members(classes)
+    by_case = {name.lower(): name for name in known}
+    chosen: dict[str, tuple[int, ...]] = {}
+    for given in targets or [legend.names(classes)[i] for i in legend.scored("ignore", classes)]:
+        name = by_case.get(str(given).strip().lower())
+        if name is None:
+            close = difflib.get_close_matches(str(given).strip().lower(), by_case, n=1)
+            hint = f"; did you mean {by_case[close[0]]}?" if close else ""
+            raise ValueError(f"targets: got {given!r}; known: {', '.join(known)}{hint}")
+        double = [other for other, indices in chosen.items() if set(indices) & set(known[name])]
+        if double:
+            raise ValueError(f"targets: {name} and {double[0]} share a class; name one of them")
+        chosen[name] = known[name]
+    return chosen
+
+
+def label_targets(chosen: dict[str, tuple[int, ...]]) -> np.ndarray:
+    """Target of each from-to label: uint8 [256], the position in ``chosen`` from 1; 0 where none.
+
+    A label belongs to the target of its class at the second date. A change inside a target (from a low
+    building to a high one, with "Building") is no change to it.
+    """
+    table = np.zeros(256, dtype=np.uint8)
+    for label in range(1, N_LABELS):
+        for number, indices in enumerate(chosen.values(), start=1):
+            if SECOND[label] in indices and FIRST[label] not in indices:
+                table[label] = number
+    return table
+
+
+# A from-to raster traced into polygons on the pixel grid, in bounded memory.
+#
+# The raster is traced as a whole, so that no polygon is cut at a block's edge, but it is never held as a
+# whole: the labels that are asked for go to a temporary file in strips, and GDAL reads that file line by
+# line. Memory is that of the polygons. Outlines follow the edges of the pixels and have a vertex at each
+# corner of a pixel, which makes the outlines of neighbours equal vertex by vertex: only then can they be
+# simplified together.
+
+STRIP = 512  # rows held at a time
+
+
+def trace(fromto: Path, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Polygons [N] (shapely, in pixel coordinates: column, row) and their labels uint8 [N].
+
+    ``wanted``: [256], non-zero for the labels of the raster to trace. Pixels that share an edge are
+    connected. Raises ValueError for a raster that is not one band of uint8.
+    """
+    import rasterio
+    import shapely
+    from rasterio.features import shapes
+    from rasterio.transform import IDENTITY
+    from shapely.geometry import shape
+
+    with opened(fromto) as source, TemporaryDirectory() as scratch:
+        _check_polygons_trace(source)
+        kept = Path(scratch) / "wanted.tif"
+        _keep(source, wanted, kept)
+        with opened(kept) as file:
+            band = rasterio.band(file, 1)
+            found = [
+                (shape(s), int(v)) for s, v in shapes(band, mask=band, connectivity=4, transform=IDENTITY)
+            ]
+    traced = np.array([polygon for polygon, _ in found], dtype=object)
+    labels = np.array([label for _, label in found], dtype=np.uint8)
+    return shapely.transform(shapely.segmentize(traced, 1.0), np.rint), labels
+
+
+def mean_values(raster: Path, traced: np.ndarray) -> np.ndarray:
+    """Mean of a one-band raster over each polygon [N] in pixel coordinates, float64 [N]."""
+    import shapely
+    from rasterio.features import rasterize
+    from rasterio.transform import Affine
+
+    total, count = np.zeros((2, len(traced) + 1))
+    bounds = shapely.bounds(traced).reshape(-1, 4)
+    with opened(raster) as source:
+        for top, window in _strips(source):
+            inside = np.flatnonzero((bounds[:, 1] < top + window.height) & (bounds[:, 3] > top))
+            if not inside.size:
+                continue
+            numbers = rasterize(
+                ((traced[i], i + 1) for i in inside.tolist()),
+                out_shape=(window.height, window.width),
+                transform=Affine.translation(0, top),
+                dtype="int32",
+            )
+            here = numbers > 0
+            values = source.read(1, window=window)[here]
+            total += np.bincount(numbers[here], weights=values, minlength=len(total))
+            count += np.bincount(numbers[here], minlength=len(count))
+    return np.divide(total[1:], count[1:], out=np.full(len(traced), np.nan), where=count[1:] > 0)
+
+
+def _check_polygons_trace(source: Any) -> None:
+    if source.count != 1 or source.dtypes[0] != "uint8":
+        raise ValueError(
+            f"{source.name}: expected a from-to raster of one uint8 band, got {source.count} band(s) of "
+            f"{source.dtypes[0]}"
+        )
+
+
+def _keep(source: Any, wanted: np.ndarray, path: Path) -> None:
+    """Copy a raster to ``path`` with the labels that are not wanted set to 0, and without a georeference."""
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning
+
+    table = np.where(wanted > 0, np.arange(256), 0).astype(np.uint8)
+    shape = {"count": 1, "width": source.width, "height": source.height}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # pixel coordinates are what is wanted
+        with rasterio.open(path, "w", driver="GTiff", dtype="uint8", compress="lzw", **shape) as file:
+            for _, window in _strips(source):
+                file.write(table[source.read(1, window=window)], 1, window=window)
+
+
+def _strips(source: Any) -> Iterator[tuple[int, Any]]:
+    """First row and window of each strip of a raster."""
+    from rasterio.windows import Window
+
+    for top in range(0, source.height, STRIP):
+        yield top, Window(0, top, source.width, min(STRIP, source.height - top))
+
+
+# Where and how large polygons of pixels are on the ground: the grid's coordinates and square metres.
+
+DISTORTION = (
+    0.01  # a grid whose areas are off by more (Web Mercator's are by a third in Wuhan) is not measured in
+)
+
+
+def placed(polygons: np.ndarray, grid: Any) -> np.ndarray:
+    """Polygons in pixel coordinates (column, row) -> in the coordinates of an open raster's grid."""
+    import shapely
+
+    t = grid.transform
+    matrix = np.array([[t.a, t.d], [t.b, t.e]])
+    return shapely.transform(polygons, lambda xy: xy @ matrix + (t.c, t.f))
+
+
+def square_metres(polygons: np.ndarray, grid: Any, pixel: float) -> tuple[np.ndarray, str]:
+    """Area of polygons in pixel coordinates, float64 [N], and a sentence that says how it was measured.
+
+    In the grid's own CRS where that is metric and true to area within 1 %, else in an equal-area projection
+    centred on the raster. Without a CRS a pixel is taken for a square of ``pixel`` metres a side.
+    """
+    import shapely
+
+    counted = shapely.area(polygons)  # in pixels
+    if grid.crs is None:
+        return counted * pixel**2, (
+            f"The scene has no coordinate system, so areas assume pixels of {pixel:g} m a side."
+        )
+    name = grid.crs.to_string() if len(grid.crs.to_string()) < 30 else "the scene's projection"
+    if grid.crs.is_projected:
+        own = abs(grid.transform.determinant) * grid.crs.linear_units_factor[1] ** 2
+        if abs(own / _equal_area(middle_pixel(grid), grid)[0] - 1) <= DISTORTION:
+            return counted * own, f"Areas are measured in the scene's own grid ({name})."
+    return _equal_area(polygons, grid), (
+        f"Areas are measured in an equal-area projection, since {name} is not true to area in metres."
+    )
+
+
+def middle_pixel(grid: Any) -> np.ndarray:
+    """The pixel in the middle of an open raster as a polygon [1] in pixel coordinates."""
+    import shapely
+
+    column, row = grid.width / 2, grid.height / 2
+    return np.array([shapely.box(column - 0.5, row - 0.5, column + 0.5, row + 0.5)])
+
+
+def _equal_area(polygons: np.ndarray, grid: Any) -> np.ndarray:
+    """Areas in Lambert's azimuthal equal-area projection centred on the raster."""
+    import geopandas
+
+    centre = geopandas.GeoSeries(placed(middle_pixel(grid), grid), crs=grid.crs).to_crs(4326)[0].centroid
+    local = f"+proj=laea +lat_0={centre.y} +lon_0={centre.x} +datum=WGS84 +units=m"
+    return geopandas.GeoSeries(placed(polygons, grid), crs=grid.crs).to_crs(local).area.to_numpy()
+
+
+# From-to raster -> polygons of the changes that were asked for, one row each, with area and confidence.
 
 COLUMNS = ("target", "from", "to", "area_m2", "confidence", "object", "object_m2", "date1", "date2")
 FULL = 255  # value of the confidence raster that stands for a probability of 1
@@ -34,9 +238,9 @@ def polygons(
 ) -> "geopandas.GeoDataFrame":
     """Changes to the ``targets`` as polygons in the CRS of the from-to raster, the largest objects first.
 
-    ``fromto``: GeoTIFF of ``change.transitions`` labels (uint8, 0 unchanged, 255 unlabelled). ``confidence``:
+    ``fromto``: GeoTIFF of ``transitions`` labels (uint8, 0 unchanged, 255 unlabelled). ``confidence``:
     uint8 GeoTIFF on the same grid, probability x 255. ``targets``: classes at the second date, see
-    ``targets.resolve``; none = all.
+    ``resolve_targets``; none = all.
 
     A row is one transition: target, from, to, area_m2 (of its pixels), confidence (mean probability, 0 to 1),
     object, object_m2, date1, date2, geometry. Rows that touch and have the same target are one **object**
@@ -49,9 +253,9 @@ def polygons(
     Raises ValueError for unknown targets, negative sizes, a raster that is not one band of uint8 and
     rasters of different size; FileNotFoundError for a missing one.
     """
-    chosen = target_names.resolve(targets, classes)
-    _check(Path(fromto), Path(confidence), minimum_area, tolerance)
-    table = target_names.label_targets(chosen)
+    chosen = resolve_targets(targets, classes)
+    _check_polygons(Path(fromto), Path(confidence), minimum_area, tolerance)
+    table = label_targets(chosen)
     traced, labels = trace(Path(fromto), table)
     objects = _objects(traced, table[labels])
     with opened(fromto) as grid:
@@ -72,7 +276,7 @@ def polygons(
         return _frame(columns, placed(_simplified(traced[kept], tolerance), grid), dates, grid.crs, note)
 
 
-def _check(fromto: Path, confidence: Path, minimum_area: float, tolerance: float) -> None:
+def _check_polygons(fromto: Path, confidence: Path, minimum_area: float, tolerance: float) -> None:
     for name, value in (("minimum_area", minimum_area), ("tolerance", tolerance)):
         if not value >= 0:
             raise ValueError(f"{name}: got {value}; expected 0 or more")
@@ -124,3 +328,56 @@ def _frame(
         frame[name] = frame[name].astype("str")
     frame.attrs["area"] = note
     return frame[[*COLUMNS, "geometry"]]
+
+
+# Change polygons as files: a GeoPackage in the scene's CRS and a GeoJSON in WGS 84 (RFC 7946).
+
+NAME = "changes"  # of both files and of the layer
+
+
+@dataclass(frozen=True)
+class PolygonFiles:
+    """The files written; ``geojson`` is None without a CRS, and ``note`` says why."""
+
+    geopackage: Path
+    geojson: Path | None
+    note: str
+
+
+def write_polygons(frame: "geopandas.GeoDataFrame", folder: str | Path) -> PolygonFiles:
+    """Write ``changes.gpkg`` and ``changes.geojson`` to ``folder``, which is made if need be.
+
+    The GeoPackage has the frame's CRS; a frame without one gives an undefined CRS and pixel coordinates
+    (column, row; rows count downwards). The GeoJSON has longitude and latitude with seven decimals, as RFC
+    7946 wants it; without a CRS there is none, since nobody knows where the scene is. A frame without rows
+    gives valid files without features. Each file appears whole or not at all. Raises ValueError if the folder
+    cannot be written to.
+    """
+    target = writable(folder)
+    with TemporaryDirectory(dir=target, prefix=".") as scratch:
+        geopackage = _write(frame, Path(scratch), target, "gpkg", "GPKG", layer=NAME)
+        if frame.crs is None:
+            (target / f"{NAME}.geojson").unlink(missing_ok=True)  # of an earlier scene
+            return PolygonFiles(
+                geopackage,
+                None,
+                "The scene has no coordinate system: the GeoPackage holds pixel coordinates (column, row). "
+                "No GeoJSON was written, since that format needs longitude and latitude.",
+            )
+        geographic = frame.to_crs(4326)
+        geojson = _write(geographic, Path(scratch), target, "geojson", "GeoJSON", RFC7946="YES")
+    return PolygonFiles(geopackage, geojson, "")
+
+
+def _write(
+    frame: "geopandas.GeoDataFrame", scratch: Path, folder: Path, suffix: str, driver: str, **options: Any
+) -> Path:
+    """Write one file beside its place and move it there."""
+    name = f"{NAME}.{suffix}"
+    with warnings.catch_warnings():
+        # what a frame without CRS means is said in the docstring and in the note
+        warnings.filterwarnings("ignore", message="'crs' was not provided")
+        frame.to_file(
+            scratch / name, driver=driver, engine="pyogrio", geometry_type="Polygon", index=False, **options
+        )
+    return (scratch / name).replace(folder / name)

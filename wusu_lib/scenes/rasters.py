@@ -1,22 +1,119 @@
-"""Images of a scene: checked, and put on one grid of pixels where there are two dates.
+"""Rasters of a scene: images checked and put on one grid of pixels, maps written with colours and names.
 
-A pair with a coordinate reference system is compared on the first image's grid, cut to where both lie; the
-second image is read through a virtual warp (bilinear), a window at a time, unless its pixels coincide with
-the first's. A pair without one (as WUSU's files) is compared pixel by pixel and must have the same size.
+Where two dates lie on different grids the second is put on the first's. Maps are cloud-optimised
+GeoTIFFs, written in bounded memory.
 """
 
+import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as Xml
 
 import numpy as np
 
-from wusu_lib.patches.contents import BAND_NAMES
-from wusu_lib.scenes.grids import Grid, overlap, whole_shift
+from wusu_lib import legend, transitions
+from wusu_lib.imagery import BAND_NAMES
+from wusu_lib.legend import Scheme
+
+# Grids of pixels on the ground, and how two of them lie to each other.
+
+ALIGNED = 1e-3  # pixels: closer than this, two grids are the same
+EDGE_POINTS = 21  # a side of an image is followed through a change of coordinates at so many points
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Pixels on the ground: ``crs`` (WKT, empty: none), ``transform`` (a, b, c, d, e, f), size in pixels."""
+
+    crs: str
+    transform: tuple[float, ...]
+    height: int
+    width: int
+
+    def ground(self, points: np.ndarray) -> np.ndarray:
+        """Coordinates (x, y) of points (column, row) in pixels from the upper left corner: float64 [n, 2]."""
+        a, b, c, d, e, f = self.transform
+        return points @ np.array([[a, d], [b, e]]) + (c, f)
+
+    def pixels(self, points: np.ndarray) -> np.ndarray:
+        """The inverse of ``ground``."""
+        a, b, c, d, e, f = self.transform
+        return (points - (c, f)) @ np.linalg.inv(np.array([[a, d], [b, e]]))
+
+    def cut(self, row: int, column: int, height: int, width: int) -> "Grid":
+        """The part that starts at a pixel of this grid."""
+        a, b, c, d, e, f = self.transform
+        moved = (a, b, c + a * column + b * row, d, e, f + d * column + e * row)
+        return Grid(self.crs, moved, height, width)
+
+
+def overlap(first: Grid, second: Grid) -> tuple[int, int, int, int]:
+    """Part of the first grid whose pixel centres the second covers: row, column, height, width."""
+    points = _outline(second, first)
+    limits = (first.width, first.height)
+    low, high = points.min(axis=0) - 0.5 - ALIGNED, points.max(axis=0) - 0.5 + ALIGNED
+    start = [max(0, int(np.ceil(value))) for value in low]
+    stop = [min(limit, int(np.floor(value)) + 1) for value, limit in zip(high, limits, strict=True)]
+    (column, row), (width, height) = start, [b - a for a, b in zip(start, stop, strict=True)]
+    if width < 1 or height < 1:
+        raise ValueError(f"t1 and t2 do not overlap: t1 covers {_extent(first)}, t2 covers {_extent(second)}")
+    return row, column, height, width
+
+
+def _outline(grid: Grid, other: Grid) -> np.ndarray:
+    """Points along a grid's four sides as (column, row) of another grid's pixels, float64 [n, 2]."""
+    from rasterio.warp import transform
+
+    along = np.linspace(0, 1, EDGE_POINTS)
+    zero, one = np.zeros(EDGE_POINTS), np.ones(EDGE_POINTS)
+    columns = np.concatenate([along, along, zero, one]) * grid.width
+    rows = np.concatenate([zero, one, along, along]) * grid.height
+    points = grid.ground(np.stack([columns, rows], axis=1))
+    if grid.crs != other.crs:
+        points = np.stack(transform(grid.crs, other.crs, *points.T), axis=1)
+    pixels = other.pixels(points)
+    return pixels[np.isfinite(pixels).all(axis=1)] if np.isfinite(pixels).any() else np.full((1, 2), np.inf)
+
+
+def _extent(grid: Grid) -> str:
+    """Bounds of a grid in words, in its own coordinates."""
+    from rasterio.crs import CRS
+
+    corners = np.array([(0, 0), (grid.width, 0), (0, grid.height), (grid.width, grid.height)], dtype=float)
+    x, y = grid.ground(corners).T
+    crs = CRS.from_wkt(grid.crs).to_string()
+    shown = crs if len(crs) < 40 else crs.split('"')[1]
+    return f"x {min(x):g} to {max(x):g}, y {min(y):g} to {max(y):g} ({shown})"
+
+
+def whole_shift(grid: Grid, other: Grid) -> tuple[int, int] | None:
+    """Where ``grid`` starts on ``other`` (row, column) if it lies inside and their pixels coincide."""
+    from rasterio.crs import CRS
+
+    if CRS.from_wkt(grid.crs) != CRS.from_wkt(other.crs):
+        return None
+    corners = np.array([(0, 0), (grid.width, 0), (0, grid.height)], dtype=float)
+    there = other.pixels(grid.ground(corners))
+    column, row = (int(value) for value in np.rint(there[0]))
+    if np.abs(there - corners - (column, row)).max() > ALIGNED:
+        return None
+    inside = (
+        min(row, column) >= 0 and row + grid.height <= other.height and column + grid.width <= other.width
+    )
+    return (row, column) if inside else None
+
+
+# Images of a scene: checked, and put on one grid of pixels where there are two dates.
+#
+# A pair with a coordinate reference system is compared on the first image's grid, cut to where both lie;
+# the second image is read through a virtual warp (bilinear), a window at a time, unless its pixels coincide
+# with the first's. A pair without one (as WUSU's files) is compared pixel by pixel and must have the same
+# size.
 
 BANDS = len(BAND_NAMES)
 CACHE_MB = 128  # of decoded blocks; GDAL's own default is a twentieth of the machine's memory
@@ -231,3 +328,144 @@ def _warped(source: Any, grid: Grid) -> Any:
         # A pixel is without data only where all bands are: a dark band of water may well hold the value.
         UNIFIED_SRC_NODATA="YES",
     )
+
+
+# Maps as cloud-optimised GeoTIFFs, with colours, names and nodata, written in bounded memory.
+#
+# Names of values are no part of a TIFF: they stand beside it in GDAL's .aux.xml, as a raster attribute
+# table, which GIS programs use for their legends, and as category names.
+
+TILE = 512  # pixels
+Read = Callable[[int, int, int, int], np.ndarray]  # top, left, height, width -> uint8 [height, width]
+
+
+@dataclass(frozen=True)
+class Style:
+    """What the values of a map mean: nodata, RGB by value (uint8 [256, 3]), name by value, scale to units."""
+
+    nodata: int
+    colours: np.ndarray | None = None
+    names: dict[int, str] | None = None
+    scale: float | None = None
+    description: str = ""
+
+
+def write(path: Path, grid: Grid, style: Style, read: Read, rows: int = TILE) -> None:
+    """Write what ``read`` gives, ``rows`` (a multiple of 512) x the same number of columns at a time.
+
+    The file is complete or absent. Beside it ``path``.aux.xml if values have names.
+    """
+    import rasterio
+    from rasterio.shutil import copy
+
+    plain = path.with_name(f".{path.name}.plain.tif")
+    whole = path.with_name(f".{path.name}.whole.tif")
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_PAM_ENABLED="NO"):
+        _write_plain(plain, grid, style, read, rows)
+        with without_georeference():
+            copy(
+                plain,
+                whole,
+                driver="COG",
+                compress="DEFLATE",
+                blocksize=TILE,
+                overview_resampling="NEAREST" if style.colours is not None else "AVERAGE",
+                bigtiff="IF_SAFER",
+            )
+    plain.unlink()
+    if style.names is not None:
+        _write_names(path.with_name(f"{path.name}.aux.xml"), style.names, style.colours)
+    os.replace(whole, path)
+
+
+def _write_plain(path: Path, grid: Grid, style: Style, read: Read, rows: int) -> None:
+    """A tiled file without overviews: what GDAL makes a cloud-optimised one of."""
+    import rasterio
+    from affine import Affine
+
+    profile = {
+        "driver": "GTiff",
+        "dtype": "uint8",
+        "count": 1,
+        "height": grid.height,
+        "width": grid.width,
+        "crs": grid.crs or None,
+        "transform": Affine(*grid.transform),
+        "nodata": style.nodata,
+        "tiled": True,
+        "blockxsize": TILE,
+        "blockysize": TILE,
+        "compress": "DEFLATE",
+        "zlevel": 1,
+        "bigtiff": "IF_SAFER",
+    }
+    with without_georeference():
+        file = rasterio.open(path, "w", **profile)
+    with file:
+        if style.colours is not None:
+            file.write_colormap(1, {v: (*map(int, rgb), 255) for v, rgb in enumerate(style.colours)})
+        if style.scale is not None:
+            file.scales = (style.scale,)
+        file.set_band_description(1, style.description)
+        for top in range(0, grid.height, rows):
+            for left in range(0, grid.width, rows):
+                height, width = min(rows, grid.height - top), min(rows, grid.width - left)
+                window = ((top, top + height), (left, left + width))
+                file.write(read(top, left, height, width), 1, window=window)
+
+
+def _write_names(path: Path, names: dict[int, str], colours: np.ndarray | None) -> None:
+    """GDAL's side file: category names by position, and a table of value, name and colour."""
+    root = Xml.Element("PAMDataset")
+    band = Xml.SubElement(root, "PAMRasterBand", band="1")
+    categories = Xml.SubElement(band, "CategoryNames")
+    for value in range(max(names) + 1):
+        Xml.SubElement(categories, "Category").text = names.get(value, "")
+    table = Xml.SubElement(band, "GDALRasterAttributeTable", tableType="thematic")
+    # Type 0 is a whole number, 2 a text; usages 5, 2, 6, 7, 8: the value, its name, red, green, blue.
+    columns: list[tuple[str, int, int]] = [("Value", 0, 5), ("Name", 2, 2)]
+    columns += [("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8)] if colours is not None else []
+    for number, (name, kind, usage) in enumerate(columns):
+        field = Xml.SubElement(table, "FieldDefn", index=str(number))
+        for tag, text in (("Name", name), ("Type", kind), ("Usage", usage)):
+            Xml.SubElement(field, tag).text = str(text)
+    for number, (value, name) in enumerate(sorted(names.items())):
+        row = Xml.SubElement(table, "Row", index=str(number))
+        rgb: Sequence[int] = colours[value].tolist() if colours is not None else []
+        for cell in (value, name, *rgb):
+            Xml.SubElement(row, "F").text = str(cell)
+    Xml.indent(root)
+    path.write_text(Xml.tostring(root, encoding="unicode") + "\n")
+
+
+# Colours, names and values without data of the maps of a scene.
+
+CONFIDENCE = Style(
+    nodata=0, scale=1 / 255, description="probability of the classes of all dates, by the model's own opinion"
+)
+
+
+def class_style(scheme: Scheme) -> Style:
+    """A class map in WUSU's codes. Merged classes stand under their first member's code."""
+    colours = np.full((256, 3), 255, dtype=np.uint8)
+    names = {}
+    for index in (0, *legend.scored("ignore", scheme)):
+        code = legend.CODES[index]
+        colours[code] = _rgb(legend.colours(scheme)[index])
+        names[code] = legend.names(scheme)[index]
+    return Style(0, colours, names, description="land cover")
+
+
+def change_style(scheme: Scheme) -> Style:
+    """A from-to map in the labels of ``transitions``; transitions of merged classes by their names."""
+    kept, named = legend.scored("ignore", scheme), legend.names(scheme)
+    names = {transitions.UNCHANGED: transitions.UNCHANGED_NAME, transitions.UNLABELLED: legend.UNLABELLED}
+    for first in kept:
+        for second in kept:
+            if first != second:
+                names[int(transitions.LABEL[first, second])] = f"{named[first]} to {named[second]}"
+    return Style(transitions.UNLABELLED, transitions.colour_table(scheme), names, description="change")
+
+
+def _rgb(colour: str) -> list[int]:
+    return [int(colour[k : k + 2], 16) for k in (1, 3, 5)]

@@ -1,10 +1,72 @@
-"""Green and blue: woodland, lawns, parks with a lake, parcelled arable land."""
+"""Ground, green and blue: courtyards, verges, woodland, lawns, parks with a lake, parcelled arable land."""
 
 import numpy as np
 
-from wusu_lib.synthetic import ground, spectra
-from wusu_lib.synthetic.frame import Box
-from wusu_lib.synthetic.pen import Pen, Window
+from wusu_lib.synthetic import materials
+from wusu_lib.synthetic.canvas import Pen, Window
+from wusu_lib.synthetic.street_grid import Box
+
+# Ground that is not an object: courtyards, verges and yards, and areas with an irregular outline.
+
+
+def lay(pen: Pen, box: Box, material: str, green: float, rng: np.random.Generator) -> None:
+    """Unlabelled ground over a box: a hard or earthen material, grass on the share ``green`` (0 to 1) of
+    it."""
+    hard, soft = materials.sample_spectra(material, rng), materials.sample_spectra("grass", rng)
+    window = pen.box(box)
+    if window is None:
+        return
+    inside = window.within(box.width / 2, box.depth / 2)
+    patchy = pen.texture("patchy", window)
+    cloudy = pen.texture("cloudy", window)
+    threshold = float(np.quantile(patchy + cloudy, 1 - green)) if green > 0 else np.inf
+    planted = inside & (patchy + cloudy > threshold)
+    shade = 1 + 0.10 * cloudy + 0.06 * patchy
+    pen.fill(window, inside, hard, rough=materials.MATERIALS[material].rough, shade=shade)
+    pen.fill(window, planted, materials.plants(soft, pen.acquisition.leaf), rough=0.12, shade=shade)
+
+
+def scatter(pen: Pen, box: Box, density: float, rng: np.random.Generator) -> None:
+    """Single trees over a box, unlabelled."""
+    window = pen.box(box)
+    if window is not None:
+        pen.trees(window, window.within(box.width / 2, box.depth / 2), density, rng)
+
+
+def outline(window: Window, radius: float, rng_shape: np.ndarray, stretch: float = 1.0) -> np.ndarray:
+    """Mask [h, w] of a blob about the window's centre: ``radius`` m times 1 + harmonics 2 to 4 given by
+    ``rng_shape`` [3, 2].
+
+    ``stretch`` lengthens it along u and narrows it along v.
+    """
+    u, v = window.u / stretch, window.v * stretch
+    angle = np.arctan2(v, u)
+    edge = np.ones_like(angle)
+    for k, (amplitude, phase) in enumerate(rng_shape, start=2):
+        edge += amplitude * np.cos(k * angle + phase)
+    return np.hypot(u, v) < radius * edge
+
+
+def draw_shape(rng: np.random.Generator, wobble: float = 0.10) -> np.ndarray:
+    """Harmonics [3, 2] (amplitude, phase) for ``outline``."""
+    return np.stack([rng.uniform(-wobble, wobble, 3), rng.uniform(0, 2 * np.pi, 3)], axis=1)
+
+
+def park_cars(pen: Pen, box: Box, hall: tuple[float, float], rng: np.random.Generator) -> None:
+    """Rows of parked cars over a box, outside half sides ``hall`` about its centre; other cars at each
+    date."""
+    today = np.random.default_rng([int(rng.integers(2**31)), pen.acquisition.index])
+    window = pen.box(box)
+    if window is None:
+        return
+    outside = window.within(box.width / 2, box.depth / 2) & ~window.within(*hall)
+    stalls = outside & (window.v % 9 < 4.5) & (window.u % 3 < 2)
+    cell = (np.floor(window.u / 3) * 131 + np.floor(window.v / 9) * 17).astype(np.int64) % 256
+    for name, share in (("white", 0.22), ("black", 0.22), ("roof red", 0.05)):
+        pen.fill(window, stalls & (today.random(256) < share)[cell], materials.sample_spectra(name, today))
+
+
+# Green and blue: woodland, lawns, parks with a lake, parcelled arable land.
 
 ARABLE, WOOD, GRASS, LAKE = 4, 6, 7, 9
 
@@ -13,7 +75,7 @@ def grow(
     pen: Pen, window: Window, mask: np.ndarray, rng: np.random.Generator, code: int | None = WOOD
 ) -> None:
     """Closed woodland over ``mask`` [h, w]: dark floor, crowns on it."""
-    floor = spectra.plants(spectra.sample("tree", rng) * 0.55, pen.acquisition.leaf)
+    floor = materials.plants(materials.sample_spectra("tree", rng) * 0.55, pen.acquisition.leaf)
     pen.fill(window, mask, floor, rough=0.15, height=1)
     pen.trees(window, mask, 1.0, rng)
     if code is not None:
@@ -22,9 +84,9 @@ def grow(
 
 def wood(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """A wood that fills the lot but for a ragged margin, sometimes with a clearing."""
-    ground.lay(pen, box, "soil", 0.7, rng)
-    ground.scatter(pen, box, 0.4, rng)
-    margin, clearing, shape = rng.uniform(1, 5), rng.random() < 0.4, ground.draw_shape(rng, 0.2)
+    lay(pen, box, "soil", 0.7, rng)
+    scatter(pen, box, 0.4, rng)
+    margin, clearing, shape = rng.uniform(1, 5), rng.random() < 0.4, draw_shape(rng, 0.2)
     off = rng.uniform(-0.25, 0.25, 2) * (box.width, box.depth)
     window = pen.box(box)
     if window is None:
@@ -33,7 +95,7 @@ def wood(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     mask = (np.abs(window.u) < box.width / 2 - ragged) & (np.abs(window.v) < box.depth / 2 - ragged)
     if clearing:
         centred = Window(window.rows, window.columns, window.u - off[0], window.v - off[1])
-        mask &= ~ground.outline(centred, 0.2 * min(box.width, box.depth), shape)
+        mask &= ~outline(centred, 0.2 * min(box.width, box.depth), shape)
     grow(pen, window, mask, rng)
 
 
@@ -48,7 +110,7 @@ def grove(pen: Pen, box: Box, rng: np.random.Generator) -> None:
 
 def meadow(pen: Pen, window: Window, mask: np.ndarray, rng: np.random.Generator) -> None:
     """Grassland over ``mask`` [h, w], mown unevenly."""
-    spectrum = spectra.plants(spectra.sample("grass", rng), pen.acquisition.leaf)
+    spectrum = materials.plants(materials.sample_spectra("grass", rng), pen.acquisition.leaf)
     shade = 1 + 0.06 * pen.texture("patchy", window) + 0.08 * pen.texture("cloudy", window)
     pen.fill(window, mask, spectrum, rough=0.07, shade=shade)
     pen.annotate(window, mask, GRASS, rng)
@@ -56,7 +118,7 @@ def meadow(pen: Pen, window: Window, mask: np.ndarray, rng: np.random.Generator)
 
 def lawn(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """A public lawn with paths across it and a few trees."""
-    ground.lay(pen, box, "paving", 0.3, rng)
+    lay(pen, box, "paving", 0.3, rng)
     path, tilt = rng.uniform(-0.2, 0.2) * box.width, rng.uniform(-0.6, 0.6)
     window = pen.box(box)
     if window is None:
@@ -69,10 +131,10 @@ def lawn(pen: Pen, box: Box, rng: np.random.Generator) -> None:
 
 def park(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """A lake with lawns and groves around it."""
-    ground.lay(pen, box, "soil", 0.75, rng)
+    lay(pen, box, "soil", 0.75, rng)
     shape, grove, stretch = (
-        ground.draw_shape(rng),
-        ground.draw_shape(rng, 0.25),
+        draw_shape(rng),
+        draw_shape(rng, 0.25),
         np.sqrt(box.width / box.depth) ** rng.uniform(0.8, 1.1),
     )
     off = rng.uniform(-6, 6, 2)
@@ -82,8 +144,8 @@ def park(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     inside = window.within(box.width / 2 - 2, box.depth / 2 - 2)
     centred = Window(window.rows, window.columns, window.u - off[0], window.v - off[1])
     radius = 0.36 * np.sqrt(box.width * box.depth) * pen.dry(*box.centre, 0.3 * min(box.width, box.depth))
-    lake = ground.outline(centred, radius, shape, stretch) & inside
-    shore = ground.outline(centred, radius + 5, shape, stretch)
+    lake = outline(centred, radius, shape, stretch) & inside
+    shore = outline(centred, radius + 5, shape, stretch)
     trees = inside & ~shore & (pen.texture("cloudy", window) + 0.3 * grove[0, 1] > 0.9)
     meadow(pen, window, inside & ~shore & ~trees, rng)
     grow(pen, window, trees, rng)
@@ -105,12 +167,12 @@ def flood(
 
 def _of_the_day(material: str, pen: Pen, rng: np.random.Generator) -> np.ndarray:
     """A spectrum [4] that differs between dates; draws as much at every date."""
-    return [spectra.sample(material, rng) for _ in range(3)][pen.acquisition.index]
+    return [materials.sample_spectra(material, rng) for _ in range(3)][pen.acquisition.index]
 
 
 def farm(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """Parcels side by side, some in crop and some ploughed, other ones at each date."""
-    ground.lay(pen, box, "soil", 0.5, rng)
+    lay(pen, box, "soil", 0.5, rng)
     along = rng.random() < 0.5
     long = box.width if along else box.depth
     edges = _edges(long, rng)

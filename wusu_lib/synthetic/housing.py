@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wusu_lib.synthetic import green, ground, spectra
-from wusu_lib.synthetic.frame import Box
-from wusu_lib.synthetic.pen import Pen, Window
+from wusu_lib.synthetic import green, materials
+from wusu_lib.synthetic.canvas import Pen, Window
+from wusu_lib.synthetic.street_grid import Box
 
 LOW, HIGH, GRASS = 2, 3, 7
 
@@ -56,7 +56,7 @@ def _stripes(period: float, depth: float) -> Callable[[Window], np.ndarray]:
 
 def _facade(pen: Pen, u: float, v: float, a: float, b: float, height: int, rng: np.random.Generator) -> None:
     """The side of a tall building that the tilted view shows, unlabelled."""
-    spectrum = spectra.sample("facade", rng)
+    spectrum = materials.sample_spectra("facade", rng)
     du, dv = pen.frame.turn(*(height * k for k in pen.acquisition.lean))
     window = pen.window(u, v, a + abs(du), b + abs(dv))
     if window is None:
@@ -106,8 +106,8 @@ def _spare_a_grove(pen: Pen, box: Box, rng: np.random.Generator) -> Box:
 
 def lowrise(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """Parallel rows of low buildings with trees between them."""
-    ground.lay(pen, box, "yard", rng.uniform(0.1, 0.5), rng)
-    ground.scatter(pen, box, rng.uniform(0.15, 0.45), rng)
+    green.lay(pen, box, "yard", rng.uniform(0.1, 0.5), rng)
+    green.scatter(pen, box, rng.uniform(0.15, 0.45), rng)
     box = _spare_a_grove(pen, box, rng)
     pitch, depth = rng.uniform(13.5, 17.5), rng.uniform(4.2, 5.4)
     for v in np.arange(box.v0 + depth + 2, box.v1 - depth - 1, pitch):
@@ -120,8 +120,8 @@ def lowrise(pen: Pen, box: Box, rng: np.random.Generator) -> None:
 
 def oldtown(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """Small houses close together, each turned a little."""
-    ground.lay(pen, box, "yard", 0.15, rng)
-    ground.scatter(pen, box, 0.22, rng)
+    green.lay(pen, box, "yard", 0.15, rng)
+    green.scatter(pen, box, 0.22, rng)
     for v in np.arange(box.v0 + 6, box.v1 - 4, 11.0):
         for u in np.arange(box.u0 + 6, box.u1 - 4, 12.5):
             du, dv, turn, skip = rng.uniform(-1.5, 1.5), rng.uniform(-1, 1), rng.normal(0, 0.14), rng.random()
@@ -132,8 +132,8 @@ def oldtown(pen: Pen, box: Box, rng: np.random.Generator) -> None:
 
 def slabs(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """Long high blocks, one behind the other at a distance."""
-    ground.lay(pen, box, "yard", 0.45, rng)
-    ground.scatter(pen, box, 0.35, rng)
+    green.lay(pen, box, "yard", 0.45, rng)
+    green.scatter(pen, box, 0.35, rng)
     box = _spare_a_grove(pen, box, rng)
     height = int(rng.integers(24, 40))
     for v in np.arange(box.v0 + 9, box.v1 - 7, rng.uniform(23, 30)):
@@ -144,10 +144,10 @@ def slabs(pen: Pen, box: Box, rng: np.random.Generator) -> None:
 
 def towers(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """High buildings set apart on lawns, with a court."""
-    ground.lay(pen, box, "yard", 0.55, rng)
+    green.lay(pen, box, "yard", 0.55, rng)
     lawn_u, lawn_v = rng.uniform(box.u0 + 12, box.u1 - 12), rng.uniform(box.v0 + 12, box.v1 - 12)
     pen.rect(lawn_u, lawn_v, rng.uniform(9, 17), rng.uniform(8, 14), "grass", rng, code=GRASS)
-    ground.scatter(pen, box, rng.uniform(0.15, 0.4), rng)
+    green.scatter(pen, box, rng.uniform(0.15, 0.4), rng)
     step = rng.uniform(29, 36)
     for v in np.arange(box.v0 + 13, box.v1 - 10, step):
         for u in np.arange(box.u0 + 14, box.u1 - 10, step):
@@ -157,20 +157,20 @@ def towers(pen: Pen, box: Box, rng: np.random.Generator) -> None:
 
 def commerce(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """A shopping centre with a tower on it and cars parked around."""
-    ground.lay(pen, box, "yard", 0.05, rng)
+    green.lay(pen, box, "yard", 0.05, rng)
     u, v = box.centre
     a, b = min(34, box.width / 2 - 9), min(26, box.depth / 2 - 9)
     low(pen, u, v, a, b, rng)
     side = 1 if rng.random() < 0.5 else -1
     height = int(rng.integers(45, 75))
     high(pen, u + side * (a - 12), v, 10, min(10, b - 3), height, rng)
-    ground.scatter(pen, Box(box.u0, box.u0 + 7, box.v0, box.v1), 0.5, rng)
-    ground.park_cars(pen, box, (a + 2, b + 2), rng)
+    green.scatter(pen, Box(box.u0, box.u0 + 7, box.v0, box.v1), 0.5, rng)
+    green.park_cars(pen, box, (a + 2, b + 2), rng)
 
 
 def industry(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """Large sheds of sheet metal on a paved yard."""
-    ground.lay(pen, box, "yard", 0.1, rng)
+    green.lay(pen, box, "yard", 0.1, rng)
     roofs = ("roof blue", "roof light", "roof grey", "roof red", "roof dark")
     count = max(1, int(max(box.width, box.depth) // 34))
     for part in box.shrunk(4).split(count, 9.0):
@@ -179,4 +179,4 @@ def industry(pen: Pen, box: Box, rng: np.random.Generator) -> None:
         if pen.dry(*part.centre, max(a, b) + 4):
             shade = _stripes(period, 0.08)
             pen.rect(*part.centre, a, b, roof, rng, code=LOW, height=9, shade=shade)
-    ground.scatter(pen, Box(box.u0, box.u1, box.v0, box.v0 + 5), 0.4, rng)
+    green.scatter(pen, Box(box.u0, box.u1, box.v0, box.v0 + 5), 0.4, rng)

@@ -6,10 +6,10 @@ Works through the scene in strips of rows, so that memory beyond the canvas and 
 
 import numpy as np
 
-from wusu_lib.synthetic import texture
+from wusu_lib.synthetic import materials
 from wusu_lib.synthetic.acquisition import Acquisition
-from wusu_lib.synthetic.pen import Canvas
-from wusu_lib.synthetic.texture import Textures
+from wusu_lib.synthetic.canvas import Canvas
+from wusu_lib.synthetic.materials import Textures
 
 STRIP = 512  # rows
 HALO = 128  # rows on either side that a strip needs: the longest shadow
@@ -59,7 +59,7 @@ def _expose(
     last = min(bottom + 2 * HALO, canvas.codes.shape[0])
     rows, columns = slice(first, last), slice(0, canvas.codes.shape[1])
     ground = canvas.bands[:, rows].astype(np.float32)
-    grain = 0.75 * texture.cut(textures.fine, rows, columns) + 0.45 * texture.cut(
+    grain = 0.75 * materials.cut_texture(textures.fine, rows, columns) + 0.45 * materials.cut_texture(
         textures.patchy, rows, columns
     )
     ground *= 1 + canvas.rough[rows].astype(np.float32) / 100 * grain

@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from wusu_lib.synthetic import green, spectra
-from wusu_lib.synthetic.frame import Box
+from wusu_lib.synthetic import green, materials
+from wusu_lib.synthetic.canvas import Pen, Window
 from wusu_lib.synthetic.layout import Layout, Street
-from wusu_lib.synthetic.pen import Pen, Window
-from wusu_lib.synthetic.river import BANK
+from wusu_lib.synthetic.street_grid import BANK, Box
 
 ROAD, RIVER = 1, 8
 SEGMENT = 60.0  # metres of street that are annotated, or forgotten, together
@@ -17,7 +16,7 @@ BRIDGE = 7  # metres above the water
 def river(pen: Pen, layout: Layout, rng: np.random.Generator) -> None:
     """Water and embankments, from the left to the right edge of the scene."""
     height, width = layout.shape
-    seeds, bank = rng.integers(2**31, size=2), spectra.sample("concrete", rng)
+    seeds, bank = rng.integers(2**31, size=2), materials.sample_spectra("concrete", rng)
     for left in range(0, width, CHUNK):
         columns = slice(left, min(left + CHUNK, width))
         y = np.arange(height, dtype=np.float32)[:, None]
@@ -46,7 +45,7 @@ def street(pen: Pen, layout: Layout, number: int, rng: np.random.Generator) -> N
     line = layout.streets[number]
     low, high = layout.extent()
     material = "concrete" if rng.random() < 0.3 else "asphalt"
-    spectrum, median = spectra.sample(material, rng), rng.random() < 0.5
+    spectrum, median = materials.sample_spectra(material, rng), rng.random() < 0.5
     along = 1 if line.across == "u" else 0
     for at in np.arange(low[along], high[along], SEGMENT):
         _segment(pen, line, float(at) + SEGMENT / 2, spectrum, median, rng)
@@ -93,7 +92,7 @@ def _markings(
     lines = surface & (np.abs(q % 3.5 - 1.75) < 0.5) & (p % 9 < 4) & (np.abs(q) < half - 1)
     bands[:, lines] *= np.float16(1.25)
     if median:
-        grass = spectra.plants(np.array(spectra.MATERIALS["grass"].bands), pen.acquisition.leaf)
+        grass = materials.plants(np.array(materials.MATERIALS["grass"].bands), pen.acquisition.leaf)
         pen.fill(window, surface & (np.abs(q) < 1.2), grass.astype(np.float32), rough=0.2)
 
 
@@ -113,12 +112,12 @@ def _traffic(
         length = 5.5 if today.random() < 0.1 else 2.2
         name = str(today.choice(["white", "black", "roof light", "roof red"], p=[0.25, 0.35, 0.32, 0.08]))
         car = surface & (np.abs(q - lane) < 0.9) & (np.abs(p - place) < length)
-        pen.fill(window, car, spectra.sample(name, today), rough=0.0, height=2)
+        pen.fill(window, car, materials.sample_spectra(name, today), rough=0.0, height=2)
 
 
 def lane(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     """A narrow lane between the lots of a block; only the wider part of them is annotated, as in WUSU."""
-    annotated, spectrum = rng.random() < 0.4, spectra.sample("concrete", rng)
+    annotated, spectrum = rng.random() < 0.4, materials.sample_spectra("concrete", rng)
     window = pen.box(box)
     if window is None:
         return

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wusu_lib.synthetic import green, ground, history, housing, layout, optics, roads, texture, works
+from wusu_lib.synthetic import green, housing, layout, materials, optics, roads, works
 from wusu_lib.synthetic.acquisition import ACQUISITIONS, DATES, Acquisition
-from wusu_lib.synthetic.errors import LabelError
-from wusu_lib.synthetic.frame import Box
+from wusu_lib.synthetic.canvas import Canvas, LabelError, Pen
 from wusu_lib.synthetic.layout import Layout
-from wusu_lib.synthetic.pen import Canvas, Pen
-from wusu_lib.synthetic.texture import Textures
+from wusu_lib.synthetic.materials import Textures
+from wusu_lib.synthetic.street_grid import Box
 
 Drawer = Callable[[Pen, Box, np.random.Generator], None]
 
@@ -61,8 +60,8 @@ def generator(seed: int, area: str, *purpose: str | int) -> np.random.Generator:
 def expose(area: str, shape: tuple[int, int], seed: int) -> Iterator[Exposure]:
     """The dates of an area of ``shape`` [H, W] pixels, one after the other."""
     plan = layout.plan(shape, _ANGLE[area], generator(seed, area, "layout"))
-    uses = history.unfold(plan, generator(seed, area, "history"))
-    textures = texture.make(generator(seed, area, "textures"))
+    uses = layout.unfold(plan, generator(seed, area, "history"))
+    textures = materials.make_textures(generator(seed, area, "textures"))
     for date, now in zip(DATES, uses, strict=True):
         acquisition = ACQUISITIONS[area, date]
         canvas = _paint(plan, now, textures, acquisition, seed)
@@ -100,4 +99,4 @@ def _pave(pen: Pen, plan: Layout, rng: np.random.Generator) -> None:
     step = 400.0
     for u in np.arange(u0, u1, step):
         for v in np.arange(v0, v1, step):
-            ground.lay(pen, Box(u, u + step + 2, v, v + step + 2), "yard", 0.25, np.random.default_rng(seeds))
+            green.lay(pen, Box(u, u + step + 2, v, v + step + 2), "yard", 0.25, np.random.default_rng(seeds))

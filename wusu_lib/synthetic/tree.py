@@ -1,6 +1,12 @@
-"""Writes the mini city to disk in WUSU's layout, names, codes and types."""
+"""Writes the mini city to disk in WUSU's layout, names, codes and types.
 
+The demo's city is written once into the user's cache folder and reused from then on.
+"""
+
+import hashlib
 import json
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -202,3 +208,38 @@ def planted(root: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; expected a tree written by wusu_lib.synthetic.write")
     return pd.read_csv(path)
+
+
+# The demo's city: two areas of 48 + 48 patches of 128 px at three dates.
+
+DEMO_ARGUMENTS: dict[str, object] = {
+    "seed": 7,
+    "patch_size": 128,
+    "rows": 8,
+    "cols": 6,
+    "areas": ("HS", "JA"),
+}
+
+
+def demo_name() -> str:
+    """Name of the demo's folder, with a fingerprint of the arguments and of the code that writes it."""
+    digest = hashlib.sha256(repr(sorted(DEMO_ARGUMENTS.items())).encode())
+    for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(legend.__file__)]:
+        digest.update(path.name.encode() + path.read_bytes())
+    return f"mini_city_{digest.hexdigest()[:16]}"
+
+
+def write_demo(root: Path) -> Path:
+    """Write the demo's tree beside its place, then give it its name; takes some seconds.
+
+    An interrupted writing leaves nothing that could be taken for a city.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix="mini_city_", suffix=".partial", dir=root.parent))
+    try:
+        write(scratch, **DEMO_ARGUMENTS)  # type: ignore[arg-type]
+        scratch.chmod(root.parent.stat().st_mode & 0o777)  # a temporary folder is its maker's alone
+        scratch.rename(root)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return root

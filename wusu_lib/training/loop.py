@@ -1,29 +1,191 @@
 """The loop of every kind of training: train what is left, load the best weights, count every split.
 
-What is a kind's own (model, loss, counts) is in its task, what it writes of the counts is its caller's.
+And the end of an epoch: learning-rate schedule, best weights, early stopping, history, checkpoint, so
+that a training can be resumed to the last bit.
 """
 
+import gc
 import logging
 import os
 import shutil
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from safetensors.torch import load_model, save_model
+from torch import nn
 
-from wusu_lib.data import SPLITS, SplitDataModule
+from wusu_lib.data.loading import SPLITS, SplitDataModule
+from wusu_lib.files import replacing
 from wusu_lib.models import arithmetic
-from wusu_lib.training.progress import Line
-from wusu_lib.training.session import Session
+from wusu_lib.training.progress import Events, Line
 from wusu_lib.training.task import Counted, Task
+
+# The end of an epoch: learning-rate schedule, best weights, early stopping, history, checkpoint.
+#
+# Lightning can write and resume checkpoints too, but what it resumes is not the undisturbed training: it
+# steps the plateau scheduler after the epoch's checkpoint is written and leaves that step out when it
+# resumes, and the random numbers of an epoch depend on those drawn before. So the state is kept here,
+# whole: written once an epoch, when all that belongs to the epoch is done; an epoch's random numbers follow
+# from (seed, epoch) alone.
+
+CHECKPOINT = ".checkpoint.pt"
+
+
+@dataclass
+class Progress:
+    """Where a training stands after its last whole epoch. Epochs count from 1."""
+
+    epochs: int = 0
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    stopped: bool = False
+    history: list[dict[str, float]] = field(default_factory=list)
+    steps: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def stale(self) -> int:
+        """Epochs since the lowest val/loss."""
+        return self.epochs - self.best_epoch
+
+
+class Session(lightning.Callback):
+    """Carries one training from epoch to epoch in ``folder``, across any number of interruptions."""
+
+    def __init__(self, folder: Path, seed: int, line: Line) -> None:
+        self.folder = folder
+        self.seed = seed
+        self.line = line
+        self.progress = Progress()
+        self._stored: dict[str, Any] | None = None
+        if (folder / CHECKPOINT).exists():
+            self._stored = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
+            self.progress = Progress(**self._stored["progress"])
+
+    def done(self, epochs: int) -> bool:
+        """Whether training is over: stopped early, or all ``epochs`` trained."""
+        return self.progress.stopped or self.progress.epochs >= epochs
+
+    def restore(self, model: nn.Module) -> None:
+        """Give ``model`` the weights of the last whole epoch, if there is one."""
+        if self._stored is not None:
+            model.load_state_dict(self._stored["model"])
+
+    def load_best(self, model: nn.Module) -> None:
+        """Give ``model`` the weights of the epoch with the lowest val/loss."""
+        load_model(model, self.best_file())
+
+    def best_file(self) -> Path:
+        """Weights of the best epoch so far; with its number, so that no other can be taken for it."""
+        return self.folder / f".best-{self.progress.best_epoch}.safetensors"
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.events = Events(self.folder, first_step=len(self.progress.steps))
+        (self.optimizer,) = trainer.optimizers
+        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimizer, factor=0.5, patience=5, min_lr=1e-8
+        )
+        if self._stored is not None:
+            self.optimizer.load_state_dict(self._stored["optimizer"])
+            self.scheduler.load_state_dict(self._stored["scheduler"])
+            self._stored = None  # as large as the model
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Make the epoch's order and random numbers a function of (seed, epoch).
+
+        Lightning does not know of a resumed training's earlier epochs and counts from 0.
+        """
+        epoch = self.progress.epochs
+        trainer.train_dataloader.sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        state = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
+        lightning.seed_everything(int(state[0]), verbose=False)
+        self._clock = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        where = f"epoch {self.progress.epochs + 1}, batch {batch_idx + 1} of {trainer.num_training_batches}"
+        self.line.update(f"{where}{self._latest()}")
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Close the epoch. Nothing of it counts until its checkpoint is in place."""
+        assert isinstance(pl_module, Task)
+        row = self._row(pl_module)
+        self.scheduler.step(row["val/loss"])
+        self._note(row, pl_module.step_rows())
+        if row["val/loss"] < self.progress.best_loss:
+            self.progress.best_epoch, self.progress.best_loss = self.progress.epochs, row["val/loss"]
+            with replacing(self.best_file()) as draft:
+                save_model(pl_module.model, str(draft))
+        self.progress.stopped = self.progress.stale >= pl_module.settings.patience
+        self._save(pl_module.model)
+        self._forget_other_weights()
+        trainer.should_stop = self.progress.stopped
+        self.line.update(f"epoch {self.progress.epochs}{self._latest()}", now=True)
+
+    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self.events.close()
+
+    def _row(self, task: Task) -> dict[str, float]:
+        """The epoch in figures; the learning rates are those it was trained with."""
+        rates = {f"lr/{group['name']}": group["lr"] for group in self.optimizer.param_groups}
+        return {
+            "epoch": self.progress.epochs + 1,
+            "train/loss": task.epoch_loss(),
+            **task.epoch_objective(),
+            "val/loss": task.tally.loss,
+            **{f"val/{name}": value for name, value in task.tally.figures().items()},
+            **rates,
+            "seconds": round(time.monotonic() - self._clock, 3),
+        }
+
+    def _note(self, row: dict[str, float], steps: list[tuple[float, float]]) -> None:
+        first = len(self.progress.steps)
+        new = [
+            {"step": first + i, "epoch": row["epoch"], "train/loss": loss, "gradient_norm": norm}
+            for i, (loss, norm) in enumerate(steps)
+        ]
+        self.progress.epochs += 1
+        self.progress.history.append(row)
+        self.progress.steps += new
+        self.events.add(row, new)
+
+    def _save(self, model: nn.Module) -> None:
+        state = {
+            "model": model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "progress": asdict(self.progress),
+        }
+        with replacing(self.folder / CHECKPOINT) as draft:
+            torch.save(state, draft)
+
+    def _forget_other_weights(self) -> None:
+        for file in self.folder.glob(".best-*.safetensors"):
+            if file != self.best_file():
+                file.unlink()
+
+    def _latest(self) -> str:
+        if not self.progress.history:
+            return ""
+        row = self.progress.history[-1]
+        name = next(name for name in row if name.startswith("val/") and name != "val/loss")
+        reached = f"{name.removeprefix('val/')} {row[name]:.3f}"
+        return f" · val loss {row['val/loss']:.3f}, {reached} after epoch {row['epoch']}"
+
+
+# What is a kind's own (model, loss, counts) is in its task, what it writes of the counts is its caller's.
 
 PRECISION = {"bf16": "bf16-mixed", "32": "32-true"}
 # A miniature's operations are too small to share: a second core gains a fifth, and two notebooks at a time
@@ -41,19 +203,28 @@ NOISE = (
 
 def train[C: Counted](
     folder: Path,
-    make_task: Callable[[], Task[C]],
+    task: Task[C],
     data: SplitDataModule,
     seed: int,
     splits: Sequence[str] = SPLITS,
 ) -> tuple[dict[str, C], dict[str, Any]]:
-    """Train what ``make_task`` gives on ``data`` and count what its best weights predict in some splits.
+    """Train a task on ``data`` and count what its best weights predict in some splits.
 
     Resumes what ``folder`` holds. Writes history.csv, steps.csv, model.safetensors and TensorBoard events.
     Gives the counts by split (the validation maps kept) and the record's part that all kinds share: losses,
     best epoch, numbers of parameters, arithmetic, seconds. Raises ValueError where training or validation has
     no labelled patch or pixel, bfloat16 is computed wrongly here, or the loss or a gradient is not finite.
     """
-    task = make_task()
+    found = _train_and_count(folder, task, data, seed, splits)
+    del task
+    gc.collect()  # model, trainer and optimiser refer to each other: no count of references falls to zero
+    return found
+
+
+def _train_and_count[C: Counted](
+    folder: Path, task: Task[C], data: SplitDataModule, seed: int, splits: Sequence[str]
+) -> tuple[dict[str, C], dict[str, Any]]:
+    """As ``train``."""
     line = Line(f"{task.settings.name}, seed {seed}")
     session = Session(folder, seed, line)
     session.restore(task.model)
@@ -119,7 +290,7 @@ def _train(task: Task, session: Session, data: SplitDataModule) -> None:
 
 
 def _trust(task: Task, data: SplitDataModule) -> None:
-    """Refuse bfloat16 where this machine computes the model wrongly in it (``models.arithmetic``)."""
+    """Refuse bfloat16 where this machine computes the model wrongly in it (``arithmetic``)."""
     if task.settings.precision == "bf16":
         device = "cuda" if torch.cuda.is_available() else "cpu"
         image = data.loader("val").dataset[0]["image"][None]

@@ -1,18 +1,88 @@
-"""The Lightning module: loss, parameter groups, and what one step and one epoch leave behind."""
+"""What is learnt and counted: Lightning modules with their loss, parameter groups and matrices.
+
+One for single images and one for pairs of dates, in the same loop.
+"""
 
 import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from wusu_lib.losses import TrainingLoss
+from wusu_lib import legend
+from wusu_lib.legend import IGNORE, Background, Scheme
+from wusu_lib.measures import classes
+from wusu_lib.measures.change import binary_confusion, confusion, counts, score, scores
 from wusu_lib.models.arithmetic import REMEDY
-from wusu_lib.training.tally import Tally
+from wusu_lib.models.losses import TrainingLoss, pixel_loss, training_loss
+from wusu_lib.models.segmentation import Method, Outputs, SiameseModel
+from wusu_lib.transitions import LABEL, UNCHANGED, UNLABELLED, from_to
 
 if TYPE_CHECKING:
-    from wusu_lib.parameters import ModelParameters, SegmentationParameters
+    from wusu_lib.experiment.direct import DirectParameters
+    from wusu_lib.experiment.parameters import ModelParameters
+    from wusu_lib.experiment.segmentation import SegmentationParameters
+
+
+# What an evaluation counts: the loss over pixels and one confusion matrix a patch.
+
+
+def confidence(logits: Tensor) -> np.ndarray:
+    """Largest class probability (softmax) x 255, rounded: logits [B, K, H, W] -> uint8 [B, H, W].
+
+    It is the model's own opinion: networks are usually surer than they are right (Guo et al. 2017, arXiv
+    1706.04599).
+    """
+    largest = logits.float().softmax(dim=1).amax(dim=1)
+    return (largest * 255).round().to(torch.uint8).cpu().numpy()
+
+
+@dataclass
+class Tally:
+    """Counts over the batches of one evaluation. Means are over pixels, whatever the batches' sizes."""
+
+    background: Background
+    classes: Scheme = "all"
+    keep_maps: bool = False
+    loss_sum: float = 0.0
+    pixels: int = 0
+    patches: list[str] = field(default_factory=list)
+    matrices: list[np.ndarray] = field(default_factory=list)  # int64 [12, 12] each, truth x prediction
+    maps: list[np.ndarray] = field(default_factory=list)  # uint8 [H, W] each, class index
+    confidence: list[np.ndarray] = field(default_factory=list)  # uint8 [H, W] each, 255 = certain
+
+    def add(self, patches: list[str], logits: Tensor, mask: Tensor) -> None:
+        """Count one batch: logits [B, K, H, W], mask of train ids [B, H, W]."""
+        loss, pixels = pixel_loss(logits, mask)
+        self.loss_sum += loss.item()
+        self.pixels += pixels
+        predicted = logits.max(dim=1).indices.cpu().numpy()  # [B, K, H, W] -> [B, H, W]; faster than argmax
+        predicted = legend.index_from_train_id(predicted, self.background, self.classes)
+        truth = legend.index_from_train_id(mask.cpu().numpy(), self.background, self.classes)
+        self.patches += patches
+        self.matrices += [classes.confusion(*pair) for pair in zip(truth, predicted, strict=True)]
+        if self.keep_maps:
+            self.maps += list(predicted)
+            self.confidence += list(confidence(logits))
+
+    @property
+    def loss(self) -> float:
+        """Mean over the counted pixels; ValueError if no pixel counts, which no loss can describe."""
+        if self.pixels == 0:
+            raise ValueError(f"none of {len(self.patches)} patches has a labelled pixel: nothing to measure")
+        return self.loss_sum / self.pixels
+
+    def figures(self) -> dict[str, float]:
+        """The figures that an epoch is followed by: mIoU first, pixel_acc; pooled over the patches."""
+        pooled = classes.scores(np.sum(self.matrices, axis=0), self.background)
+        return {name: float(pooled[name]) for name in ("mIoU", "pixel_acc")}
+
+
+# The Lightning module: loss, parameter groups, and what one step and one epoch leave behind.
 
 
 class Counted(Protocol):
@@ -180,7 +250,9 @@ class SegmentationTask(Task[Tally]):
     settings: "SegmentationParameters"
 
     def batch_loss(self, batch: dict[str, Any]) -> TrainingLoss:
-        """Cross-entropy over the labelled pixels, or the loss of a decoder that has one of its own."""
+        """The stated loss over the labelled pixels, or the loss of a decoder that has one of its own."""
+        if self.settings.loss != "cross_entropy":
+            return training_loss(self.settings.loss, self.model(batch["image"]), batch["mask"])
         return self.model.training_loss(batch["image"], batch["mask"])  # type: ignore[operator]
 
     def empty_tally(self) -> Tally:
@@ -190,3 +262,134 @@ class SegmentationTask(Task[Tally]):
     def count(self, batch: dict[str, Any]) -> None:
         """Count the classes predicted."""
         self.tally.add(list(batch["patch"]), self.model(batch["image"]), batch["mask"])
+
+
+# From the network's scores to a loss, to from-to labels, and to counts by pair.
+
+
+def pair_loss(outputs: Outputs, mask: Tensor, change: Tensor, weight: float) -> tuple[Tensor, int]:
+    """The loss of a batch, summed over the pixels that count, and how many those are.
+
+    mask: int64 train ids [B, 2, H, W]; change: int64 [B, H, W], 1 changed, 0 unchanged, 255 not counted.
+    ``weight``: how many times a changed pixel counts. Binary cross-entropy of change over the counted pixels;
+    with classes, the mean of the two dates' cross-entropy over the labelled pixels is added, and what counts
+    is a pixel that is labelled at either date or counted for change.
+    """
+    counted = change != IGNORE
+    logits = outputs.change.float()
+    target = (change == 1).to(logits.dtype)
+    each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    loss = (each * (1 + (weight - 1) * target)).where(counted, 0).sum()
+    if outputs.classes is not None:
+        of_classes, _ = pixel_loss(outputs.classes.flatten(0, 1), mask.flatten(0, 1))
+        loss = loss + of_classes / 2
+        counted = counted | (mask != IGNORE).any(dim=1)
+    return loss, int(counted.sum())
+
+
+def predicted_labels(outputs: Outputs, background: Background) -> np.ndarray:
+    """From-to labels uint8 [B, H, W] of the scores; 0 unchanged and 1 changed where there are no classes.
+
+    A pixel has changed if the change head gives more than even odds. What it changed from and to is the most
+    probable pair of two *different* classes (the two heads taken as independent), since a change within a
+    class has no label: so the map of change is the change head's own.
+    """
+    changed = outputs.change > 0  # [B, H, W]
+    if outputs.classes is None:
+        return changed.to(torch.uint8).cpu().numpy()
+    first_class = 0 if background == "ignore" else 1  # Background is no class to change to
+    of_changed = outputs.classes.movedim(2, -1).movedim(1, -2)[changed]  # [n, 2, K]
+    pair = different_classes(of_changed.float()[..., first_class:]) + 1  # class indices [n, 2]
+    found = np.full(changed.shape, UNCHANGED, dtype=np.uint8)
+    found[changed.cpu().numpy()] = LABEL[tuple(pair.T.cpu().numpy())]
+    return found
+
+
+def different_classes(classes: Tensor) -> Tensor:
+    """The two different classes, one a date, with the largest sum of scores: [n, 2, K] -> int64 [n, 2].
+
+    If both dates have the same best class, the date that loses less by it takes its second best.
+    """
+    values, places = classes.topk(2, dim=-1)  # [n, 2, 2], best first
+    best, second = places.unbind(-1)  # [n, 2]
+    lost = values[..., 0] - values[..., 1]  # [n, 2]
+    gives_way = torch.stack([lost[:, 0] < lost[:, 1], lost[:, 0] >= lost[:, 1]], dim=1)
+    same = (best[:, 0] == best[:, 1])[:, None]
+    return torch.where(same & gives_way, second, best)
+
+
+@dataclass
+class PairTally:
+    """Counts over the batches of one evaluation: the loss over pixels and one matrix a pair.
+
+    Judged is by the two class masks: the truth is the from-to label of each pixel, whatever the change masks
+    say, as for every other way of finding change.
+    """
+
+    method: Method
+    background: Background
+    weight: float
+    keep_maps: bool = False
+    loss_sum: float = 0.0
+    pixels: int = 0
+    patches: list[str] = field(default_factory=list)
+    matrices: list[np.ndarray] = field(default_factory=list)  # int64 [111, 111], or [2, 2] for "bcd"
+    maps: list[np.ndarray] = field(default_factory=list)  # uint8 [H, W] each, from-to labels
+
+    def add(self, batch: dict[str, Any], outputs: Outputs) -> None:
+        """Count one batch of ``direct.PairDataset`` and what the network says of it."""
+        loss, pixels = pair_loss(outputs, batch["mask"], batch["change"], self.weight)
+        self.loss_sum += loss.item()
+        self.pixels += pixels
+        predicted = predicted_labels(outputs, self.background)
+        index = legend.index_from_train_id(batch["mask"].cpu().numpy(), self.background)  # [B, 2, H, W]
+        truth = from_to(index[:, 0], index[:, 1])
+        self.patches += list(batch["patch"])
+        self.matrices += [self._matrix(*pair) for pair in zip(truth, predicted, strict=True)]
+        if self.keep_maps:
+            self.maps += list(predicted)
+
+    def _matrix(self, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        if self.method == "bcd":
+            return binary_confusion(truth, predicted, truth != UNLABELLED)
+        return confusion(truth, predicted)
+
+    @property
+    def loss(self) -> float:
+        """Mean over the counted pixels; ValueError if no pixel counts, which no loss can describe."""
+        if self.pixels == 0:
+            raise ValueError(f"none of {len(self.patches)} pairs has a labelled pixel: nothing to measure")
+        return self.loss_sum / self.pixels
+
+    def figures(self) -> dict[str, float]:
+        """The figures that an epoch is followed by, pooled over the pairs; NaN where there is no change."""
+        pooled = np.sum(self.matrices, axis=0)
+        if self.method == "bcd":
+            return {"BCD F1": float(score(counts(pooled), "F1"))}
+        found = scores(pooled)
+        return {name: float(found[name]) for name in ("BCD F1", "Fscd from-to")}
+
+
+# What is learnt and counted of pairs, in the loop that trains everything else.
+
+
+class DirectTask(Task[PairTally]):
+    """Change of pairs [B, 2, C, H, W], with ``weight`` as in ``pair_loss``."""
+
+    settings: "DirectParameters"
+
+    def __init__(self, model: SiameseModel, parameters: "DirectParameters", weight: float) -> None:
+        self.weight = weight
+        super().__init__(model, parameters)
+
+    def batch_loss(self, batch: dict[str, Any]) -> tuple[Tensor, int]:
+        """``pair_loss`` of the network's outputs."""
+        return pair_loss(self.model(batch["image"]), batch["mask"], batch["change"], self.weight)
+
+    def empty_tally(self) -> PairTally:
+        """Counts of change."""
+        return PairTally(self.settings.method, self.settings.background, self.weight, self.keep_maps)
+
+    def count(self, batch: dict[str, Any]) -> None:
+        """Count the changes predicted."""
+        self.tally.add(batch, self.model(batch["image"]))

@@ -1,0 +1,89 @@
+"""What every page shows by one call, in order; the code that a page is about."""
+
+import inspect
+from types import SimpleNamespace
+
+import pytest
+
+from wusu_lib.measures.classes import merge
+from wusu_lib.pages import page as log_page
+from wusu_lib.pages.page import Page, excerpt
+
+
+def test_an_excerpt_is_the_source_of_what_is_named():
+    assert excerpt("wusu_lib.measures.classes.merge") == inspect.getsource(merge).rstrip()
+    assert excerpt("wusu_lib.data.statistics.BURNSCARS").startswith("BURNSCARS = (")
+    method = excerpt("wusu_lib.training.task.Task.configure_optimizers")
+    assert method.startswith("def configure_optimizers(self)")
+    assert method.endswith("fused=True)")
+    assert excerpt("wusu_lib.models.decoders.DECODERS.deeplab").startswith(
+        'DecoderSpec(\n    title="DeepLabV3+",'
+    )
+    assert excerpt("wusu_lib.models.build.SkipAndContext").startswith("@TERRATORCH_NECK_REGISTRY")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("wusu_lib.measures.classes.merged", "classes.py has no 'merged' there; it has .*merge, "),
+        ("wusu_lib.models.decoders.DECODERS.deeplap", "has no 'deeplap' there; it has deeplab, fpn"),
+        ("wusu_lib.nowhere.merge", "no such module"),
+        ("wusu_lib.measures.classes", "nothing in it was named"),
+        ("os.path.join", "expected the dotted name of something in wusu_lib"),
+    ],
+)
+def test_what_the_library_does_not_have_is_told(name, told):
+    with pytest.raises(ValueError, match=told):
+        excerpt(name)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What is displayed, by the names of the functions that made it."""
+    found = []
+    monkeypatch.setattr(log_page, "display", lambda *parts: found.extend(parts))
+    for module in ("data", "differences", "maps", "results", "style", "training"):
+        maker = type("Maker", (), {"__getattr__": lambda self, n, m=module: lambda *a, **k: f"{m}.{n}"})
+        monkeypatch.setattr(log_page, module, maker())
+    return found
+
+
+def test_a_page_shows_its_parts_in_order(shown):
+    exp = SimpleNamespace(
+        runs=lambda: ["run"],
+        baseline=lambda: ["baseline"],
+        table=None,
+        parts=lambda: None,
+        comparison="c",
+        judge=lambda mine, theirs: ("difference", "verdict"),
+    )
+    page = Page(exp)
+    page.shown = ["patch"]
+    for call in (page.parameters, page.data, page.model, page.training, page.results, page.verdict):
+        call()
+    assert shown == [
+        "style.parameters_table",
+        "data.data_sentence",
+        "maps.patch_examples_figure",
+        "maps.examples_sentence",
+        "training.parts_figure",
+        "training.training_curves_figure",
+        "training.curves_sentence",
+        "results.ten_columns_table",
+        "results.ten_columns_sentence",
+        "results.class_iou_figure",
+        "results.class_iou_sentence",
+        "results.confusion_matrix_figure",
+        "results.confusion_sentence",
+        "maps.predictions_figure",
+        "maps.predictions_sentence",
+        "differences.effect_figure",
+        "differences.verdict_sentence",
+        "style.provenance_table",
+    ]
+
+
+def test_the_source_of_a_page_is_highlighted_python(shown):
+    Page(SimpleNamespace()).source("wusu_lib.legend.merge_index")
+    (markdown,) = shown
+    assert markdown.data.startswith("From `wusu_lib.legend.merge_index`:\n\n```python\ndef merge_index(")

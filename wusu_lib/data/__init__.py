@@ -1,0 +1,1 @@
+"""A WUSU tree as a table of patches: reading, checking, shared ground, splits, statistics, tensors."""

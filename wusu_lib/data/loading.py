@@ -1,0 +1,337 @@
+"""Patches as tensors: the dataset, the order in which training sees it, and the data module.
+
+Everything random follows from (seed, epoch, position) alone: neither the number of workers nor the state of a
+global generator has a part in it, so a resumed run sees the batches that an undisturbed one would have seen.
+"""
+
+from collections.abc import Iterator, Sequence, Sized
+from typing import TYPE_CHECKING, Any
+
+import lightning
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from wusu_lib import legend
+from wusu_lib.data.masks import ClassMask, read_change, read_index
+from wusu_lib.imagery import BAND_NAMES, read
+from wusu_lib.transitions import UNLABELLED, from_to
+
+if TYPE_CHECKING:
+    from wusu_lib.change.codebook import CodeBook
+
+SPLITS = ("train", "val", "test")
+EVALUATION_PIXELS = 2**19  # in one batch: 32 patches of 128 px, 2 of 512 px
+Key = int | tuple[int, int]
+
+
+class PatchDataset(Dataset):
+    """Rows of a patch table as samples.
+
+    A sample holds ``image`` float32 [C, H, W] = (count / 255 - mean) / std in data band order, ``mask`` int64
+    [H, W] of train ids (255 = ignored, only with background="ignore") and ``patch``, the row's key. ``mean``
+    and ``std``: [C] on the scale 0 to 1. An item is asked for by its number or by (number, augmentation
+    seed); with ``augment`` the seed decides on the two flips. ``in_memory`` keeps the files' uint8 arrays
+    after a first read. Raises ValueError for rows without a mask, and naming the file for one that cannot be
+    used.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        mean: Sequence[float],
+        std: Sequence[float],
+        background: legend.Background = "ignore",
+        augment: bool = False,
+        in_memory: bool = False,
+        classes: legend.Scheme = "all",
+    ) -> None:
+        legend.check_background(background)
+        legend.check_scheme(classes)
+        if table["mask"].isna().any():
+            missing = table.loc[table["mask"].isna(), "patch"].tolist()
+            raise ValueError(f"{len(missing)} rows have no mask, among them {missing[:5]}; leave them out")
+        self.table = table.reset_index(drop=True)
+        self.background = background
+        self.classes = classes
+        self.augment = augment
+        self._mean = np.asarray(mean, dtype=np.float32)[:, None, None]
+        self._std = np.asarray(std, dtype=np.float32)[:, None, None]
+        self._files = list(zip(self.table["image"], self.table["mask"], strict=True))
+        self._kept = [read_pair(*files) for files in self._files] if in_memory else None
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, key: Key) -> dict:
+        number, augmentation_seed = key if isinstance(key, tuple) else (key, None)
+        image, index = self._kept[number] if self._kept is not None else read_pair(*self._files[number])
+        if self.augment and augmentation_seed is not None:
+            image, index = flip(image, index, augmentation_seed)
+        scaled = (image.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [C, H, W]
+        mask = legend.train_id_from_index(index, self.background, self.classes).astype(np.int64)  # [H, W]
+        return {
+            "image": torch.from_numpy(np.ascontiguousarray(scaled)),
+            "mask": torch.from_numpy(np.ascontiguousarray(mask)),
+            "patch": self.table["patch"].iat[number],
+        }
+
+
+def read_pair(image_path: str, mask: str | ClassMask) -> tuple[np.ndarray, np.ndarray]:
+    """Image uint8 [C, H, W] and class index uint8 [H, W]."""
+    image, index = read(image_path), read_index(mask)
+    if image.dtype != np.uint8:
+        raise ValueError(f"{image_path}: expected uint8, got {image.dtype}")
+    if len(image) != len(BAND_NAMES):
+        raise ValueError(f"{image_path}: expected {len(BAND_NAMES)} bands, got {len(image)}")
+    if index.shape != image.shape[1:]:
+        raise ValueError(
+            f"{mask}: expected one band of the image's size {image.shape[1:]}, got {index.shape}"
+        )
+    return image, index
+
+
+def flip(image: np.ndarray, index: np.ndarray, augmentation_seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Flip images [..., H, W] and masks [..., H, W] alike, each of the two ways with probability 1/2."""
+    vertical, horizontal = np.random.default_rng(augmentation_seed).integers(0, 2, size=2).astype(bool)
+    if vertical:
+        image, index = image[..., ::-1, :], index[..., ::-1, :]
+    if horizontal:
+        image, index = image[..., ::-1], index[..., ::-1]
+    return image, index
+
+
+class EpochSampler(Sampler):
+    """Pairs (number, augmentation seed) in an order that is a pure function of (seed, epoch).
+
+    Lightning calls ``set_epoch`` at the start of every epoch, also of a resumed run.
+    """
+
+    def __init__(self, n: int, seed: int) -> None:
+        self.n = n
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, from 0, whose order the next iteration gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        generator = np.random.default_rng([self.seed, self.epoch])
+        order = generator.permutation(self.n).tolist()
+        seeds = generator.integers(0, 2**31, size=self.n).tolist()
+        return iter(zip(order, seeds, strict=True))
+
+
+class SplitDataModule(lightning.LightningDataModule):
+    """Loaders for the splits of a table (columns ``split`` and ``patch``).
+
+    Training is shuffled by ``EpochSampler`` and flipped; the other loaders keep the table's order and change
+    nothing. The last, smaller batch is kept. A subclass says what the samples are: dictionaries with ``mask``
+    among them.
+    """
+
+    def __init__(self, table: pd.DataFrame, batch_size: int, workers: int, seed: int) -> None:
+        super().__init__()
+        self.table = table.reset_index(drop=True)
+        self.batch_size = batch_size
+        self.workers = workers
+        self.seed = seed
+        self._datasets: dict[tuple[str, bool], Sized] = {}
+
+    def samples(self, rows: pd.DataFrame, augment: bool) -> Any:
+        """The dataset of some rows, whose items are asked for as those of ``PatchDataset``."""
+        raise NotImplementedError
+
+    def rows(self, split: str) -> pd.DataFrame:
+        """The rows of a split in the order of its evaluation loader."""
+        return self.table[self.table["split"] == split].reset_index(drop=True)
+
+    def dataset(self, split: str, augment: bool = False) -> Any:
+        """The samples of a split. Raises ValueError for an unknown split or one without a labelled patch."""
+        if split not in SPLITS:
+            raise ValueError(f"split: got {split!r}; allowed: {', '.join(SPLITS)}")
+        if (split, augment) not in self._datasets:
+            rows = self.rows(split)
+            if rows.empty:
+                counts = self.table["split"].value_counts().to_dict()
+                raise ValueError(f"split {split!r} holds no labelled patch; the data has {counts}")
+            self._datasets[split, augment] = self.samples(rows, augment)
+        return self._datasets[split, augment]
+
+    def loader(self, split: str) -> DataLoader:
+        """All samples of a split in the table's order, unchanged.
+
+        Small patches come in batches of ``EVALUATION_PIXELS``: without gradients there is room for more, and
+        the figures, counted a patch, do not depend on it.
+        """
+        dataset = self.dataset(split)
+        pixels = dataset[0]["mask"].numel()
+        return self._loader(dataset, None, max(self.batch_size, EVALUATION_PIXELS // pixels))
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled and flipped training samples."""
+        dataset = self.dataset("train", augment=True)
+        return self._loader(dataset, EpochSampler(len(dataset), self.seed), self.batch_size)
+
+    def val_dataloader(self) -> DataLoader:
+        """``loader("val")``."""
+        return self.loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """``loader("test")``."""
+        return self.loader("test")
+
+    def _loader(self, dataset: Any, sampler: EpochSampler | None, batch_size: int) -> DataLoader:
+        # A generator of its own: without one the loader draws from torch's global generator at every epoch.
+        generator = torch.Generator().manual_seed(self.seed)
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            # A fork of a process in which CUDA and its threads run can hang for ever.
+            multiprocessing_context="forkserver" if self.workers else None,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            generator=generator,
+        )
+
+
+class WusuDataModule(SplitDataModule):
+    """Loaders for the splits of a patch table; rows without a mask are never served.
+
+    ``mean``, ``std``, ``background``, ``classes`` and ``in_memory`` as in ``PatchDataset``.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        background: legend.Background = "ignore",
+        classes: legend.Scheme = "all",
+        batch_size: int = 8,
+        workers: int = 0,
+        seed: int = 0,
+        in_memory: bool = False,
+    ) -> None:
+        super().__init__(table[table["mask"].notna()], batch_size, workers, seed)
+        self._normalisation = (mean, std)
+        self.background = background
+        self.classes = classes
+        self.in_memory = in_memory
+
+    def samples(self, rows: pd.DataFrame, augment: bool) -> PatchDataset:
+        """One sample a row."""
+        mean, std = self._normalisation
+        return PatchDataset(rows, mean, std, self.background, augment, self.in_memory, self.classes)
+
+
+# Pairs of dates: both images, both masks, and where the annotation says that ground changed.
+
+
+class PairDataset(Dataset):
+    """Rows of a table of pairs (``pairs``) as samples.
+
+    A sample holds ``image`` float32 [2, C, H, W] (the two dates, normalised as in ``loading.PatchDataset``),
+    ``mask`` int64 [2, H, W] of train ids, ``change`` int64 [H, W] (1 changed, 0 unchanged, 255 not counted)
+    and ``patch``, the pair's key. ``change`` is what the annotation's change mask says, read through
+    ``book``; where a pair has no such mask, what the two class masks say. Ground that is unlabelled at either
+    date is not counted, nor what the change mask declares as nodata, nor a value that the book does not know.
+    Both dates are flipped alike. ``mean``, ``std``, ``augment``, ``in_memory`` and errors as in
+    ``PatchDataset``.
+    """
+
+    def __init__(
+        self,
+        pairs: pd.DataFrame,
+        mean: Sequence[float],
+        std: Sequence[float],
+        book: "CodeBook",
+        background: legend.Background = "ignore",
+        augment: bool = False,
+        in_memory: bool = False,
+    ) -> None:
+        legend.check_background(background)
+        self.table = pairs.reset_index(drop=True)
+        self.book = book
+        self.background = background
+        self.augment = augment
+        self._mean = np.asarray(mean, dtype=np.float32)[:, None, None]
+        self._std = np.asarray(std, dtype=np.float32)[:, None, None]
+        self._kept = [self._read(number) for number in range(len(self.table))] if in_memory else None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, key: Key) -> dict:
+        number, augmentation_seed = key if isinstance(key, tuple) else (key, None)
+        images, layers = self._kept[number] if self._kept is not None else self._read(number)
+        if self.augment and augmentation_seed is not None:
+            images, layers = flip(images, layers, augmentation_seed)
+        scaled = (images.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [2, C, H, W]
+        mask = legend.train_id_from_index(layers[:2], self.background).astype(np.int64)  # [2, H, W]
+        return {
+            "image": torch.from_numpy(np.ascontiguousarray(scaled)),
+            "mask": torch.from_numpy(np.ascontiguousarray(mask)),
+            "change": torch.from_numpy(layers[2].astype(np.int64)),
+            "patch": self.table["patch"].iat[number],
+        }
+
+    def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Images uint8 [2, C, H, W]; class index of both dates and change as uint8 [3, H, W]."""
+        row = self.table.iloc[number]
+        (first, before), (second, after) = (read_pair(row[f"image{n}"], row[f"mask{n}"]) for n in (1, 2))
+        if first.shape != second.shape:
+            raise ValueError(
+                f"{row['image2']}: {list(second.shape)}, but {row['image1']} has {list(first.shape)}; "
+                "the images of a pair must be of equal size"
+            )
+        return np.stack([first, second]), np.stack([before, after, self._change(row, before, after)])
+
+    def _change(self, row: pd.Series, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """Changed (1), unchanged (0) or not counted (255), uint8 [H, W]."""
+        labels = from_to(before, after)
+        path = row[self.book.kind]
+        if pd.notna(path):
+            values, without = read_change(path)
+            if values.shape != labels.shape:
+                raise ValueError(f"{path}: {values.shape} px, but its images have {labels.shape}")
+            labels = np.where(labels == UNLABELLED, labels, self.book.labels(values))
+            if without is not None:
+                labels[without] = UNLABELLED
+        return np.where(labels == UNLABELLED, legend.IGNORE, labels > 0).astype(np.uint8)
+
+
+class PairDataModule(SplitDataModule):
+    """Loaders for the splits of a table of pairs. Arguments as in ``PairDataset``; batches are of pairs."""
+
+    def __init__(
+        self,
+        pairs: pd.DataFrame,
+        mean: Sequence[float],
+        std: Sequence[float],
+        book: "CodeBook",
+        *,
+        background: legend.Background = "ignore",
+        batch_size: int = 8,
+        workers: int = 0,
+        seed: int = 0,
+        in_memory: bool = False,
+    ) -> None:
+        super().__init__(pairs, batch_size, workers, seed)
+        self._normalisation = (mean, std)
+        self.book = book
+        self.background = background
+        self.in_memory = in_memory
+
+    def samples(self, rows: pd.DataFrame, augment: bool) -> PairDataset:
+        """One sample a row."""
+        mean, std = self._normalisation
+        return PairDataset(rows, mean, std, self.book, self.background, augment, self.in_memory)

@@ -1,0 +1,163 @@
+"""Files and folders: written whole or not at all, checked beforehand, found from here or the repository."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from filelock import FileLock
+
+from wusu_lib import provenance
+
+# Files that are either whole or absent: written beside their place, flushed to disk, then renamed into it.
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; what was written there becomes ``path`` when the block ends
+    well.
+    """
+    draft = path.with_name(f".{path.name}.tmp")
+    yield draft
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as JSON (no NaN: a missing figure is null), whole or not at all."""
+    with replacing(path) as draft:
+        draft.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+# The user's cache folder: what is worked out once and kept, for all who share the folder.
+
+
+def cache_folder() -> Path:
+    """The environment's WUSU_CACHE, else the user's cache folder."""
+    import platformdirs
+
+    return named_folder("WUSU_CACHE") or Path(platformdirs.user_cache_dir("wusu-lib"))
+
+
+def kept[T](path: Path, load: Callable[[Path], T | None], make: Callable[[Path], T]) -> T:
+    """What is stored at ``path``, else what ``make(path)`` stores there.
+
+    ``load(path)`` gives None where nothing whole is stored. Reading takes no lock, so a folder that somebody
+    else filled can be read without the right to write to it; two processes that miss the same thing make it
+    once. Raises PermissionError or OSError that names WUSU_CACHE where nothing is stored and the folder
+    cannot be written to.
+    """
+    if (found := _stored(path, load)) is not None:
+        return found
+    with _locked(path):
+        if (found := _stored(path, load)) is not None:
+            return found
+        try:
+            return make(path)
+        except PermissionError as error:  # of another user's file here, or of what is being read elsewhere
+            if error.filename and Path(error.filename).is_relative_to(path.parent):
+                raise _unusable(path.parent, error) from error
+            raise
+
+
+def _stored[T](path: Path, load: Callable[[Path], T | None]) -> T | None:
+    """What is stored; None also where this user may not read it, or a file stands where a folder should."""
+    try:
+        return load(path)
+    except (PermissionError, NotADirectoryError):
+        return None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file to be written; its folder is made, and must be one that takes files."""
+    lock = path.with_name(f"{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock).acquire()
+        if not os.access(path.parent, os.W_OK):
+            held.lock.release()
+            raise PermissionError(13, "no right to write", str(path.parent))
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        raise _unusable(path.parent, error) from error
+    with held:
+        yield
+
+
+def _unusable(where: Path, error: OSError | NotImplementedError) -> OSError:
+    """The error of a folder that cannot be written to, in one sentence."""
+    kind = PermissionError if isinstance(error, PermissionError) else OSError
+    reason = getattr(error, "strerror", None) or str(error)
+    file = getattr(error, "filename", None)
+    about = f" ({file})" if file and str(file) != str(where) else ""
+    return kind(
+        f"the cache folder {where} lacks what is needed here and cannot be written to: {reason}{about}; "
+        "set the environment variable WUSU_CACHE to a folder of your own"
+    )
+
+
+# The folder that results go to, checked before any work is done for them.
+
+
+def writable(folder: str | Path) -> Path:
+    """The folder, made if need be. Raises ValueError saying why where nothing can be written to it."""
+    path = Path(folder).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ValueError(
+            f"out: got {str(folder)!r}, but nothing can be written there ({reason}); give a folder that you "
+            "may write to, on a disk with room"
+        ) from error
+    return path
+
+
+YEARS = range(1900, 2100)
+
+
+def as_typed(value: Any, name: str = "") -> Any:
+    """A year as text, since a label or a folder may be called so; what else is no text is as it came.
+
+    papermill's -p makes numbers of what looks like one. Only of a year it is known how it was typed: 4 may
+    have been 04, 1000.0 may have been 1e3. Raises ValueError for any other number, for True, False and None,
+    beginning with ``name``.
+    """
+    if type(value) is int and value in YEARS:
+        return str(value)
+    if isinstance(value, int | float | None):  # True and False are integers
+        raise ValueError(
+            f"{name}{': ' if name else ''}got {value!r}, which need not be what was typed: papermill's -p "
+            "makes 4 of 04, 201504 of 2015_04 and 1000.0 of 1e3; expected text: give it with -r instead of "
+            "-p, or in quotes where it stands in a cell or in a file of -f"
+        )
+    return value
+
+
+def located(weights: str) -> str:
+    """The first of ``places`` that is there, else the path from here."""
+    tried = places(weights)
+    return str(next((path for path in tried if path.exists()), tried[0]))
+
+
+def places(given: str | Path) -> list[Path]:
+    """Where a path may be: from here, and from the repository, since a notebook's folder need not be its
+    caller's.
+    """
+    here, repository = Path(given).expanduser(), provenance.find_repository()
+    return [here] if repository is None else [here, repository / here]
+
+
+def named_folder(variable: str) -> Path | None:
+    """The folder that an environment variable names; None where it is empty or not set.
+
+    It may begin with ~ for the home folder: in a file of variables no shell replaces that.
+    """
+    named = os.environ.get(variable)
+    return Path(named).expanduser() if named else None

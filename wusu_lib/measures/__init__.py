@@ -1,0 +1,1 @@
+"""What is counted and compared: figures of class maps and of change, their intervals, the verdict."""

@@ -1,0 +1,391 @@
+"""One scene or a pair, window by window, to finished rows of classes and confidence in bounded memory.
+
+Where windows lie and how much each counts where they overlap, how blended probabilities become classes,
+and the finished strips on disk, so that an interrupted scene can be gone on with.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from wusu_lib import legend
+from wusu_lib.change.decoding import N_CLASSES, Prior, decode
+from wusu_lib.experiment.predictor import Predictor
+from wusu_lib.files import replacing, write_json
+from wusu_lib.runs.store import read_record
+from wusu_lib.scenes.rasters import Grid, Layer, Reader
+
+# Where windows lie on a scene, and how much each of them counts where they overlap.
+#
+# Along each axis the windows start every ``window - overlap`` pixels; the last one is shifted back to end
+# with the scene. A window counts fully in its middle, not at all in the outermost ``margin`` pixels (where
+# a model sees least around it), and linearly more in between. At the scene's own edges it counts fully. The
+# weights of all windows over a pixel are divided by their sum, so the result has no step where a window
+# begins or ends, and the weight of a pixel is the product of those of its row and its column.
+
+WIDEST_PANEL = (
+    8192  # pixels: what is held in memory is a window high and about so wide, however wide the scene
+)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Side of a window, overlap of neighbours and margin without weight, in pixels.
+
+    Raises ValueError unless 0 <= 2 margin < overlap <= window / 2, or overlap and margin are both 0.
+    """
+
+    window: int
+    overlap: int
+    margin: int
+
+    def __post_init__(self) -> None:
+        if self.window < 1:
+            raise ValueError(f"window: got {self.window}; expected at least 1 px")
+        none = self.overlap == self.margin == 0
+        if not none and not 0 <= 2 * self.margin < self.overlap <= self.window // 2:
+            raise ValueError(
+                f"overlap {self.overlap} px and margin {self.margin} px do not fit windows of {self.window} "
+                f"px; expected 2 x margin < overlap <= {self.window // 2}, or both 0"
+            )
+
+    @classmethod
+    def usual(cls, window: int) -> "Tiling":
+        """A quarter of the window as overlap and a sixteenth as margin."""
+        return cls(window, window // 4, window // 16)
+
+    def along(self, length: int) -> "Axis":
+        """The windows along an axis of ``length`` pixels."""
+        stride = self.window - self.overlap
+        last = max(0, length - self.window)
+        return Axis(self, length, tuple(min(i * stride, last) for i in range(-(-last // stride) + 1)))
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The windows along one axis: their first pixels, ascending. Shorter than a window, it has one at 0."""
+
+    tiling: Tiling
+    length: int
+    starts: tuple[int, ...]
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Weight of each window's pixels, float32 [windows, window]; at each pixel they add to 1."""
+        side = self.tiling.window
+        raw = np.stack([self._raw(start) for start in self.starts])  # [windows, window]
+        total = np.zeros(max(self.length, side))
+        for start, weight in zip(self.starts, raw, strict=True):
+            total[start : start + side] += weight
+        shares = [
+            weight / total[start : start + side] for start, weight in zip(self.starts, raw, strict=True)
+        ]
+        return np.stack(shares).astype(np.float32)
+
+    def _raw(self, start: int) -> np.ndarray:
+        """Weight before division: 1, falling linearly to 0 at the ends that lie inside the scene."""
+        side, margin = self.tiling.window, self.tiling.margin
+        ramp = self.tiling.overlap - 2 * margin
+        weight = np.ones(side)
+        if ramp:
+            rising = np.clip((np.arange(side) + 0.5 - margin) / ramp, 0, 1)
+            weight *= rising if start > 0 else 1
+            weight *= rising[::-1] if start + side < self.length else 1
+        return weight
+
+    def finished(self, number: int) -> tuple[int, int]:
+        """Pixels [start, stop) that are complete with window ``number`` and were not before."""
+        after = self.starts[number + 1] if number + 1 < len(self.starts) else self.length
+        return self.starts[number], after
+
+    def reaching(self, number: int) -> int:
+        """The first window that reaches into the pixels that window ``number`` finishes."""
+        return next(i for i, s in enumerate(self.starts) if s + self.tiling.window > self.starts[number])
+
+    def panels(self, widest: int = WIDEST_PANEL) -> list[tuple[int, int]]:
+        """Runs of windows [first, stop) that together are at most about ``widest`` pixels wide."""
+        stride = self.tiling.window - self.tiling.overlap
+        many = max(1, widest // stride)
+        return [(i, min(i + many, len(self.starts))) for i in range(0, len(self.starts), many)]
+
+
+# From the dates' blended probabilities to classes and one confidence.
+
+CHUNK = 2**18  # pixels at a time: bounds what a strip needs beside its probabilities
+
+
+def decide(
+    probabilities: Sequence[np.ndarray],
+    valid: Sequence[np.ndarray],
+    indices: Sequence[int],
+    prior: Prior | None = None,
+) -> np.ndarray:
+    """Class index of each date and the confidence in all of them: uint8 [dates + 1, H, W].
+
+    ``probabilities``: one [K, H, W] a date, adding to 1; ``valid``: bool [H, W] a date; ``indices``: class
+    index of each of the K. Without a prior each date's most probable class, with one the most probable pair
+    where both dates have a class (``decoding.decode``). Pixels without data, and those that a model of 12
+    outputs takes for unlabelled, have index 0.
+
+    Confidence: probability of the chosen classes x 255, rounded, at least 1; 0 where a date has no class. For
+    classes a, b: p1(a) p2(b) exp(R_ab) / Z, Z the same summed over all pairs of classes; without a prior R is
+    0 and the dates are taken as independent. It is the model's own opinion, and models are usually surer than
+    they are right.
+    """
+    height, width = valid[0].shape
+    found = np.empty((len(probabilities) + 1, height, width), dtype=np.uint8)
+    rows = max(1, CHUNK // max(1, width))
+    for top in range(0, height, rows):
+        part = slice(top, top + rows)
+        classes = _expanded([p[:, part] for p in probabilities], indices)
+        found[:, part] = _chunk(classes, np.stack([v[part] for v in valid]), prior)
+    return found
+
+
+def _expanded(probabilities: Sequence[np.ndarray], indices: Sequence[int]) -> np.ndarray:
+    """Probabilities by class index, float32 [dates, 12, H, W]; 0 for classes that the model does not know."""
+    classes = np.zeros((len(probabilities), legend.N_INDEX, *probabilities[0].shape[1:]), dtype=np.float32)
+    for date, given in zip(classes, probabilities, strict=True):
+        date[list(indices)] = given
+    return classes
+
+
+def _chunk(classes: np.ndarray, valid: np.ndarray, prior: Prior | None) -> np.ndarray:
+    """``decide`` for probabilities [dates, 12, h, w] and valid [dates, h, w]."""
+    index = classes.argmax(axis=1).astype(np.uint8)
+    index[~valid] = 0
+    labelled = (index > 0).all(axis=0)
+    ratio = None
+    if prior is not None:
+        index = np.where(labelled, decode(classes[:, 1:], prior), index)
+        ratio = np.exp(prior.ratio[0]).astype(np.float32)
+    chosen = np.take_along_axis(classes, index[:, None].astype(np.intp), axis=1)[:, 0].prod(axis=0)
+    if ratio is not None:
+        pair = np.where(index > 0, index.astype(np.intp) - 1, 0)
+        chosen = chosen * ratio[pair[0], pair[1]] / _normaliser(classes[:, 1:], ratio)
+    confidence = np.clip(np.rint(chosen * 255), 1, 255).astype(np.uint8)
+    confidence[~labelled] = 0
+    return np.concatenate([index, confidence[None]])
+
+
+def _normaliser(classes: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """Sum over all pairs of p1 exp(R) p2, with each date's 11 classes adding to 1: float32 [h, w]."""
+    first, second = classes / np.maximum(classes.sum(axis=1, keepdims=True), np.float32(1e-12))
+    onward = (ratio @ second.reshape(N_CLASSES, -1)).reshape(second.shape)
+    return np.maximum((first * onward).sum(axis=0), np.float32(1e-12))
+
+
+# A scene is cut into panels (runs of columns, so that width does not matter) and each panel into strips:
+# the rows that are finished when the windows of one row have been added. Weighted probabilities of the
+# windows are summed in a buffer one window high, which moves down the panel. A strip depends on the scene,
+# the model and its own place only: whoever computes it, from the panel's top or from just above it, adds
+# the same windows in the same order and in the same batches, and gets the same bytes.
+
+Tick = Callable[[int], None]  # told how many windows were done
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be computed, without the model: one or two layers on the same grid.
+
+    ``batch``: windows that go through the model together; ``threads``: torch's, 0 for as many as it likes.
+    """
+
+    layers: tuple[Layer, ...]
+    tiling: Tiling
+    batch: int
+    threads: int
+    prior: Prior | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """The pixels of the result."""
+        return self.layers[0].grid
+
+    @property
+    def rows(self) -> Axis:
+        """The windows down the scene; strip n is finished by row n of them."""
+        return self.tiling.along(self.grid.height)
+
+    @property
+    def columns(self) -> Axis:
+        """The windows across the scene."""
+        return self.tiling.along(self.grid.width)
+
+    @property
+    def panels(self) -> list[tuple[int, int]]:
+        """Runs [first, stop) of the windows across that are computed together."""
+        return self.columns.panels()
+
+    def windows(self, panel: int) -> int:
+        """Windows of one strip of a panel, of all dates."""
+        first, stop = self.panels[panel]
+        return (stop - self.columns.reaching(first)) * len(self.layers)
+
+    def place(self, panel: int, strip: int) -> tuple[int, int, int, int]:
+        """Where a strip's pixels lie: top, bottom, left, right, the last ones excluded."""
+        first, stop = self.panels[panel]
+        return *self.rows.finished(strip), self.columns.finished(first)[0], self.columns.finished(stop - 1)[1]
+
+
+def strips(
+    job: Job, predictor: Predictor, panel: int, first: int, stop: int, tick: Tick = lambda _: None
+) -> Iterator[np.ndarray]:
+    """Strips ``first`` to ``stop`` (excluded) of a panel: uint8 [dates + 1, rows, columns].
+
+    Class index of each date, then the confidence (see ``decide``).
+    """
+    with ExitStack() as files, _threads(job.threads):
+        sweeps = [
+            _sweep(job, files.enter_context(layer.open()), predictor, panel, first, stop, tick)
+            for layer in job.layers
+        ]
+        for dates in zip(*sweeps, strict=True):
+            probabilities, valid = zip(*dates, strict=True)
+            yield decide(probabilities, valid, predictor.indices, job.prior)
+
+
+def _sweep(
+    job: Job, reader: Reader, predictor: Predictor, panel: int, first: int, stop: int, tick: Tick
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Strip by strip of one date: probabilities float32 [K, rows, columns] (views), valid [rows, columns]."""
+    rows, side = job.rows, job.tiling.window
+    _, _, left, right = job.place(panel, first)
+    begin = rows.reaching(first)
+    buffer: Buffer | None = None
+    for number in range(begin, stop):
+        if buffer is None:
+            buffer = Buffer(len(predictor.indices), side, job, panel)
+        else:
+            buffer.down(rows.starts[number] - rows.starts[number - 1])
+        valid = buffer.add_row(reader, predictor, number, tick if number >= first else lambda _: None)
+        if number >= first:
+            top, bottom = rows.finished(number)
+            part = np.s_[: bottom - top, left - buffer.left : right - buffer.left]
+            yield buffer.sums[:, *part], valid[part]
+
+
+class Buffer:
+    """Sums of weighted probabilities under the present row of windows of a panel.
+
+    ``sums``: float32 [K, window, width of the panel with all of its windows], its first column at ``left``.
+    """
+
+    def __init__(self, outputs: int, side: int, job: Job, panel: int) -> None:
+        first, stop = job.panels[panel]
+        self.job = job
+        self.numbers = range(job.columns.reaching(first), stop)
+        self.left = job.columns.starts[self.numbers[0]]
+        right = min(job.columns.starts[stop - 1] + side, job.grid.width)
+        self.width = max(right - self.left, side)
+        self.sums = np.zeros((outputs, side, self.width), dtype=np.float32)
+
+    def down(self, pixels: int) -> None:
+        """Move down: the finished rows leave at the top, empty ones come in at the bottom."""
+        for channel in self.sums:
+            channel[:-pixels] = channel[pixels:].copy()
+            channel[-pixels:] = 0
+
+    def add_row(self, reader: Reader, predictor: Predictor, number: int, tick: Tick) -> np.ndarray:
+        """Add row ``number`` of windows; gives which of its pixels hold data, bool [window, width]."""
+        image, valid = self._read(reader, self.job.rows.starts[number])
+        side, batch = self.job.tiling.window, self.job.batch
+        places = [(n, self.job.columns.starts[n] - self.left) for n in self.numbers]
+        seen = [(n, left) for n, left in places if valid[:, left : left + side].any()]
+        tick(len(places) - len(seen))
+        weight = self.job.rows.weights[number][:, None]  # [window, 1]
+        for start in range(0, len(seen), batch):
+            group = seen[start : start + batch]
+            parts = [np.s_[..., left : left + side] for _, left in group]
+            found = predictor.probabilities(
+                np.stack([image[p] for p in parts]), np.stack([valid[p] for p in parts])
+            )
+            for (column, left), probabilities in zip(group, found, strict=True):
+                self._add(probabilities, weight * self.job.columns.weights[column], left)
+            tick(len(group))
+        return valid
+
+    def _add(self, probabilities: "object", weight: np.ndarray, left: int) -> None:
+        """Add one window: probabilities [K, window, window], a tensor; weight float32 [window, window]."""
+        import torch
+
+        assert isinstance(probabilities, torch.Tensor)
+        weighted = probabilities * torch.from_numpy(weight).to(probabilities.device)
+        self.sums[..., left : left + weight.shape[1]] += weighted.cpu().numpy()
+
+    def _read(self, reader: Reader, top: int) -> tuple[np.ndarray, np.ndarray]:
+        """Counts uint8 [4, window, width] and valid [window, width]; mirrored where the scene is smaller."""
+        side, grid = self.job.tiling.window, self.job.grid
+        height, width = min(side, grid.height), min(self.width, grid.width - self.left)
+        image, valid = reader.read(top, self.left, height, width)
+        padding = ((0, side - height), (0, self.width - width))
+        if side > height or self.width > width:
+            image = np.pad(image, ((0, 0), *padding), mode="reflect")
+            valid = np.pad(valid, padding, mode="reflect")
+        return image, valid
+
+
+class _threads:  # noqa: N801 (a context manager, used as a function)
+    """So many torch threads in the block; 0 leaves them."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __enter__(self) -> None:
+        import torch
+
+        self.before = torch.get_num_threads()
+        if self.number:
+            torch.set_num_threads(self.number)
+
+    def __exit__(self, *error: object) -> None:
+        import torch
+
+        torch.set_num_threads(self.before)
+
+
+# Finished strips on disk, each whole or absent, so that an interrupted scene can be gone on with.
+
+PLAN = "record.json"
+
+
+class Store:
+    """Strips of one job in a folder, which is emptied if it holds those of another (``plan`` tells)."""
+
+    def __init__(self, folder: Path, job: Job, plan: dict) -> None:
+        self.folder, self.job = folder, job
+        if read_record(folder) != plan:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            write_json(folder / PLAN, plan)
+
+    def missing(self, panel: int) -> list[int]:
+        """Strips of a panel that are not there yet."""
+        return [n for n in range(len(self.job.rows.starts)) if not self._path(panel, n).exists()]
+
+    def write(self, panel: int, strip: int, values: np.ndarray) -> None:
+        """Keep a strip: uint8 [dates + 1, rows, columns]."""
+        with replacing(self._path(panel, strip)) as draft, draft.open("wb") as file:
+            np.save(file, values)
+
+    def read(self, channel: int, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """A part of the whole: uint8 [height, width] of one channel (dates, then confidence)."""
+        part = np.empty((height, width), dtype=np.uint8)
+        for panel in range(len(self.job.panels)):
+            for strip in range(len(self.job.rows.starts)):
+                t, b, l, r = self.job.place(panel, strip)  # noqa: E741
+                y, y2, x, x2 = max(t, top), min(b, top + height), max(l, left), min(r, left + width)
+                if y < y2 and x < x2:
+                    values = np.load(self._path(panel, strip), mmap_mode="r")
+                    part[y - top : y2 - top, x - left : x2 - left] = values[
+                        channel, y - t : y2 - t, x - l : x2 - l
+                    ]
+        return part
+
+    def _path(self, panel: int, strip: int) -> Path:
+        return self.folder / f"strip_{panel:03d}_{strip:05d}.npy"

@@ -1,0 +1,383 @@
+"""The tool ``map_change``: from what it was told to maps, polygons and a page.
+
+Its parameters are checked before any work. Without images it takes a scene of the mini city, whose truth
+is known.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from wusu_lib import provenance, synthetic
+from wusu_lib.change.codebook import count_transitions
+from wusu_lib.change.decoding import Prior, learn_prior
+from wusu_lib.data import inspection, tree
+from wusu_lib.data.masks import read_index
+from wusu_lib.experiment import notebooks, parameters, predictor
+from wusu_lib.experiment.parameters import Label
+from wusu_lib.experiment.predictor import Predictor
+from wusu_lib.files import located, writable
+from wusu_lib.imagery import read
+from wusu_lib.legend import Scheme
+from wusu_lib.measures import classes
+from wusu_lib.runs import store
+from wusu_lib.runs.store import Run, is_run
+from wusu_lib.scenes import rasters
+from wusu_lib.scenes.maps import SceneMaps, change_map
+from wusu_lib.scenes.polygons import PolygonFiles, label_targets, polygons, resolve_targets, write_polygons
+from wusu_lib.scenes.sweep import Tiling
+from wusu_lib.scenes.viewer.page import Page, write_page
+from wusu_lib.transitions import UNLABELLED, from_to
+
+if TYPE_CHECKING:
+    import geopandas
+
+
+# What the tool ``map_change`` can be told, checked before any work.
+
+
+def _names(value: Any) -> Any:
+    """Names out of "[Building, Road]" or "Building, Road": papermill's -p hands lists over as text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    if isinstance(parsed, str):
+        parsed = [part.strip() for part in parsed.split(",")]
+    return parsed if parsed else []
+
+
+Names = Annotated[list[str], BeforeValidator(_names)]
+
+
+class MapChangeParameters(BaseModel):
+    """Two images, a model, and what is asked of the changes between them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+    name: str = Field("map_change", description="the tool's name, under which errors speak of it")
+    t1: Label = Field("", examples=["2015.tif"], description="image of the first date; empty: the mini city")
+    t2: Label = Field("", examples=["2018.tif"], description="image of the second date")
+    date1: Label = Field("", examples=["2015"], description="label of the first date; empty: from the file")
+    date2: Label = Field("", examples=["2018"], description="label of the second date")
+    run: Label = Field("exp06", examples=["exp06"], description="experiment, or the folder of a stored run")
+    scale: Literal["demo", "full"] = Field("demo", description="of the experiment's run")
+    data_root: Label = Field("", description="data of the experiment's run; empty: the mini city")
+    targets: Names = Field([], examples=[["Building", "Road"]], description="new classes; empty: all")
+    minimum_area: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        50.0, examples=[50.0], description="m2 that a change has at least"
+    )
+    out: Label = Field("", description="folder of the results; empty: runs/map_change")
+    window: Annotated[int, Field(ge=0)] = Field(0, examples=[512], description="px; 0: as in training")
+    overlap: Annotated[int, Field(ge=0)] = Field(0, examples=[128], description="px; 0: a quarter")
+    tolerance: Annotated[int, Field(ge=0, le=32)] = Field(
+        1, examples=[1], description="px of misregistration; slivers of change so narrow are taken back"
+    )
+    decode: Literal["argmax", "map"] = Field("argmax", description="each date alone, or both together")
+    engine: Literal["local", "ray"] = Field("local", description="this machine, or a Ray cluster")
+
+    @field_validator("targets")
+    @classmethod
+    def _known(cls, targets: list[str]) -> list[str]:
+        return list(resolve_targets(targets)) if targets else []
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if bool(self.t1) != bool(self.t2):
+            given, missing = ("t1", "t2") if self.t1 else ("t2", "t1")
+            raise ValueError(f"{missing}: missing, though {given} is given; give both images or neither")
+        if self.scale == "full" and not self.data_root and not _is_path(self.run):
+            raise ValueError('data_root: must be given with scale="full", for instance "/data/OpenWUSU512"')
+        if self.overlap and self.window and self.overlap > self.window // 2:
+            raise ValueError(f"overlap: got {self.overlap}; expected at most half the window, {self.window}")
+        return self
+
+
+def _is_path(run: str) -> bool:
+    return "/" in run
+
+
+# A scene of the mini city with its truth: half an area put together again from its patches.
+
+FOLDER, AREA, DATES = "test", "JA", (15, 18)  # a half that no model learnt from
+
+
+@dataclass(frozen=True)
+class Example:
+    """Images of two dates, paths; ``truth``: annotated from-to labels uint8 [H, W]; ``dates`` as written."""
+
+    t1: Path
+    t2: Path
+    truth: np.ndarray
+    dates: tuple[str, str]
+
+
+def example_scene(folder: str | Path) -> Example:
+    """Write the two images to ``folder`` as GeoTIFFs. They have no CRS: the city is nowhere on Earth."""
+    table = inspection.inspect(tree.demo_city()).table
+    mine = table[(table["folder"] == FOLDER) & (table["area"] == AREA)]
+    paths, classes = [], []
+    for date in DATES:
+        rows = mine[mine["date"] == date].sort_values("index")
+        image = _mosaic([read(path) for path in rows["image"]])
+        paths.append(_write(Path(folder) / f"mini_city_20{date}.tif", image))
+        classes.append(_mosaic([read_index(mask)[None] for mask in rows["mask"]])[0])
+    return Example(paths[0], paths[1], from_to(*classes), (f"20{DATES[0]}", f"20{DATES[1]}"))
+
+
+def _mosaic(arrays: list[np.ndarray]) -> np.ndarray:
+    """One array [C, H, W] of patches [C, size, size] in order of their index, each half over the next."""
+    size, columns = arrays[0].shape[-1], int(str(synthetic.DEMO_ARGUMENTS["cols"]))
+    rows, stride = len(arrays) // columns, arrays[0].shape[-1] // 2
+    shape = (len(arrays[0]), (rows - 1) * stride + size, (columns - 1) * stride + size)
+    whole = np.zeros(shape, dtype=arrays[0].dtype)
+    for index, array in enumerate(arrays):
+        top, left = index // columns * stride, index % columns * stride
+        whole[:, top : top + size, left : left + size] = array
+    return whole
+
+
+def _write(path: Path, image: np.ndarray) -> Path:
+    import warnings
+
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count, height, width = image.shape
+    shape = {"count": count, "height": height, "width": width, "dtype": image.dtype}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, "w", driver="GTiff", compress="deflate", tiled=True, **shape) as file:
+            file.write(image)
+    return path
+
+
+# How many of the true changes were found, where the truth is known.
+
+HALF = 0.5  # share of its pixels from which on an object counts as found, or as right
+
+
+def judge_targets(
+    truth: np.ndarray,
+    changes: "geopandas.GeoDataFrame",
+    targets: Sequence[str],
+    minimum: float,
+    classes: Scheme = "all",
+) -> pd.DataFrame:
+    """One row a target: true, found, reported and right objects; ``reported`` leaves out what has no truth.
+
+    ``truth``: from-to labels uint8 [H, W]; ``changes``: polygons in pixel coordinates. A true object is an
+    area of at least ``minimum`` pixels (8 neighbours) that changed to the target. It is found if at least
+    half of it lies in polygons of that target; a reported object is right if at least half of its labelled
+    pixels are truly such a change.
+    """
+    from scipy import ndimage
+
+    chosen = resolve_targets(targets, classes)
+    wanted = label_targets(chosen)[truth]
+    rows = {}
+    for number, name in enumerate(chosen, start=1):
+        mine = _drawn(changes[changes["target"] == name], truth.shape)
+        area, _ = ndimage.label(wanted == number, structure=np.ones((3, 3)))
+        size, covered = _sizes(area), _sizes(area, mine > 0)
+        large = size >= max(minimum, 1)
+        labelled = truth != UNLABELLED
+        reported, right = _sizes(mine, labelled), _sizes(mine, wanted == number)
+        rows[name] = {
+            "true": int(large.sum()),
+            "found": int((large & (covered >= HALF * size)).sum()),
+            "reported": int((reported > 0).sum()),
+            "right": int(((reported > 0) & (right >= HALF * reported)).sum()),
+        }
+    return pd.DataFrame(rows).T.rename_axis("target")
+
+
+def _sizes(numbers: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
+    """Pixels of each numbered area from 1 on, of those in ``where``."""
+    counted = numbers.ravel() if where is None else numbers[where]
+    return np.bincount(counted, minlength=int(numbers.max()) + 1)[1:]
+
+
+def _drawn(changes: "geopandas.GeoDataFrame", shape: tuple[int, ...]) -> np.ndarray:
+    """Number of the object in each pixel, int32 [H, W]; 0 = none."""
+    from rasterio.features import rasterize
+
+    pairs = list(zip(changes.geometry, changes["object"], strict=True))
+    return rasterize(pairs, out_shape=shape, dtype="int32") if pairs else np.zeros(shape, dtype=np.int32)
+
+
+def load(source: "Run | str | Path", *, seed: int | None = None, **changed: Any) -> Predictor:
+    """The predictor of a stored segmentation run.
+
+    ``source``: a run, the path of its folder, or the name of an experiment, whose run with the parameters of
+    its definition, some of them ``changed`` (for instance scale="full", data_root="..."), is read where it is
+    stored and trained where it is not. ``seed`` picks one of several; by default the first. Raises ValueError
+    for a run of another kind and for a seed that there is no run of; otherwise errors as
+    ``experiment.open_notebook``.
+    """
+    run = source if isinstance(source, Run) else _find(source, seed, changed)
+    return predictor.load(run)
+
+
+def _find(source: str | Path, seed: int | None, changed: dict[str, Any]) -> Run:
+    """A run by its folder, its own or an experiment's link to it, or by its experiment's name."""
+    if is_run(Path(source)):
+        return Run(Path(source))
+    from wusu_lib.experiment import experiment
+
+    opened = experiment.open_notebook(str(source), **changed)
+    if seed is not None and seed not in opened.seeds:
+        raise ValueError(f"seed: got {seed}; {opened.name} has {opened.seeds}")
+    runs = opened.runs()
+    return runs[0] if seed is None else runs[opened.seeds.index(seed)]
+
+
+# One use of the tool ``map_change``, from checked parameters to maps and polygons.
+
+DAY = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_:]?([01]\d)?[-_:]?([0-3]\d)?(?!\d)")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written of the changes."""
+
+    polygons: PolygonFiles
+    page: Page
+
+
+@dataclass(frozen=True)
+class Task:
+    """Checked parameters and their images. ``truth``: from-to labels uint8 [H, W], known of the mini city."""
+
+    parameters: MapChangeParameters
+    t1: Path
+    t2: Path
+    dates: tuple[str, str]
+    out: Path
+    layers: tuple[rasters.Layer, rasters.Layer]
+    truth: np.ndarray | None = None
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The model of ``run``: read where it is stored, trained where an experiment's run is not."""
+        stated = self.parameters
+        return load(_run(stated), **({} if _stored(stated) else _changed(stated)))
+
+    def maps(self) -> SceneMaps:
+        """Both class maps, the from-to map and the confidence; what is there already is not made again."""
+        return change_map(
+            self.predictor,
+            self.t1,
+            self.t2,
+            self.out,
+            tiling=self._tiling(),
+            tolerance=self.parameters.tolerance,
+            prior=self._prior() if self.parameters.decode == "map" else None,
+            engine=self.parameters.engine,
+        )
+
+    def changes(self, maps: SceneMaps) -> "geopandas.GeoDataFrame":
+        """The changes that were asked for, as polygons."""
+        stated, classes = self.parameters, self.predictor.classes
+        return polygons(
+            maps.fromto, maps.confidence, stated.targets, stated.minimum_area, self.dates, classes=classes
+        )
+
+    def write(self, changes: "geopandas.GeoDataFrame") -> "Written":
+        """The files of the changes: GeoPackage, GeoJSON where there is a CRS, and the page."""
+        files = write_polygons(changes, self.out)
+        classes = self.predictor.classes
+        return Written(
+            files, write_page(self.t1, self.t2, changes, self.out, dates=self.dates, classes=classes)
+        )
+
+    def _tiling(self) -> Tiling:
+        window = self.parameters.window or self.predictor.window
+        overlap = self.parameters.overlap
+        return Tiling(window, overlap, min(window // 16, overlap // 4)) if overlap else Tiling.usual(window)
+
+    def _prior(self) -> Prior:
+        """The transition prior of the run's own training data, all its intervals together."""
+        from wusu_lib.experiment import experiment
+
+        stated = self.parameters
+        if _stored(stated):
+            run = store.Run(Path(_run(stated)))
+            kind = notebooks.schema_for(run.parameters)
+            opened = experiment.open_experiment(parameters.parse(kind, run.parameters))
+        else:
+            opened = experiment.open_notebook(stated.run, **_changed(stated))
+        counted = count_transitions(opened.table[opened.table["split"] == "train"])
+        return learn_prior([classes.merge(np.sum(list(counted.values()), axis=0), self.predictor.classes)])
+
+
+def prepare(namespace: Mapping[str, Any]) -> Task:
+    """The task that a notebook's ``globals()`` (or a plain dictionary of parameters) describe.
+
+    Checks every parameter, both images and the folder of the results; no model is loaded. Raises ValueError
+    listing every fault of the parameters, or as ``rasters.pair``, and FileNotFoundError for a file, a folder
+    or an experiment that is not there.
+    """
+    stated = notebooks.from_namespace(namespace, MapChangeParameters)
+    _run(stated)
+    out = writable(stated.out or store.root() / "map_change")
+    if not stated.t1:
+        city = example_scene(out / "images")
+        layers = rasters.pair(city.t1, city.t2)
+        return Task(stated, city.t1, city.t2, city.dates, out, layers, city.truth)
+    t1, t2 = _located(stated.t1), _located(stated.t2)
+    dates = stated.date1 or _date(t1, "t1"), stated.date2 or _date(t2, "t2")
+    if dates[0] == dates[1]:
+        dates = (f"{dates[0]} (t1)", f"{dates[1]} (t2)")
+    return Task(stated, t1, t2, dates, out, rasters.pair(t1, t2))
+
+
+def _changed(stated: MapChangeParameters) -> dict[str, Any]:
+    return {"scale": stated.scale, "data_root": stated.data_root}
+
+
+def _stored(stated: MapChangeParameters) -> bool:
+    """Whether ``run`` is the folder of a stored run, and not the name of an experiment."""
+    return store.is_run(Path(_run(stated)))
+
+
+def _run(stated: MapChangeParameters) -> str:
+    """Folder or experiment. Raises FileNotFoundError where ``run`` is neither."""
+    folder = _located(stated.run)
+    if store.is_run(folder):
+        return str(folder)
+    notebooks = provenance.repository() / "notebooks"
+    if not (notebooks / f"{stated.run}.ipynb").is_file():
+        known = ", ".join(sorted(path.stem for path in notebooks.glob("exp*.ipynb")))
+        raise FileNotFoundError(
+            f"run: got {stated.run!r}, which is neither the folder of a stored run nor an "
+            f"experiment; experiments: {known}"
+        )
+    return stated.run
+
+
+def _located(path: str) -> Path:
+    return Path(located(path))
+
+
+def _date(path: Path, fallback: str) -> str:
+    """The date in the file's own tag, else in its name: "2015" or "2015-04-22"."""
+    with rasters.opened(path, fallback) as image:
+        tag = str(image.tags().get("TIFFTAG_DATETIME", ""))
+    for text in (tag, path.stem):
+        found = DAY.search(text)
+        if found:
+            year, month, day = found.groups()
+            return f"{year}-{month}-{day}" if month and day else year
+    return fallback
