@@ -1,11 +1,11 @@
-"""Ways compared: the values of ``bootstrap``, and no figure where a way has none."""
+"""Ways compared: the values of ``comparison``, and no figure where a way has none."""
 
 import made_change
 import pandas as pd
 import pytest
 
 from wusu_lib.change import analysis
-from wusu_lib.measures import bootstrap
+from wusu_lib.measures import comparison
 from wusu_lib.pages import change
 
 SIDES = {
@@ -22,7 +22,7 @@ def test_each_way_has_the_figures_that_it_knows():
         "direct": ["BCD F1", "Fscd from-to"],
         "binary": ["BCD F1"],
     }
-    expected = bootstrap.interval(SIDES["direct"], "Fscd from-to")
+    expected = comparison.interval(SIDES["direct"], "Fscd from-to")
     row = found[(found["way"] == "direct") & (found["figure"] == "Fscd from-to")].iloc[0]
     assert (row["value"], row["low"], row["high"]) == (expected.value, expected.low, expected.high)
 
@@ -30,7 +30,7 @@ def test_each_way_has_the_figures_that_it_knows():
 def test_differences_are_paired_with_the_baseline():
     direct = {way: runs for way, runs in SIDES.items() if way != "two"}
     found = analysis.method_differences(direct, SIDES["two"], "BCD F1").set_index("experiment")
-    expected = bootstrap.difference(SIDES["direct"], SIDES["two"], "BCD F1")
+    expected = comparison.difference(SIDES["direct"], SIDES["two"], "BCD F1")
     assert found.loc["direct", "value"] == pytest.approx(expected.value)
     assert found.loc["direct", "low"] > 0
     assert found.loc["binary", "value"] == 0
@@ -62,7 +62,7 @@ def test_the_sentence_sorts_ways_by_what_can_be_said():
 
 def test_the_best_way_by_each_figure():
     text = change.change_figures_sentence(analysis.method_intervals(SIDES, ["BCD F1", "Fscd from-to"])).data
-    value = bootstrap.interval(SIDES["direct"], "BCD F1").value
+    value = comparison.interval(SIDES["direct"], "BCD F1").value
     assert text.startswith(f"*direct* is highest in BCD F1 ({value:.3f}) and Fscd from-to (")
     assert text.endswith(").")
 

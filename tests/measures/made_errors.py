@@ -15,8 +15,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from wusu_lib.measures.bootstrap import BlockCounts, Estimate
 from wusu_lib.measures.change import measure
+from wusu_lib.measures.comparison import BlockCounts, Estimate
 
 SHAPES = {8: (2, 4), 16: (4, 4), 32: (4, 8), 64: (8, 8), 120: (10, 12)}
 CLASSES, CELLS, PIXELS = 11, 3, 7000  # cells along a block, labelled pixels a cell

@@ -5,8 +5,8 @@ import pytest
 from made_runs import MadeRun, patch_table, random_runs, two_class_matrix
 
 from wusu_lib.measures import change
-from wusu_lib.measures.bootstrap import difference, interval
 from wusu_lib.measures.change import MEASURE_NAMES, measure
+from wusu_lib.measures.comparison import difference, interval
 from wusu_lib.measures.verdict import Prediction
 
 

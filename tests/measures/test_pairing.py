@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from made_runs import MadeRun, patch_table, random_runs
 
-from wusu_lib.measures.bootstrap import block_counts, difference, interval
 from wusu_lib.measures.change import measure
+from wusu_lib.measures.comparison import block_counts, difference, interval
 
 
 def changed(run: MadeRun, **columns) -> MadeRun:

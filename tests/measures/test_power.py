@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from wusu_lib.measures import simulation
-from wusu_lib.measures.bootstrap import Estimate
+from wusu_lib.measures.comparison import Estimate
 from wusu_lib.measures.neighbours import REACHES, layout
 from wusu_lib.measures.verdict import Spread, design, power
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wusu_lib.measures.bootstrap import Difference
+from wusu_lib.measures.comparison import Difference
 from wusu_lib.measures.verdict import Prediction, verdict
 
 SENTENCE = "val mIoU rises by at least 0.01 over exp04"

@@ -9,7 +9,7 @@ from command import ROOT
 from small_tree import write_tree
 from stored_runs import open_run, store
 
-from wusu_lib.measures import bootstrap, verdict
+from wusu_lib.measures import comparison, verdict
 from wusu_lib.pages import overview
 from wusu_lib.pages.overview import Entry
 from wusu_lib.runs.store import find
@@ -84,7 +84,7 @@ def made_entry(
     )
     if not baseline:
         return Entry(exp, "A question?", mine)
-    difference = bootstrap.difference(mine, baseline, stated.metric, stated.split)
+    difference = comparison.difference(mine, baseline, stated.metric, stated.split)
     return Entry(exp, "A question?", mine, difference, verdict.verdict(stated, difference, demo=True))
 
 

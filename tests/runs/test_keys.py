@@ -89,7 +89,7 @@ OUTSIDE = {
     "wusu_lib.experiment.two_stage": "what change is compared with; its own runs name what computes them",
     "wusu_lib.files": "how a file is written, not what",
     "wusu_lib.measures": "a face: holds a docstring",
-    "wusu_lib.measures.bootstrap": "judges stored runs",
+    "wusu_lib.measures.comparison": "judges stored runs",
     "wusu_lib.measures.change": "figures of stored matrices; those that choose settings are named",
     "wusu_lib.measures.classes": "figures of stored matrices; what counts them is named",
     "wusu_lib.measures.verdict": "which figure decides; it counts as what is asked for",

@@ -12,7 +12,7 @@ import pandas as pd
 
 from wusu_lib import legend
 from wusu_lib.change.codebook import joint_counts
-from wusu_lib.measures import bootstrap
+from wusu_lib.measures import comparison
 from wusu_lib.measures.change import FIGURES
 from wusu_lib.runs.results import read_beside, read_variant
 from wusu_lib.runs.store import Run
@@ -264,7 +264,7 @@ def step_gains(
     rows = []
     for split in splits:
         for step, without, words in STEPS:
-            found = bootstrap.difference(kept[step], kept[without], metric, split, family=len(STEPS))
+            found = comparison.difference(kept[step], kept[without], metric, split, family=len(STEPS))
             rows.append(
                 {
                     "experiment": f"{split}: {words}",
@@ -288,7 +288,7 @@ def step_gains(
 def method_intervals(
     sides: Mapping[str, Sequence[Run]], names: Sequence[str], split: str = "val"
 ) -> pd.DataFrame:
-    """One row a way and figure: way, figure, value, low, high (95 % interval of ``bootstrap.interval``).
+    """One row a way and figure: way, figure, value, low, high (95 % interval of ``comparison.interval``).
 
     ``sides``: name of a way -> its runs, one a seed. Figures that need classes are left out for ways that
     know only changed and unchanged.
@@ -297,7 +297,7 @@ def method_intervals(
     for way, runs in sides.items():
         for name in names:
             if knows(runs, name):
-                found = bootstrap.interval(runs, name, split)
+                found = comparison.interval(runs, name, split)
                 rows.append((way, name, found.value, found.low, found.high))
     return pd.DataFrame(rows, columns=["way", "figure", "value", "low", "high"])
 
@@ -307,10 +307,10 @@ def method_differences(
 ) -> pd.DataFrame:
     """One row a way: how much higher its figure is than the baseline's, on the same pairs.
 
-    Columns as of ``bootstrap.differences``, which raises too. Ways that do not know the figure are left out.
+    Columns as of ``comparison.differences``, which raises too. Ways that do not know the figure are left out.
     """
     able = {way: runs for way, runs in sides.items() if knows(runs, name)}
-    return bootstrap.differences(able, baseline, name, split)
+    return comparison.differences(able, baseline, name, split)
 
 
 def knows(runs: Sequence[Run], name: str) -> bool:

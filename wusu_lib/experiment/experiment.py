@@ -30,8 +30,9 @@ from wusu_lib.experiment.notebooks import Definition, kind_of
 from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, ModelParameters
 from wusu_lib.files import located
 from wusu_lib.legend import LabelSpace, stated_space
-from wusu_lib.measures import bootstrap
+from wusu_lib.measures import comparison
 from wusu_lib.measures import verdict as verdicts
+from wusu_lib.measures.comparison import Difference
 from wusu_lib.measures.verdict import Comparison, Prediction, Verdict, unpredicted
 from wusu_lib.runs import store
 from wusu_lib.runs.store import Run, differences, run_key, run_question, stored
@@ -310,7 +311,7 @@ class Experiment:
             raise ValueError(f"{self.name} states no prediction, so it has no baseline")
         return reference.runs()
 
-    def judge(self, mine: list[Run], baseline: list[Run]) -> tuple[bootstrap.Difference, Verdict]:
+    def judge(self, mine: list[Run], baseline: list[Run]) -> tuple[Difference, Verdict]:
         """Difference to the baseline on the predicted metric and split, and the verdict on the prediction.
 
         Of a variant without a prediction of its own the verdict has no outcome, only the difference.
@@ -319,7 +320,7 @@ class Experiment:
         if stated is None:
             raise ValueError(f"{self.name} states no prediction, so there is nothing to judge")
         labels = mine[0].labels.judged_with(baseline[0].labels)
-        difference = bootstrap.difference(
+        difference = comparison.difference(
             mine,
             baseline,
             stated.metric,
@@ -383,14 +384,14 @@ class Experiment:
 def variant_effects(variants: Mapping[str, Experiment], runs: Sequence[Run]) -> pd.DataFrame:
     """Each variant minus the run itself, on the predicted metric and split; trains what is not stored.
 
-    Columns as of ``bootstrap.differences``, the variant's label under experiment.
+    Columns as of ``comparison.differences``, the variant's label under experiment.
     """
     if not variants:
-        return bootstrap.differences({}, runs, "mIoU")
+        return comparison.differences({}, runs, "mIoU")
     first = next(iter(variants.values()))
     stated = first.comparison
     if stated is None:
         raise ValueError(f"{first.name} states no prediction, so there is no metric to compare on")
     sides = {label: variant.runs() for label, variant in variants.items()}
     space = first.labels
-    return bootstrap.differences(sides, runs, stated.metric, stated.split, space.background, space.classes)
+    return comparison.differences(sides, runs, stated.metric, stated.split, space.background, space.classes)

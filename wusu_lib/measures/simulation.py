@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib.data.splits import PAIR_COLUMNS, Overlaps, Scheme, assign
-from wusu_lib.measures.bootstrap import BlockCounts, Estimate
 from wusu_lib.measures.change import measure
+from wusu_lib.measures.comparison import BlockCounts, Estimate
 from wusu_lib.measures.verdict import power
 
 # The real data set's layout without its images: patches that overlap by half, and their blocks.
@@ -318,8 +318,8 @@ def intervals(
 ) -> np.ndarray:
     """Intervals of the difference of mIoU of ``n`` pairs: [ways to count, shifts, n, 2], low and high.
 
-    Made as ``bootstrap.difference`` makes them. Pair i is the same for all shifts and ways to count, whatever
-    n.
+    Made as ``comparison.difference`` makes them. Pair i is the same for all shifts and ways to
+    count, whatever n.
     """
     ways, of = counted or (by_block,), measure("mIoU")
     found = np.empty((len(ways), len(shifts), n, 2))

@@ -1,7 +1,7 @@
 """A prediction of a fixed grammar, and its verdict: supported, refuted or inconclusive.
 
     prediction = Prediction.parse("val mIoU rises by at least 0.01 over exp04")
-    change = bootstrap.difference(runs, baseline_runs, prediction.metric, prediction.split)
+    change = comparison.difference(runs, baseline_runs, prediction.metric, prediction.split)
     verdict(prediction, change).sentence
 
 Several hypotheses at once are adjusted together (``holm``).
@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from wusu_lib.measures.bootstrap import Difference, Interval
 from wusu_lib.measures.change import MEASURE_NAMES
+from wusu_lib.measures.comparison import Difference, Interval
 from wusu_lib.measures.neighbours import LEVEL, REACHES, layout, trainings
 
 # Where nothing was predicted there is a comparison all the same: a difference, and no verdict on it.

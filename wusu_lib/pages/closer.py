@@ -16,8 +16,8 @@ from IPython.display import Markdown
 from wusu_lib import legend
 from wusu_lib.data import statistics
 from wusu_lib.legend import N_INDEX, LabelSpace
-from wusu_lib.measures import bootstrap, classes
-from wusu_lib.measures.bootstrap import effect_of_counts, effects, ratio, sorted_by_seed
+from wusu_lib.measures import classes, comparison
+from wusu_lib.measures.comparison import effect_of_counts, effects, ratio, sorted_by_seed
 from wusu_lib.pages.style import BASELINE, QUIET, TEXT, THIS, captioned, counted, listed, open_figure, styled
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def gap(runs: Sequence[Any], baseline: Sequence[Any]) -> pd.DataFrame:
     """
     sides = sorted_by_seed(runs, baseline)
     space = sides[0][0].labels.judged_with(sides[1][0].labels)
-    figure = bootstrap.Figure("mIoU gap", _gap, space.background, space.classes, lowest=-1.0)
+    figure = comparison.Figure("mIoU gap", _gap, space.background, space.classes, lowest=-1.0)
     counts = [[_counts(run, space) for run in side] for side in sides]
     rows = [{"measure": "mIoU"} | effect_of_counts(counts, _rows(sides[0][0])["block"], figure)]
     rows.append({"measure": "loss"} | _losses(sides))
@@ -193,7 +193,7 @@ def compare_boundaries(runs: Sequence[Any], baseline: Sequence[Any], table: pd.D
             true = counted[0][0][:, -1].sum(axis=0)  # [K]
             lengths = [true.sum(), *true]
             figures = _figures(number, space.class_names)
-            macro, *classwise = [bootstrap.Figure(measure, of) for _, of in figures]
+            macro, *classwise = [comparison.Figure(measure, of) for _, of in figures]
             blocks = rows["block"].tolist()
             judged = [effect_of_counts(counted, blocks, macro), *effects(counted, blocks, classwise)]
             for (name, _), pixels, each in zip(figures, lengths, judged, strict=True):
@@ -309,7 +309,7 @@ def compare_objects(runs: Sequence[Any], baseline: Sequence[Any], table: pd.Data
             for side in sides
         ]
         sizes = _sizes(edges, unit)
-        of = [bootstrap.Figure("recall", partial(_recall, number)) for number in range(len(sizes))]
+        of = [comparison.Figure("recall", partial(_recall, number)) for number in range(len(sizes))]
         judged = effects(counted, rows["block"].tolist(), of)
         for number, (size, each) in enumerate(zip(sizes, judged, strict=True)):
             there = {"kind": kind, "size": size, "number": int(counted[0][0][:, 1, number].sum())}

@@ -303,7 +303,7 @@ def _words(row) -> str:  # type: ignore[no-untyped-def]  # a row of pandas' iter
 def differences_sentence(rows: pd.DataFrame, metric: str, baseline: str, noun: str) -> Markdown:
     """Which sides beat the baseline on one figure, which fall behind, and where the interval holds zero.
 
-    ``rows`` as of ``bootstrap.differences``; ``noun``: what is counted in n_patches, "patch" or "pair".
+    ``rows`` as of ``comparison.differences``; ``noun``: what is counted in n_patches, "patch" or "pair".
     """
     if rows.empty:
         return Markdown("There is nothing to compare with these parameters.")

@@ -18,7 +18,7 @@ from wusu_lib.experiment.experiment import Experiment, defined
 from wusu_lib.experiment.notebooks import Definition
 from wusu_lib.experiment.parameters import DataParameters
 from wusu_lib.files import as_typed
-from wusu_lib.measures import bootstrap, classes
+from wusu_lib.measures import classes, comparison
 from wusu_lib.measures.verdict import DEMO, Prediction, Verdict, holm
 from wusu_lib.pages import differences, results
 from wusu_lib.pages.style import MISSING, counted, judged_in, listed, styled_table
@@ -35,7 +35,7 @@ class Entry:
     exp: Experiment
     title: str
     runs: Sequence[Run]
-    difference: bootstrap.Difference | None = None
+    difference: comparison.Difference | None = None
     verdict: Verdict | None = None
 
     @property
@@ -157,7 +157,7 @@ def _sortable(rows: list[dict], name: str) -> Styler:
 
 def _row(run: Run) -> dict:
     stated, metric = run.parameters, _metric(run)
-    own = bootstrap.interval([run], metric, "val", run.labels.background, run.labels.classes)
+    own = comparison.interval([run], metric, "val", run.labels.background, run.labels.classes)
     tested = (run.confusion["split"] == "test").any()
     return {
         **_named(run.experiment, run.parameters),

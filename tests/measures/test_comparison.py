@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_runs import MadeRun, noisy_runs, patch_table, random_runs, two_class_matrix
 
-from wusu_lib.measures import bootstrap, classes
-from wusu_lib.measures.bootstrap import Estimate, difference, interval
+from wusu_lib.measures import classes, comparison
 from wusu_lib.measures.change import measure
+from wusu_lib.measures.comparison import Estimate, difference, interval
 from wusu_lib.measures.neighbours import layout
 
 
@@ -67,7 +67,7 @@ def slow_contributions(a, b, metric, background):
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_contributions_equal_a_slow_reference(metric, background, seeds):
     a, b = random_runs(4, n_blocks=4, seeds=seeds)
-    estimate = Estimate.of(bootstrap.block_counts([a, b], "val", of := measure(metric, background)), of)
+    estimate = Estimate.of(comparison.block_counts([a, b], "val", of := measure(metric, background)), of)
     slow = slow_contributions(a, b, metric, background)
     assert estimate.block == pytest.approx(slow.std(ddof=1))
     assert estimate.by_blocks == pytest.approx(layout(FOUR).variance(slow))
@@ -106,7 +106,7 @@ def test_seeds_add_what_blocks_do_not_hold():
 
 def estimate_of(runs) -> Estimate:
     of = measure("pixel_acc")
-    return Estimate.of(bootstrap.block_counts([runs], "val", of), of)
+    return Estimate.of(comparison.block_counts([runs], "val", of), of)
 
 
 def test_figures_are_by_seed_and_then_averaged():
@@ -304,14 +304,14 @@ def test_time_and_memory_grow_with_the_blocks_only():
     truth = rng.integers(0, 3000, (n, 11)).astype(float)
     hits = truth * rng.uniform(0.6, 0.9, (2, 3, n, 11))
     counts = np.stack([hits, np.broadcast_to(truth, hits.shape), truth + 0 * hits], axis=-2)
-    counted, of = bootstrap.BlockCounts(counts, names, n), measure("mIoU")
+    counted, of = comparison.BlockCounts(counts, names, n), measure("mIoU")
     layout(FOUR).critical()  # what is imported late
     start = time.thread_time()
-    found = bootstrap.paired(counted, of)
+    found = comparison.paired(counted, of)
     seconds = time.thread_time() - start
     layout.cache_clear()
     tracemalloc.start()
-    bootstrap.paired(counted, of)
+    comparison.paired(counted, of)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert np.isfinite([found.low, found.high]).all()

@@ -1,7 +1,7 @@
-"""Two sides on the same ground: their difference with its interval, by resampling spatial blocks.
+"""Two sides on the same ground: their difference with its interval, from spatial blocks left out.
 
-Which runs may be compared, their pixels per spatial block, intervals paired and crossed with seeds, and
-the dependence of neighbouring blocks.
+Which runs may be compared, their pixels per spatial block, intervals paired and crossed with seeds. How
+neighbouring blocks depend on each other is in ``neighbours``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
