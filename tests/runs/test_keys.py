@@ -297,7 +297,7 @@ HARMLESS = {
     "another title of a backbone": [("models/prithvi.py", '"Prithvi-EO-2.0 600M"', '"Prithvi 2"')],
     "another title of a decoder": [("models/decoders.py", '"U-Net"', '"UNet"')],
     "a new loss": [
-        ("models/losses.py", "LOSSES = {", 'LOSSES = {\n    "another": Loss("another", focal),'),
+        ("models/losses.py", '    "focal": focal,', '    "focal": focal,\n    "another": focal,'),
         ("models/losses.py", "FOCUS = 2.0", "FOCUS = 3.0"),
     ],
     "a new metric": [("measures/classes.py", METRIC, f'{METRIC}, "kappa"')],

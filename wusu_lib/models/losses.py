@@ -5,7 +5,6 @@ what computes only.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from wusu_lib.legend import IGNORE
@@ -43,7 +42,7 @@ def training_loss(loss: str, logits: "Tensor", mask: "Tensor") -> TrainingLoss:
     entropy, pixels = pixel_loss(logits, mask)
     if loss == "cross_entropy":
         return TrainingLoss(entropy, pixels)
-    return TrainingLoss(LOSSES[loss].objective(logits, mask), pixels, entropy.detach())
+    return TrainingLoss(LOSSES[loss](logits, mask), pixels, entropy.detach())
 
 
 def _own_log_probability(logits: "Tensor", mask: "Tensor") -> "tuple[Tensor, Tensor]":
@@ -92,19 +91,12 @@ def cross_entropy_dice(logits: "Tensor", mask: "Tensor") -> "Tensor":
     return cross_entropy(logits, mask) + dice(logits, mask)
 
 
-@dataclass(frozen=True)
-class Loss:
-    """``objective``: logits [B, K, H, W], train ids [B, H, W] -> [], as of ``TrainingLoss``."""
-
-    title: str
-    objective: "Callable[[Tensor, Tensor], Tensor]"
-
-
-LOSSES = {
-    "cross_entropy": Loss("cross-entropy", cross_entropy),
-    "focal": Loss("focal loss", focal),
-    "dice": Loss("Dice loss", dice),
-    "cross_entropy_dice": Loss("cross-entropy and Dice loss", cross_entropy_dice),
+# Each: logits [B, K, H, W], train ids [B, H, W] -> [], the objective of ``TrainingLoss``.
+LOSSES: "dict[str, Callable[[Tensor, Tensor], Tensor]]" = {
+    "cross_entropy": cross_entropy,
+    "focal": focal,
+    "dice": dice,
+    "cross_entropy_dice": cross_entropy_dice,
 }
 
 
@@ -121,4 +113,4 @@ def check(loss: str, set_loss: bool) -> None:
 
 def modules(loss: str) -> str:
     """What computes a loss, as ``provenance.code`` takes it: other losses have no part in a run's key."""
-    return f"{__name__}:{','.join(sorted({'pixel_loss', LOSSES[loss].objective.__name__}))}"
+    return f"{__name__}:{','.join(sorted({'pixel_loss', LOSSES[loss].__name__}))}"
