@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from small_tree import write_raster
 
-from wusu_lib import imagery
+from wusu_lib import imagery, provenance
 from wusu_lib.data import checks, inspection, splits
 from wusu_lib.data import tree as tree_data
 from wusu_lib.data.tree import file_state, fingerprint, scan, scan_changes
@@ -202,3 +202,12 @@ def test_files_that_change_between_check_and_use_are_noticed(tree: Path) -> None
     (tree / "class_mapping.json").write_text("{}")
     with pytest.raises(ValueError, match="files of the data changed after they were checked"):
         found.require_unchanged()
+
+
+def test_every_file_that_works_out_what_is_kept_counts() -> None:
+    """What the check and the audit reach in the library, but for how files are found and written."""
+    reached = provenance.module_files(["wusu_lib.data.inspection"])
+    about_files = {"__init__.py", "files.py", "provenance.py", "transitions.py"}  # the last: of tensors only
+    missing = {path.resolve() for path in reached} - {path.resolve() for path in inspection.CODE}
+    assert {path.name for path in missing if path.parent.name != "synthetic"} <= about_files
+    assert "masks.py" in {path.name for path in inspection.CODE}

@@ -438,7 +438,7 @@ def _masks_hash(changes: pd.DataFrame, kind: Kind) -> str:
     for path in sorted(Path(path) for path in changes[kind].dropna()):
         total.update("/".join(path.parts[-5:]).encode() + b"\0")
         total.update(digest(str(path)))
-    for name in ("codebook.py", "../transitions.py", "../data/masks.py", "../legend.py"):
+    for name in ("codebook.py", "../transitions.py", "../data/masks.py", "../imagery.py", "../legend.py"):
         total.update((Path(__file__).parent / name).read_bytes())
     return total.hexdigest()
 

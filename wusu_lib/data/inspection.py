@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from wusu_lib import files
+from wusu_lib import files, imagery, legend
 from wusu_lib.data.checks import PROBLEM_COLUMNS, check
 from wusu_lib.data.masks import MAPPING_FILE
 from wusu_lib.data.splits import LAYOUT_COLUMNS, PAIR_COLUMNS, Overlaps, shared_ground
@@ -26,9 +26,10 @@ from wusu_lib.data.tree import (
 )
 from wusu_lib.files import write_json
 
-TICK = (
-    0.02  # seconds: file systems keep times in steps of up to 10 ms, so a younger file may yet change unseen
-)
+# Seconds: file systems keep times in steps of up to 10 ms, so a younger file may yet change unseen.
+TICK = 0.02
+# What works out the results that are kept: the whole room, so that no file of it can be forgotten.
+CODE = (*sorted(Path(__file__).parent.glob("*.py")), Path(imagery.__file__), Path(legend.__file__))
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,7 @@ def _signature(base: Path, unlabelled: int | None) -> str:
     if reads_all():
         for path, _ in states:
             total.update(hashlib.blake2b((base / path).read_bytes()).digest())
-    for name in ("checks.py", "inspection.py", "splits.py", "tree.py", "../imagery.py", "../legend.py"):
-        source = Path(__file__).parent / name
+    for source in CODE:
         total.update(source.read_bytes())
     return total.hexdigest()
 

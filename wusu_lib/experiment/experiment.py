@@ -7,7 +7,7 @@
 
 An experiment runs alone and in any order: a baseline is another notebook's experiment as it is defined, at
 this one's scale, data and budget, so it is read or trained like any other run. A run that differs from its
-own notebook's definition is a variant: see ``definitions``.
+own notebook's definition is a variant: see ``notebooks``.
 """
 
 import os
