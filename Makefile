@@ -1,7 +1,7 @@
 # `make book` runs every notebook and builds the book; `make test` runs the tests. Each does its own set-up.
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help book test experiment lab clean lock lint
+.PHONY: help book test experiment processors lab clean lock lint
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,6 +26,11 @@ test: $(READY) ## Run the tests
 
 experiment: $(READY) ## Copy an experiment: make experiment N=17 FROM=05
 	@$(BIN)/python -m wusu_lib.experiment.notebooks "$(N)" "$(FROM)"
+
+ARITHMETICS := WUSU_DEMO_THREADS=1 WUSU_DEMO_THREADS=2 ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16
+processors: $(READY) ## Record how far exp01 and exp07 go apart under other arithmetics (20 minutes)
+	set -e; for setting in $(ARITHMETICS); do \
+	  env "$$setting" $(BIN)/python -m wusu_lib.pages.processors exp01 exp07; done
 
 lab: $(READY) ## Open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks

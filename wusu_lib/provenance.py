@@ -144,7 +144,7 @@ def arithmetic() -> dict[str, str]:
     ``instruction_set``: the processor's largest that oneDNN has kernels for, by oneDNN's name for it (another
     kind of processor: its architecture). ``onednn_limit`` and ``aten_limit``: what the environment's
     ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY allow of it, in capitals; empty without a limit. ``gpu``: the
-    first one that may be used, empty without.
+    first one that may be used, empty without. ``demo_threads``: how many a training at demo scale uses.
     """
     flags = set(_cpuinfo("flags").split())
     return {
@@ -154,7 +154,20 @@ def arithmetic() -> dict[str, str]:
         "onednn_limit": os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper(),
         "aten_limit": os.environ.get("ATEN_CPU_CAPABILITY", "").upper(),
         "gpu": _gpu(),
+        "demo_threads": str(demo_threads()),
     }
+
+
+def demo_threads() -> int:
+    """Threads of a training at demo scale: 1, so that figures do not depend on the number of cores.
+
+    The environment's WUSU_DEMO_THREADS gives another number, to see what it changes. Raises ValueError for
+    what is no positive whole number.
+    """
+    told = os.environ.get("WUSU_DEMO_THREADS", "1")
+    if not told.isdecimal() or int(told) < 1:
+        raise ValueError(f"WUSU_DEMO_THREADS: got {told!r}; expected a whole number from 1, or nothing (1)")
+    return int(told)
 
 
 def _gpu() -> str:

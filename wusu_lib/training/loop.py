@@ -25,6 +25,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from wusu_lib import provenance
 from wusu_lib.data.loading import SPLITS, SplitDataModule
 from wusu_lib.files import replacing
 from wusu_lib.models import arithmetic
@@ -188,10 +189,6 @@ class Session(lightning.Callback):
 # What is a kind's own (model, loss, counts) is in its task, what it writes of the counts is its caller's.
 
 PRECISION = {"bf16": "bf16-mixed", "32": "32-true"}
-# A miniature's operations are too small to share: a second core gains a fifth, and two notebooks at a time
-# that both want two cores are five times slower. One thread also makes the figures the same on any number of
-# cores.
-DEMO_THREADS = 1
 # Lightning's remarks that are no news here, each with the reason; everything else is shown and recorded.
 NOISE = (
     ".*does not have many workers.*",  # the number of workers is a parameter; 0 is right for small patches
@@ -247,9 +244,13 @@ def _train_and_count[C: Counted](
 
 @contextmanager
 def threads(scale: str) -> Iterator[None]:
-    """One thread for torch's operations in the block at demo scale; then as many as before."""
+    """One thread for torch's operations in the block at demo scale (``demo_threads``); then as before.
+
+    A miniature's operations are too small to share: a second core gains a fifth, and two notebooks at a time
+    that both want two cores are five times slower.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(DEMO_THREADS if scale == "demo" else before)
+    torch.set_num_threads(provenance.demo_threads() if scale == "demo" else before)
     try:
         yield
     finally:
