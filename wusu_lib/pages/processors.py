@@ -65,7 +65,7 @@ def _row(run: Run) -> dict[str, str | int | float]:
         "seed": run.seed,
         "val mIoU": round(run.scores("val", run.labels.background, run.labels.classes)["mIoU"], 4),
         "processor": made_on["processor"],
-        "torch": run.record["packages"]["torch"],
+        "torch": run.record["versions"]["torch"],
         "commit": run.record["git"]["commit"][:8],
         "finished": run.record["finished"][:10],
     }
