@@ -6,6 +6,7 @@ import pytest
 from wusu_lib import legend
 
 EVERY = np.arange(12, dtype=np.uint8)
+MERGED = legend.LabelSpace("ignore", "merged")
 
 
 @pytest.mark.parametrize(
@@ -13,23 +14,22 @@ EVERY = np.arange(12, dtype=np.uint8)
                                      ("class", "merged", 10)]
 )  # fmt: skip
 def test_outputs_names_and_train_ids_belong_together(background, classes, n):
-    assert legend.outputs(background, classes) == n
-    assert len(set(legend.class_names(background, classes))) == n
-    ids = legend.train_id_from_index(EVERY, background, classes)
+    labels = legend.LabelSpace(background, classes)
+    assert labels.outputs == n
+    assert len(set(labels.class_names)) == n
+    ids = labels.train_id_from_index(EVERY)
     assert sorted(set(ids.tolist()) - {legend.IGNORE}) == list(range(n))
-    back = legend.index_from_train_id(ids, background, classes)
-    np.testing.assert_array_equal(back, legend.merge_index(EVERY, classes))
+    np.testing.assert_array_equal(labels.index_from_train_id(ids), labels.merge_index(EVERY))
 
 
 def test_merged_classes_literal():
-    ids = legend.train_id_from_index(EVERY, "ignore", "merged").tolist()
-    assert ids == [255, 0, 1, 1, 2, 3, 4, 5, 5, 6, 7, 8]
-    assert legend.class_names("ignore", "merged") == (
+    assert MERGED.train_id_from_index(EVERY).tolist() == [255, 0, 1, 1, 2, 3, 4, 5, 5, 6, 7, 8]
+    assert MERGED.class_names == (
         "Road", "Building", "Arable land", "Woodland", "Grassland", "Water", "Structure", "Excavation",
         "Bare surface",
     )  # fmt: skip
-    assert legend.merge_index(EVERY, "merged").tolist() == [0, 1, 2, 2, 4, 5, 6, 7, 7, 9, 10, 11]
-    assert legend.scored("class", "merged") == (0, 1, 2, 4, 5, 6, 7, 9, 10, 11)
+    assert MERGED.merge_index(EVERY).tolist() == [0, 1, 2, 2, 4, 5, 6, 7, 7, 9, 10, 11]
+    assert legend.LabelSpace("class", "merged").scored == (0, 1, 2, 4, 5, 6, 7, 9, 10, 11)
 
 
 def test_both_members_have_the_name_and_colour_of_the_merged_class():
@@ -37,26 +37,17 @@ def test_both_members_have_the_name_and_colour_of_the_merged_class():
         legend.MERGED, (("Low building", "High building"), ("River", "Lake")), strict=True
     ):
         assert tuple(legend.NAMES[i] for i in merged.members) == members
-        assert {legend.names("merged")[i] for i in merged.members} == {merged.name}
-    assert legend.colours("merged")[7] == legend.colours("merged")[8] == legend.MERGED[1].colour
-    assert legend.names("all") == legend.NAMES
-    assert legend.colours() == legend.COLOURS
-
-
-def test_unknown_scheme_is_an_error():
-    for ask in (legend.names, legend.representatives, lambda classes: legend.outputs("ignore", classes)):
-        with pytest.raises(ValueError, match="classes: got 'both'; allowed: all, merged"):
-            ask("both")
+        assert {MERGED.names[i] for i in merged.members} == {merged.name}
+    assert MERGED.colours[7] == MERGED.colours[8] == legend.MERGED[1].colour
+    assert legend.ELEVEN.names == legend.NAMES
+    assert legend.ELEVEN.colours == legend.COLOURS
 
 
 def test_a_label_space_literal():
-    merged = legend.LabelSpace("ignore", "merged")
-    assert merged.scored == (1, 2, 4, 5, 6, 7, 9, 10, 11)
-    assert merged.title == "9 merged classes, unlabelled ground ignored"
+    assert MERGED.scored == (1, 2, 4, 5, 6, 7, 9, 10, 11)
+    assert MERGED.title == "9 merged classes, unlabelled ground ignored"
     assert legend.LabelSpace("class").title == "12 classes, unlabelled ground a class"
-    assert merged.merge_index(EVERY).tolist() == [0, 1, 2, 2, 4, 5, 6, 7, 7, 9, 10, 11]
-    assert merged.train_id_from_index(EVERY).tolist() == [255, 0, 1, 1, 2, 3, 4, 5, 5, 6, 7, 8]
-    assert merged == legend.LabelSpace("ignore", "merged") != legend.LabelSpace()
+    assert MERGED == legend.LabelSpace("ignore", "merged") != legend.ELEVEN
 
 
 def test_two_label_spaces_are_judged_in_the_merged_one():
@@ -69,3 +60,5 @@ def test_two_label_spaces_are_judged_in_the_merged_one():
 def test_a_label_space_refuses_other_words():
     with pytest.raises(ValueError, match="classes: got 'some'; allowed: all, merged"):
         legend.LabelSpace("ignore", "some")
+    with pytest.raises(ValueError, match="background: got 'drop'; allowed: ignore, class"):
+        legend.LabelSpace("drop")

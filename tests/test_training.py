@@ -11,6 +11,7 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
+from wusu_lib.legend import LabelSpace
 from wusu_lib.measures import classes
 from wusu_lib.training.task import SegmentationTask, confidence
 
@@ -75,7 +76,7 @@ def test_every_patch_has_its_matrix_and_every_validation_patch_its_map(tmp_path,
         assert stored["patch"].tolist() == confusion["patch"][10:14].tolist()
         for matrix, predicted in zip(confusion["matrix"][10:14], stored["index"], strict=True):
             np.testing.assert_array_equal(matrix.sum(axis=0), np.bincount(predicted.ravel(), minlength=12))
-    pooled = classes.scores(confusion["matrix"][10:14].sum(axis=0), "class")
+    pooled = classes.scores(confusion["matrix"][10:14].sum(axis=0), LabelSpace("class"))
     assert figures["metrics"]["class"]["val"]["mIoU"] == pytest.approx(pooled["mIoU"])
 
 

@@ -77,7 +77,7 @@ def test_table():
 
 def test_colours_of_merged_classes_are_mixed_of_the_merged_palette():
     # arable land (#ffe90f) to building (#941b0c): 0.2 * (255, 233, 15) + 0.8 * (148, 27, 12), rounded
-    merged = transitions.colour_table("merged")
+    merged = transitions.colour_table(legend.LabelSpace("ignore", "merged"))
     label = transitions.label_of("Arable land", "Low building")
     assert merged[label].tolist() == [169, 68, 13]
     assert merged[label].tolist() == merged[transitions.label_of("Arable land", "High building")].tolist()

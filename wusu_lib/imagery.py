@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from wusu_lib import legend
+from wusu_lib.legend import ELEVEN, LabelSpace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,20 +120,19 @@ def shrink(shown: np.ndarray, count: int) -> np.ndarray:
     return np.round(np.round(blocks.mean(axis=(1, 3)) * _LEVELS) * (255 / _LEVELS)).astype(np.uint8)
 
 
-def class_image(index: np.ndarray, classes: legend.Scheme = "all") -> np.ndarray:
+def class_image(index: np.ndarray, labels: LabelSpace = ELEVEN) -> np.ndarray:
     """Class indices [H,W] as uint8 [H,W,3] in the legend's colours; members of a merged class in its own."""
     from matplotlib.colors import to_rgb
 
-    table = np.array([np.round(np.multiply(to_rgb(c), 255)) for c in legend.colours(classes)], dtype=np.uint8)
+    table = np.array([np.round(np.multiply(to_rgb(c), 255)) for c in labels.colours], dtype=np.uint8)
     return table[index]
 
 
-def swatches(indices: Iterable[int], classes: legend.Scheme = "all") -> "list[Patch]":
+def swatches(indices: Iterable[int], labels: LabelSpace = ELEVEN) -> "list[Patch]":
     """Legend entries (name and colour) of class indices, in the legend's order, each once."""
     from matplotlib.patches import Patch
 
-    colours, names = legend.colours(classes), legend.names(classes)
-    stands_for = legend.representatives(classes)
+    colours, names, stands_for = labels.colours, labels.names, labels.representatives
     return [
         Patch(facecolor=colours[i], edgecolor="#5f6368", linewidth=0.5, label=names[i])
         for i in sorted({int(stands_for[int(i)]) for i in indices})

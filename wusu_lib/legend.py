@@ -83,70 +83,6 @@ _CODE_TO_INDEX = np.full(256, NO_INDEX, dtype=np.uint8)
 _CODE_TO_INDEX[list(CODES)] = np.arange(N_INDEX, dtype=np.uint8)
 
 
-def check_background(background: str) -> None:
-    """Raise ValueError unless ``background`` is "ignore" or "class"."""
-    if background not in get_args(Background):
-        raise ValueError(f"background: got {background!r}; allowed: {', '.join(get_args(Background))}")
-
-
-def check_scheme(classes: str) -> None:
-    """Raise ValueError unless ``classes`` is "all" or "merged"."""
-    if classes not in get_args(Scheme):
-        raise ValueError(f"classes: got {classes!r}; allowed: {', '.join(get_args(Scheme))}")
-
-
-def representatives(classes: Scheme) -> np.ndarray:
-    """The index that stands for each index: uint8 [12]; itself, but for a merged class's second member."""
-    check_scheme(classes)
-    found = np.arange(N_INDEX, dtype=np.uint8)
-    if classes == "merged":
-        for first, second in (merged.members for merged in MERGED):
-            found[second] = first
-    return found
-
-
-def merge_index(index: np.ndarray, classes: Scheme) -> np.ndarray:
-    """Class indices (uint8, any shape) with the members of merged classes taken to the first's index."""
-    return representatives(classes)[index]
-
-
-def scored(background: Background, classes: Scheme = "all") -> tuple[int, ...]:
-    """The class indices that a model predicts, in the order of its train ids."""
-    check_background(background)
-    stands_for = representatives(classes)
-    first = 1 if background == "ignore" else 0
-    return tuple(i for i in range(first, N_INDEX) if stands_for[i] == i)
-
-
-def outputs(background: Background, classes: Scheme = "all") -> int:
-    """Number of classes a model predicts: 11 with "ignore", 12 with "class"; two fewer where merged."""
-    return len(scored(background, classes))
-
-
-def names(classes: Scheme = "all") -> tuple[str, ...]:
-    """Name of each of the 12 indices; both members of a merged class have its name."""
-    return _with_merged(NAMES, classes, "name")
-
-
-def colours(classes: Scheme = "all") -> tuple[str, ...]:
-    """Colour (hex RGB) of each of the 12 indices; both members of a merged class have its colour."""
-    return _with_merged(COLOURS, classes, "colour")
-
-
-def _with_merged(values: tuple[str, ...], classes: Scheme, attribute: str) -> tuple[str, ...]:
-    check_scheme(classes)
-    found = list(values)
-    for merged in MERGED if classes == "merged" else ():
-        for member in merged.members:
-            found[member] = getattr(merged, attribute)
-    return tuple(found)
-
-
-def class_names(background: Background, classes: Scheme = "all") -> tuple[str, ...]:
-    """Names in the order of the train ids."""
-    return tuple(names(classes)[i] for i in scored(background, classes))
-
-
 def index_from_code(codes: np.ndarray) -> np.ndarray:
     """Class index (uint8, 0 to 11) of uint8 mask codes, any shape.
 
@@ -164,22 +100,6 @@ def code_from_index(index: np.ndarray) -> np.ndarray:
     return np.asarray(CODES, dtype=np.uint8)[index]
 
 
-def train_id_from_index(index: np.ndarray, background: Background, classes: Scheme = "all") -> np.ndarray:
-    """Train ids (uint8) of class indices; unlabelled becomes 255 with background="ignore"."""
-    table = np.full(N_INDEX, IGNORE, dtype=np.uint8)
-    kept = scored(background, classes)
-    table[list(kept)] = np.arange(len(kept))
-    return table[merge_index(index, classes)]
-
-
-def index_from_train_id(train_ids: np.ndarray, background: Background, classes: Scheme = "all") -> np.ndarray:
-    """Class index (uint8) of train ids (integers 0 to 255); 255 becomes 0 (unlabelled)."""
-    kept = scored(background, classes)
-    table = np.zeros(IGNORE + 1, dtype=np.uint8)
-    table[: len(kept)] = kept
-    return table[train_ids]
-
-
 @dataclass(frozen=True)
 class LabelSpace:
     """The classes that a model predicts and is judged in: what unlabelled ground is, and what is merged.
@@ -191,8 +111,9 @@ class LabelSpace:
     classes: Scheme = "all"
 
     def __post_init__(self) -> None:
-        check_background(self.background)
-        check_scheme(self.classes)
+        for name, known in (("background", get_args(Background)), ("classes", get_args(Scheme))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: got {getattr(self, name)!r}; allowed: {', '.join(known)}")
 
     @property
     def title(self) -> str:
@@ -202,46 +123,66 @@ class LabelSpace:
         return f"{self.outputs} {merged}, unlabelled ground {ground}"
 
     @property
+    def merged(self) -> tuple[MergedClass, ...]:
+        """The classes that are taken as one; none with ``classes="all"``."""
+        return MERGED if self.classes == "merged" else ()
+
+    @property
     def scored(self) -> tuple[int, ...]:
         """The class indices that a model predicts, in the order of its train ids."""
-        return scored(self.background, self.classes)
+        first = 1 if self.background == "ignore" else 0
+        return tuple(i for i in range(first, N_INDEX) if self.representatives[i] == i)
 
     @property
     def outputs(self) -> int:
-        """Number of classes that a model predicts."""
-        return outputs(self.background, self.classes)
+        """Number of classes a model predicts: 11 with "ignore", 12 with "class"; two fewer where merged."""
+        return len(self.scored)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Name of each of the 12 indices; both members of a merged class have its name."""
-        return names(self.classes)
+        return self._with_merged(NAMES, "name")
 
     @property
     def colours(self) -> tuple[str, ...]:
         """Colour (hex RGB) of each of the 12 indices; both members of a merged class have its colour."""
-        return colours(self.classes)
+        return self._with_merged(COLOURS, "colour")
+
+    def _with_merged(self, values: tuple[str, ...], attribute: str) -> tuple[str, ...]:
+        found = list(values)
+        for merged in self.merged:
+            for member in merged.members:
+                found[member] = getattr(merged, attribute)
+        return tuple(found)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names in the order of the train ids."""
-        return class_names(self.background, self.classes)
+        return tuple(self.names[i] for i in self.scored)
 
     @property
     def representatives(self) -> np.ndarray:
-        """The index that stands for each index: uint8 [12]."""
-        return representatives(self.classes)
+        """The index that stands for each: uint8 [12]; itself, but for a merged class's second member."""
+        found = np.arange(N_INDEX, dtype=np.uint8)
+        for first, second in (merged.members for merged in self.merged):
+            found[second] = first
+        return found
 
     def merge_index(self, index: np.ndarray) -> np.ndarray:
         """Class indices (uint8, any shape) with the members of merged classes taken to the first's index."""
-        return merge_index(index, self.classes)
+        return self.representatives[index]
 
     def train_id_from_index(self, index: np.ndarray) -> np.ndarray:
         """Train ids (uint8) of class indices, any shape; unlabelled becomes 255 where it is ignored."""
-        return train_id_from_index(index, self.background, self.classes)
+        table = np.full(N_INDEX, IGNORE, dtype=np.uint8)
+        table[list(self.scored)] = np.arange(self.outputs)
+        return table[self.merge_index(index)]
 
     def index_from_train_id(self, train_ids: np.ndarray) -> np.ndarray:
         """Class index (uint8) of train ids (integers 0 to 255, any shape); 255 becomes 0 (unlabelled)."""
-        return index_from_train_id(train_ids, self.background, self.classes)
+        table = np.zeros(IGNORE + 1, dtype=np.uint8)
+        table[: self.outputs] = self.scored
+        return table[train_ids]
 
     def judged_with(self, other: "LabelSpace") -> "LabelSpace":
         """The space in which maps of this one and of a baseline's are both judged.
@@ -254,6 +195,9 @@ class LabelSpace:
     def annotated(self) -> "LabelSpace":
         """The same classes without unlabelled ground, for what is judged on annotated ground alone."""
         return LabelSpace("ignore", self.classes)
+
+
+ELEVEN = LabelSpace()  # the legend's classes, unlabelled ground ignored
 
 
 def stated_space(background: Background, classes: Scheme | None) -> LabelSpace:

@@ -42,9 +42,9 @@ def _pairs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 LABEL, FIRST, SECOND = _pairs()
 
 
-def _mixed(first: int, second: int, classes: legend.Scheme = "all") -> str:
+def _mixed(first: int, second: int, labels: legend.LabelSpace = legend.ELEVEN) -> str:
     """Hex colour of a transition: mostly the second class's, tinted by the first's, mixed in sRGB."""
-    colours = legend.colours(classes)
+    colours = labels.colours
     a, b = (np.array([int(colours[i][k : k + 2], 16) for k in (1, 3, 5)]) for i in (first, second))
     mixed = np.rint(_SHARE_OF_FIRST * a + (1 - _SHARE_OF_FIRST) * b).astype(int)
     return "#" + "".join(f"{value:02x}" for value in mixed)
@@ -56,9 +56,9 @@ NAMES: tuple[str, ...] = (
 )
 
 
-def colours(classes: legend.Scheme = "all") -> tuple[str, ...]:
+def colours(labels: legend.LabelSpace = legend.ELEVEN) -> tuple[str, ...]:
     """Colour (hex RGB) of each of the 111 labels; those of merged classes mix the merged colours."""
-    mixed = (_mixed(int(FIRST[n]), int(SECOND[n]), classes) for n in range(1, N_LABELS))
+    mixed = (_mixed(int(FIRST[n]), int(SECOND[n]), labels) for n in range(1, N_LABELS))
     return (UNCHANGED_COLOUR, *mixed)
 
 
@@ -77,10 +77,10 @@ def label_of(first: str, second: str) -> int:
     return int(LABEL[legend.NAMES.index(first), legend.NAMES.index(second)])
 
 
-def colour_table(classes: legend.Scheme = "all") -> np.ndarray:
+def colour_table(labels: legend.LabelSpace = legend.ELEVEN) -> np.ndarray:
     """Colours of a from-to raster by value: uint8 [256, 3] RGB; white for values that are no label."""
     table = np.full((256, 3), 255, dtype=np.uint8)
-    hexes = [*colours(classes), legend.UNLABELLED_COLOUR]
+    hexes = [*colours(labels), legend.UNLABELLED_COLOUR]
     table[[*range(N_LABELS), UNLABELLED]] = [[int(h[k : k + 2], 16) for k in (1, 3, 5)] for h in hexes]
     return table
 

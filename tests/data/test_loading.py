@@ -12,6 +12,7 @@ from wusu_lib import imagery, legend
 from wusu_lib.data import splits
 from wusu_lib.data.loading import EpochSampler, PatchDataset, WusuDataModule, flip
 from wusu_lib.data.tree import scan
+from wusu_lib.legend import ELEVEN, LabelSpace
 
 MEAN, STD = [0.1, 0.2, 0.3, 0.4], [0.5, 0.25, 0.125, 1.0]
 
@@ -59,7 +60,7 @@ def test_unlabelled_follows_the_protocol(
     mask[0, 0, :2] = 1, 12
     write_raster(tree / "train/HS/class/HS15_0.tif", mask)
     rows = scan(tree).query("patch == 'train/HS15_0'")
-    sample = PatchDataset(rows, MEAN, STD, background)[0]
+    sample = PatchDataset(rows, MEAN, STD, LabelSpace(background))[0]
     assert sample["mask"][0, :3].tolist() == [road, bare, unlabelled]
     assert sample["mask"].unique().tolist() == sorted({unlabelled, road, bare})
 
@@ -227,12 +228,9 @@ def test_an_empty_or_unknown_split_is_an_error(table: pd.DataFrame) -> None:
 
 def test_merged_classes_share_a_train_id(tree: Path) -> None:
     rows = scan(tree)
-    whole, merged = (PatchDataset(rows, MEAN, STD, classes=c)[0]["mask"].numpy() for c in ("all", "merged"))
-    index = legend.index_from_train_id(whole, "ignore")
-    np.testing.assert_array_equal(merged, legend.train_id_from_index(index, "ignore", "merged"))
+    whole, merged = (
+        PatchDataset(rows, MEAN, STD, LabelSpace(classes=c))[0]["mask"].numpy() for c in ("all", "merged")
+    )
+    index = ELEVEN.index_from_train_id(whole)
+    np.testing.assert_array_equal(merged, LabelSpace("ignore", "merged").train_id_from_index(index))
     assert merged[merged != legend.IGNORE].max() < 9
-
-
-def test_unknown_background_is_an_error(table: pd.DataFrame) -> None:
-    with pytest.raises(ValueError, match="allowed: ignore, class"):
-        PatchDataset(table, MEAN, STD, "void")

@@ -28,7 +28,7 @@ def test_a_sample_holds_both_images_both_masks_and_the_change(tables, in_memory)
         codes = imagery.read(row[f"mask{date + 1}"])[0]
         expected = (raw[2, 3, 7] / 255 - 0.3) / 0.2
         assert sample["image"][date, 2, 3, 7].item() == pytest.approx(expected, abs=1e-6)
-        ids = legend.train_id_from_index(legend.index_from_code(codes), "ignore")
+        ids = legend.ELEVEN.train_id_from_index(legend.index_from_code(codes))
         np.testing.assert_array_equal(sample["mask"][date], ids)
     truth = true_labels(row)
     np.testing.assert_array_equal(sample["change"], np.where(truth == 255, 255, truth > 0))

@@ -13,6 +13,7 @@ import torch
 
 from wusu_lib import imagery, provenance
 from wusu_lib.experiment import experiment
+from wusu_lib.legend import LabelSpace
 from wusu_lib.models import build as model_build
 from wusu_lib.runs import store
 
@@ -96,7 +97,7 @@ def test_the_record_says_what_where_and_on_what(root):
     assert "Lake" in record["absent"]["train"]
     for background in ("ignore", "class"):
         assert set(record["metrics"][background]) == {"train", "val", "test"}
-    scores = run.scores("val", "class")
+    scores = run.scores("val", LabelSpace("class"))
     assert scores["mIoU"] == pytest.approx(record["metrics"]["class"]["val"]["mIoU"])
     assert scores["loss"] == record["losses"]["val"]
 

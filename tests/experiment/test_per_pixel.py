@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_info
 
 from wusu_lib import legend
 from wusu_lib.experiment import per_pixel
+from wusu_lib.legend import ELEVEN, LabelSpace
 
 # WUSU's files have no georeference by design.
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -62,7 +63,7 @@ def test_it_learns_colours_and_gives_class_indices(table):
 
 
 def test_background_can_be_a_class(table):
-    classifier = per_pixel.fit(table[:3], seed=0, background="class")
+    classifier = per_pixel.fit(table[:3], seed=0, labels=LabelSpace("class"))
     assert classifier.classes_.tolist() == [0, 1, 5, 7]
     assert (per_pixel.predict(classifier, table[3:]) == truth(table[3:])).mean() > 0.98
 
@@ -99,7 +100,7 @@ def test_sample_is_stratified(tmp_path, monkeypatch):
     monkeypatch.setattr(per_pixel, "PIXELS_PER_CLASS", 50)
     rng = np.random.default_rng(3)
     table = pd.DataFrame([patch(tmp_path, "a", rng, codes=[1] * 9 + [6] * 2 + [0])])
-    rates = per_pixel._rates(table, "ignore")
+    rates = per_pixel._rates(table, ELEVEN)
     counts = np.bincount(truth(table).ravel(), minlength=12)
     assert rates[1] == pytest.approx(50 / counts[1])
     assert rates[[0, 2, 3]].tolist() == [0, 0, 0]
@@ -149,5 +150,3 @@ def test_wrong_files_are_named(table, tmp_path):
         per_pixel.predict(classifier, pd.concat([table[:1], table[:1].assign(image=small)]))
     with pytest.raises(ValueError, match="no patches to predict"):
         per_pixel.predict(classifier, table[:0])
-    with pytest.raises(ValueError, match="got 'drop'; allowed"):
-        per_pixel.fit(table, seed=0, background="drop")

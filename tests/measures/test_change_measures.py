@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from made_runs import MadeRun, patch_table, random_runs, two_class_matrix
 
+from wusu_lib.legend import LabelSpace
 from wusu_lib.measures import change
 from wusu_lib.measures.change import MEASURE_NAMES, measure
 from wusu_lib.measures.comparison import difference, interval
 from wusu_lib.measures.verdict import Prediction
+
+MERGED = LabelSpace("ignore", "merged")
 
 
 def change_runs(seed: int, size: int = 111, n_blocks: int = 4) -> tuple[list[MadeRun], list[MadeRun]]:
@@ -83,10 +86,10 @@ def test_merged_classes_forgive_confusions_inside_them():
     matrix[2, 2] = matrix[2, 3] = matrix[3, 2] = matrix[3, 3] = 10
     run = MadeRun(0, table, np.stack([matrix, matrix]))
     assert interval([run], "acc").value == pytest.approx(0.5)
-    merged = interval([run], "acc", classes="merged")
-    assert (merged.value, merged.classes) == (pytest.approx(1), "merged")
+    merged = interval([run], "acc", labels=MERGED)
+    assert (merged.value, merged.labels) == (pytest.approx(1), MERGED)
     with pytest.raises(ValueError, match='BCD F1 is a figure of change; it takes "all" only'):
-        measure("BCD F1", classes="merged")
+        measure("BCD F1", labels=MERGED)
 
 
 def test_spread_is_the_standard_deviation_over_seeds():

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_runs import MadeRun, noisy_runs, patch_table, random_runs, two_class_matrix
 
+from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import classes, comparison
 from wusu_lib.measures.change import measure
 from wusu_lib.measures.comparison import Estimate, difference, interval
@@ -27,7 +28,7 @@ def test_literal_difference_pools_before_it_scores():
     found = difference(a, b, "acc")
     assert found.value == pytest.approx((0.6 + 1) / 2 - (0.5 + 1) / 2)
     assert (found.n_patches, found.n_blocks, found.n_seeds) == (2, 2, 1)
-    assert (found.metric, found.split, found.background) == ("acc", "val", "ignore")
+    assert (found.metric, found.split, found.labels) == ("acc", "val", ELEVEN)
     assert difference(b, a, "acc").value == -found.value
     assert interval(a, "acc").value == pytest.approx(0.8)
 
@@ -52,7 +53,8 @@ def slow_contributions(a, b, metric, background):
         for x, y in zip(a, b, strict=True):
             kept = np.flatnonzero((table["block"] != left_out).to_numpy())
             scores = [
-                classes.scores(sum(run.matrices[i] for i in kept), background)[metric] for run in (x, y)
+                classes.scores(sum(run.matrices[i] for i in kept), LabelSpace(background))[metric]
+                for run in (x, y)
             ]
             by_seed.append(scores[0] - scores[1])
         return np.mean(by_seed)
@@ -67,7 +69,9 @@ def slow_contributions(a, b, metric, background):
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_contributions_equal_a_slow_reference(metric, background, seeds):
     a, b = random_runs(4, n_blocks=4, seeds=seeds)
-    estimate = Estimate.of(comparison.block_counts([a, b], "val", of := measure(metric, background)), of)
+    estimate = Estimate.of(
+        comparison.block_counts([a, b], "val", of := measure(metric, LabelSpace(background))), of
+    )
     slow = slow_contributions(a, b, metric, background)
     assert estimate.block == pytest.approx(slow.std(ddof=1))
     assert estimate.by_blocks == pytest.approx(layout(FOUR).variance(slow))
@@ -244,8 +248,6 @@ def test_arguments_are_checked():
     a, b = random_runs(8)
     with pytest.raises(ValueError, match="got 'iou'; allowed: acc, pixel_acc, mIoU, F1"):
         difference(a, b, "iou")
-    with pytest.raises(ValueError, match="got 'drop'; allowed: ignore, class"):
-        difference(a, b, background="drop")
 
 
 def shuffled(run: MadeRun, order: np.ndarray) -> MadeRun:
@@ -265,8 +267,8 @@ def test_same_result_whatever_the_order_of_rows_and_runs(made, order):
 @given(st.integers(0, 1000), st.sampled_from(classes.METRICS), st.sampled_from(["ignore", "class"]))
 def test_swapping_sides_mirrors_the_interval(made, metric, background):
     a, b = random_runs(made)
-    there = difference(a, b, metric, background=background)
-    back = difference(b, a, metric, background=background)
+    there = difference(a, b, metric, labels=LabelSpace(background))
+    back = difference(b, a, metric, labels=LabelSpace(background))
     assert [back.value, back.low, back.high] == pytest.approx([-there.value, -there.high, -there.low])
     assert back.p_value == pytest.approx(there.p_value, abs=1e-5)
     assert -1 <= there.low <= there.high <= 1

@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from wusu_lib import legend
+from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import classes
+
+MERGED = LabelSpace("ignore", "merged")
+TWELVE = LabelSpace("class")
 
 ROAD, LOW, HIGH = 1, 2, 3
 # 0 = unlabelled. Road 4 pixels, Low building 3, High building never true but predicted once on an
@@ -40,7 +44,7 @@ def test_confusion_takes_any_integer_type_and_every_pair():
 
 def test_scores_literal_ignore():
     # Road: TP 2, FN 2, FP 1.  Low: TP 2, FN 1, FP 1.  High is predicted on unlabelled ground only: absent.
-    scores = classes.scores(classes.confusion(TRUTH, GUESS), "ignore")
+    scores = classes.scores(classes.confusion(TRUTH, GUESS))
     assert scores["acc"] == pytest.approx((2 / 4 + 2 / 3) / 2)
     assert scores["pixel_acc"] == pytest.approx(4 / 7)
     assert scores["mIoU"] == pytest.approx((2 / 5 + 2 / 4) / 2)
@@ -51,7 +55,7 @@ def test_scores_literal_ignore():
 def test_scores_literal_class():
     # Background: TP 1, FN 2, FP 1.  Road: TP 2, FN 2, FP 2.  Low as before.  High: FP 1, no truth, so it
     # scores 0.
-    scores = classes.scores(classes.confusion(TRUTH, GUESS), "class")
+    scores = classes.scores(classes.confusion(TRUTH, GUESS), TWELVE)
     assert scores["acc"] == pytest.approx((1 / 3 + 2 / 4 + 2 / 3 + 0) / 4)
     assert scores["pixel_acc"] == pytest.approx(5 / 10)
     assert scores["mIoU"] == pytest.approx((1 / 4 + 2 / 6 + 2 / 4 + 0) / 4)
@@ -67,7 +71,7 @@ def test_precision_and_recall_are_not_swapped():
 
 
 def test_classes_literal_with_absent_and_ignored():
-    table = classes.classes(classes.confusion(TRUTH, GUESS), "ignore")
+    table = classes.classes(classes.confusion(TRUTH, GUESS))
     assert list(table.columns) == ["name", "IoU", "precision", "recall", "F1", "support"]
     assert table["name"].tolist() == list(legend.NAMES[1:])
     assert table.index.tolist() == list(range(1, 12))
@@ -77,7 +81,7 @@ def test_classes_literal_with_absent_and_ignored():
 
 
 def test_classes_with_background_and_a_class_only_predicted():
-    table = classes.classes(classes.confusion(TRUTH, GUESS), "class")
+    table = classes.classes(classes.confusion(TRUTH, GUESS), TWELVE)
     assert table["name"].tolist() == list(legend.NAMES)
     assert table.loc[0, ["IoU", "precision", "recall"]].tolist() == [1 / 4, 1 / 2, 1 / 3]
     assert table.loc[HIGH, ["IoU", "precision", "recall", "F1"]].tolist() == [0, 0, 0, 0]
@@ -88,23 +92,23 @@ def test_background_predicted_on_labelled_ground_is_a_miss():
     hit, miss = np.zeros((2, 12, 12), dtype=np.int64)
     hit[ROAD, ROAD] = miss[ROAD, ROAD] = 3
     miss[ROAD, 0] = 1
-    assert classes.scores(hit, "ignore") == {"acc": 1.0, "pixel_acc": 1.0, "mIoU": 1.0, "F1": 1.0}
-    assert classes.scores(miss, "ignore")["mIoU"] == 0.75
+    assert classes.scores(hit) == {"acc": 1.0, "pixel_acc": 1.0, "mIoU": 1.0, "F1": 1.0}
+    assert classes.scores(miss)["mIoU"] == 0.75
 
 
 @pytest.mark.filterwarnings("error")
 def test_nothing_counted_is_nan_without_a_warning():
     unlabelled = np.zeros((12, 12), dtype=np.int64)
     unlabelled[0, 4] = 9
-    assert all(np.isnan(value) for value in classes.scores(unlabelled, "ignore").values())
-    assert classes.scores(unlabelled, "class")["mIoU"] == 0.0
+    assert all(np.isnan(value) for value in classes.scores(unlabelled).values())
+    assert classes.scores(unlabelled, TWELVE)["mIoU"] == 0.0
 
 
 def test_a_stack_is_scored_matrix_by_matrix():
     stack = random_matrices(1).reshape(2, 3, 12, 12)
-    together = classes.scores(stack, "class")
+    together = classes.scores(stack, TWELVE)
     for i, j in np.ndindex(2, 3):
-        for metric, value in classes.scores(stack[i, j], "class").items():
+        for metric, value in classes.scores(stack[i, j], TWELVE).items():
             assert together[metric][i, j] == value
     assert together["mIoU"].shape == (2, 3)
 
@@ -139,21 +143,21 @@ def torchmetrics_scores(truth, guess, num_classes: int, ignore_index: int | None
 
 
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("background", ["ignore", "class"])
-def test_agreement_with_torchmetrics_on_train_ids(seed, background):
+@pytest.mark.parametrize("labels", [ELEVEN, TWELVE], ids=["ignore", "class"])
+def test_agreement_with_torchmetrics_on_train_ids(seed, labels):
     # Few distinct classes on some seeds: some absent, some only predicted, some never predicted.
     rng = np.random.default_rng(seed)
-    lowest = 1 if background == "ignore" else 0  # a model trained with "ignore" cannot predict Background
+    lowest = 1 if labels == ELEVEN else 0  # a model trained with "ignore" cannot predict Background
     truth = rng.choice([0, *rng.integers(0, 12, size=1 + seed)], size=400).astype(np.uint8)
     guess = rng.choice(rng.integers(lowest, 12, size=2 + seed), size=400).astype(np.uint8)
     guess = np.where(rng.random(400) < 0.4, np.maximum(truth, lowest), guess)
     expected = torchmetrics_scores(
-        legend.train_id_from_index(truth, background),
-        legend.train_id_from_index(guess, background),
-        legend.outputs(background),
+        labels.train_id_from_index(truth),
+        labels.train_id_from_index(guess),
+        labels.outputs,
         legend.IGNORE,
     )
-    assert classes.scores(classes.confusion(truth, guess), background) == pytest.approx(expected, abs=1e-6)
+    assert classes.scores(classes.confusion(truth, guess), labels) == pytest.approx(expected, abs=1e-6)
 
 
 def test_difference_from_torchmetrics_with_ignore_index_0():
@@ -174,9 +178,9 @@ matrices = arrays(np.int64, (12, 12), elements=st.integers(0, 1000))
 @given(matrices, st.permutations(range(1, 12)), st.integers(1, 1000))
 def test_scores_do_not_depend_on_class_order_or_scale(matrix, order, factor):
     order = [0, *order]
-    for background in ("ignore", "class"):
-        expected = classes.scores(matrix, background)
-        permuted = classes.scores(matrix[np.ix_(order, order)] * factor, background)
+    for labels in (ELEVEN, TWELVE):
+        expected = classes.scores(matrix, labels)
+        permuted = classes.scores(matrix[np.ix_(order, order)] * factor, labels)
         assert permuted == pytest.approx(expected, nan_ok=True)
         assert all(np.isnan(v) or 0 <= v <= 1 for v in expected.values())
 
@@ -205,39 +209,40 @@ def test_confusion_refuses(truth, guess, words):
 
 @pytest.mark.parametrize("background", ["ignore", "class"])
 def test_merging_matrices_is_merging_maps(background):
+    labels = LabelSpace(background, "merged")
     rng = np.random.default_rng(4)
     truth, guess = rng.integers(0, 12, (2, 3, 20, 20)).astype(np.uint8)
     stack = np.stack([classes.confusion(*pair) for pair in zip(truth, guess, strict=True)])
     before = stack.copy()
-    merged = classes.merge(stack, "merged")
-    maps = [legend.merge_index(m, "merged") for m in (truth, guess)]
+    merged = classes.merge(stack, MERGED)
+    maps = [MERGED.merge_index(m) for m in (truth, guess)]
     expected = np.stack([classes.confusion(*pair) for pair in zip(*maps, strict=True)])
     np.testing.assert_array_equal(merged, expected)
     np.testing.assert_array_equal(stack, before)
     pooled = stack.sum(axis=0)
-    ids = [legend.train_id_from_index(m, background, "merged") for m in (truth, guess)]
+    ids = [labels.train_id_from_index(m) for m in (truth, guess)]
     counted = ids[0] != legend.IGNORE
     per_class = [
         ((ids[0] == k) & (ids[1] == k) & counted).sum() / (((ids[0] == k) | (ids[1] == k)) & counted).sum()
-        for k in range(legend.outputs(background, "merged"))
+        for k in range(labels.outputs)
     ]
-    assert classes.scores(pooled, background, "merged")["mIoU"] == pytest.approx(np.mean(per_class))
-    assert classes.scores(expected.sum(axis=0), background)["mIoU"] == pytest.approx(np.mean(per_class))
-    np.testing.assert_allclose(classes.classes(pooled, background, "merged")["IoU"], per_class)
+    assert classes.scores(pooled, labels)["mIoU"] == pytest.approx(np.mean(per_class))
+    assert classes.scores(expected.sum(axis=0), LabelSpace(background))["mIoU"] == pytest.approx(
+        np.mean(per_class)
+    )
+    np.testing.assert_allclose(classes.classes(pooled, labels)["IoU"], per_class)
 
 
 def test_a_merged_member_is_no_absent_class():
-    table = classes.classes(classes.confusion(TRUTH, GUESS), classes="merged")
-    assert table["name"].tolist() == list(legend.class_names("ignore", "merged"))
+    table = classes.classes(classes.confusion(TRUTH, GUESS), MERGED)
+    assert table["name"].tolist() == list(MERGED.class_names)
     assert table.index.tolist() == [1, 2, 4, 5, 6, 7, 9, 10, 11]
-    pooled = classes.counts(np.eye(12, dtype=np.int64), "ignore", "merged")
+    pooled = classes.counts(np.eye(12, dtype=np.int64), MERGED)
     assert pooled.truth.tolist() == [1, 2, 1, 1, 1, 2, 1, 1, 1]
     assert classes.merge(np.eye(12), "all").sum() == 12
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="got 'drop'; allowed: ignore, class"):
-        classes.scores(np.zeros((12, 12)), "drop")
     with pytest.raises(ValueError, match=r"shape \(11, 11\); expected"):
         classes.scores(np.zeros((11, 11)))
     with pytest.raises(ValueError, match="got 'iou'; allowed: acc, pixel_acc, mIoU, F1"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from made_runs import MadeRun, patch_table, random_runs
 
+from wusu_lib.legend import LabelSpace
 from wusu_lib.measures.change import measure
 from wusu_lib.measures.comparison import block_counts, difference, interval
 
@@ -86,7 +87,7 @@ def test_unlabelled_pixels_may_differ_only_where_they_do_not_count():
     other = [MadeRun(0, b[0].confusion, more)]
     assert difference(a, other) == difference(a, b)
     with pytest.raises(ValueError, match="different labels in 30 patches"):
-        difference(a, other, background="class")
+        difference(a, other, labels=LabelSpace("class"))
 
 
 def test_a_site_in_two_blocks():

@@ -7,6 +7,7 @@ from made_up_city import make_run
 from matplotlib.colors import to_hex
 
 from wusu_lib import legend
+from wusu_lib.legend import LabelSpace
 from wusu_lib.measures import classes
 from wusu_lib.pages import results
 from wusu_lib.pages.style import BASELINE, THIS
@@ -39,7 +40,7 @@ def val_matrix(run):
 def test_iou_by_falling_support(runs, baseline_runs):
     figure = results.class_iou_figure(runs, baseline_runs, ("exp05", "exp04"))
     axes = figure.axes[0]
-    scored = [classes.classes(val_matrix(run), "ignore") for run in runs]
+    scored = [classes.classes(val_matrix(run)) for run in runs]
     order = np.argsort(-scored[0]["support"].to_numpy(), kind="stable")
     names = [label.get_text().split("  ")[0] for label in axes.get_yticklabels()]
     assert names == list(scored[0]["name"].iloc[order])
@@ -148,10 +149,10 @@ def test_merged_classes_in_one_label_space(runs, baseline_runs):
     """A model of all classes and one of merged labels with the same errors give the same figure."""
     merged = judged(runs, "ignore", "merged")
     for run in merged:
-        run.matrices = classes.merge(run.matrices, "merged")
+        run.matrices = classes.merge(run.matrices, LabelSpace("ignore", "merged"))
     axes = results.class_iou_figure(merged, runs).axes[0]
     names = [label.get_text().split("  ")[0] for label in axes.get_yticklabels()]
-    assert sorted(names) == sorted(legend.class_names("ignore", "merged"))
+    assert sorted(names) == sorted(LabelSpace("ignore", "merged").class_names)
     np.testing.assert_array_equal(big_dots(axes, THIS).get_xdata(), big_dots(axes, BASELINE).get_xdata())
     heat = results.confusion_matrix_figure(judged(runs, "ignore", "merged")).axes[0]
     assert heat.images[0].get_array().shape == (9, 9)

@@ -6,7 +6,10 @@ from made_up_city import SIDE, read_truth
 from matplotlib.colors import to_rgb
 
 from wusu_lib import imagery, legend
+from wusu_lib.legend import LabelSpace
 from wusu_lib.pages import maps
+
+MERGED = LabelSpace("ignore", "merged")
 
 
 def legend_names(figure):
@@ -164,5 +167,5 @@ def test_merged_maps_hold_merged_classes_only(table, runs, baseline_runs):
     names = legend_names(figure)
     assert {"Building", "Water"} <= set(names)
     assert not {"Low building", "High building", "River", "Lake"} & set(names)
-    truth = legend.merge_index(read_truth(table, patch), "merged")
-    np.testing.assert_array_equal(pictures(figure)[1], imagery.class_image(truth, "merged"))
+    truth = MERGED.merge_index(read_truth(table, patch))
+    np.testing.assert_array_equal(pictures(figure)[1], imagery.class_image(truth, MERGED))

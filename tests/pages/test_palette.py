@@ -56,10 +56,9 @@ def test_class_colours_are_far_apart(vision, limit):
     ("vision", "limit"), [("normal", 20.5), ("protan", 14.5), ("deutan", 14.5), ("tritan", 12.0)]
 )
 def test_merged_class_colours_are_as_far_apart(vision, limit):
-    kept = legend.scored("class", "merged")
-    colours, names = (
-        [values[i] for i in kept] for values in (legend.colours("merged"), legend.names("merged"))
-    )
+    merged = legend.LabelSpace("class", "merged")
+    kept = merged.scored
+    colours, names = ([values[i] for i in kept] for values in (merged.colours, merged.names))
     distance, pair = closest(colours, names, vision)
     assert distance >= limit, f"{pair}: {distance:.1f}"
 

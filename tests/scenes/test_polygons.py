@@ -14,8 +14,11 @@ from scipy import ndimage
 from small_tree import write_raster
 
 from wusu_lib import legend, transitions
+from wusu_lib.legend import LabelSpace
 from wusu_lib.scenes.polygons import COLUMNS, polygons, resolve_targets, write_polygons
 from wusu_lib.transitions import from_to
+
+MERGED = LabelSpace("ignore", "merged")
 
 UTM = {"crs": "EPSG:26914", "transform": from_origin(500_000, 4_600_000, 2, 2)}
 ROAD, LOW, HIGH, FIELD, EXCAVATION, BARE = 1, 2, 3, 4, 10, 11
@@ -143,10 +146,10 @@ def test_a_change_inside_a_target_is_none_of_it(tmp_path):
 
 def test_merged_classes_have_their_own_names(tmp_path):
     labels = np.full((4, 4), transitions.label_of("Road", "Low building"), dtype=np.uint8)
-    found = polygons(*rasters(tmp_path, labels), ["Building"], classes="merged")
+    found = polygons(*rasters(tmp_path, labels), ["Building"], labels=MERGED)
     assert found["to"].tolist() == ["Building"]
     with pytest.raises(ValueError, match="got 'High building'; known: Road, Building, Arable land"):
-        resolve_targets(["High building"], "merged")
+        resolve_targets(["High building"], MERGED)
 
 
 def test_areas_on_the_ground_do_not_depend_on_the_projection(tmp_path):

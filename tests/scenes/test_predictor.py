@@ -47,7 +47,7 @@ def test_it_predicts_what_the_run_stored(run, predictor):
     stored = np.stack([run.prediction(patch) for patch in shown])
     assert (index == stored).mean() > 0.9999  # batches of another size may round otherwise
     assert len(np.unique(stored)) > 1
-    assert (predictor.window, predictor.classes, len(predictor.indices)) == (SIDE, "merged", 9)
+    assert (predictor.window, predictor.labels.classes, len(predictor.indices)) == (SIDE, "merged", 9)
 
 
 def test_it_is_found_by_its_folder_and_can_be_sent_elsewhere(run, predictor):

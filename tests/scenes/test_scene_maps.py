@@ -11,6 +11,7 @@ from small_scenes import Local, noise, predictor, read, write_scene
 
 from wusu_lib import legend, transitions
 from wusu_lib.change import decoding
+from wusu_lib.legend import LabelSpace
 from wusu_lib.scenes import maps, rasters
 from wusu_lib.scenes.sweep import Tiling, decide
 
@@ -123,7 +124,7 @@ def broken(model):
 
 
 def test_one_image(tmp_path, images):
-    made = maps.class_map(predictor(background="class", classes="merged"), images[0], tmp_path / "one")
+    made = maps.class_map(predictor(labels=LabelSpace("class", "merged")), images[0], tmp_path / "one")
     codes = read(made.classes)
     assert codes.shape == SIZE
     assert not np.isin(codes, [3, 5, 9]).any()  # of merged classes the first member's code stands for both
@@ -221,8 +222,13 @@ def test_a_pair_smaller_than_a_window(tmp_path):
 
 def test_merged_classes_have_one_palette_in_the_files():
     labels = [transitions.label_of("Arable land", name) for name in ("Low building", "High building")]
-    style = rasters.change_style("merged")
+    merged = LabelSpace("ignore", "merged")
+    style = rasters.change_style(merged)
     assert [style.colours[label].tolist() for label in labels] == [[169, 68, 13]] * 2
     assert style.names[labels[0]] == "Arable land to Building"
     building = legend.CODES[legend.NAMES.index("Low building")]
-    assert rasters.class_style("merged").colours[building].tolist() == [0x94, 0x1B, 0x0C]
+    assert rasters.class_style(merged).colours[building].tolist() == [
+        0x94,
+        0x1B,
+        0x0C,
+    ]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from small_scenes import Global, Local, noise, predictor, write_scene
 
+from wusu_lib.legend import LabelSpace
 from wusu_lib.scenes import rasters, sweep
 from wusu_lib.scenes.sweep import Job, Tiling, _sweep, strips
 
@@ -94,7 +95,7 @@ def test_a_strip_is_the_same_whoever_computes_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("background", "classes"), [("ignore", "all"), ("class", "merged")])
 def test_outputs_become_class_indices(background, classes, tmp_path):
     image = noise(64, 64)
-    model = predictor(Local, background=background, classes=classes)
+    model = predictor(Local, labels=LabelSpace(background, classes))
     index, confidence = whole(job_of(write_scene(tmp_path / "a.tif", image), Tiling(64, 0, 0)), model)
     likely = at_once(image, model)
     np.testing.assert_array_equal(index, np.array(model.indices)[likely.argmax(axis=0)])

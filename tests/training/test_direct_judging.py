@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from wusu_lib import transitions
+from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import change
 from wusu_lib.models.segmentation import Outputs
 from wusu_lib.training.task import PairTally, different_classes, pair_loss, predicted_labels
@@ -65,7 +66,7 @@ def test_a_label_is_a_change_exactly_where_the_change_head_says_so(background, c
     out.classes[0] += 20 * out.classes[0, :1]  # both dates agree in the first pair
     if background == "class":
         out.classes[:, :, 0] = 100.0  # Background is no class to change to
-    found = predicted_labels(out, background)
+    found = predicted_labels(out, LabelSpace(background))
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found > 0, out.change.numpy() > 0)
     assert found.max() <= 110
@@ -78,7 +79,7 @@ def test_a_label_is_a_change_exactly_where_the_change_head_says_so(background, c
 
 def test_labels_of_a_binary_network_are_0_and_1():
     out = Outputs(torch.tensor([[[-1.0, 0.0, 2.0]]]), None)
-    assert predicted_labels(out, "ignore").tolist() == [[[0, 0, 1]]]
+    assert predicted_labels(out, ELEVEN).tolist() == [[[0, 0, 1]]]
 
 
 def batch(seed=0, n=3, side=8):
@@ -96,9 +97,9 @@ def test_a_tally_counts_each_pair_against_its_class_masks():
     given, truth = batch()
     given["change"][:] = 0  # what training learns from is not what is judged by
     out = scores()
-    tally = PairTally("scd", "ignore", 3.0, keep_maps=True)
+    tally = PairTally("scd", ELEVEN, 3.0, keep_maps=True)
     tally.add(given, out)
-    found = predicted_labels(out, "ignore")
+    found = predicted_labels(out, ELEVEN)
     for number in range(3):
         np.testing.assert_array_equal(tally.matrices[number], change.confusion(truth[number], found[number]))
         np.testing.assert_array_equal(tally.maps[number], found[number])
@@ -110,7 +111,7 @@ def test_a_tally_counts_each_pair_against_its_class_masks():
 def test_a_binary_tally_counts_changed_and_unchanged():
     given, truth = batch()
     out = Outputs(scores().change, None)
-    tally = PairTally("bcd", "ignore", 3.0)
+    tally = PairTally("bcd", ELEVEN, 3.0)
     tally.add(given, out)
     said = out.change.numpy() > 0
     hits = ((truth > 0) & (truth < 255) & said).sum()
@@ -124,7 +125,7 @@ def test_a_binary_tally_counts_changed_and_unchanged():
 def test_the_loss_does_not_depend_on_the_batches():
     given, _ = batch(n=4)
     out = scores(4)
-    whole, parts = PairTally("scd", "ignore", 3.0), PairTally("scd", "ignore", 3.0)
+    whole, parts = PairTally("scd", ELEVEN, 3.0), PairTally("scd", ELEVEN, 3.0)
     whole.add(given, out)
     for part in (slice(0, 1), slice(1, 4)):
         parts.add({k: v[part] for k, v in given.items()}, Outputs(out.change[part], out.classes[part]))
@@ -133,4 +134,4 @@ def test_the_loss_does_not_depend_on_the_batches():
 
 def test_no_labelled_pixel_is_told():
     with pytest.raises(ValueError, match="none of 0 pairs has a labelled pixel"):
-        _ = PairTally("scd", "ignore", 1.0).loss
+        _ = PairTally("scd", ELEVEN, 1.0).loss

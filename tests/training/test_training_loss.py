@@ -13,6 +13,7 @@ from wusu_lib.experiment.parameters import parse
 from wusu_lib.experiment.per_pixel import PixelParameters
 from wusu_lib.experiment.segmentation import fit
 from wusu_lib.experiment.two_stage import TwoStageParameters
+from wusu_lib.legend import ELEVEN
 from wusu_lib.models.losses import LOSSES, TrainingLoss, pixel_loss, training_loss
 from wusu_lib.training.task import SegmentationTask, Tally
 
@@ -28,7 +29,7 @@ def test_the_loss_is_a_mean_over_labelled_pixels_not_over_batches():
     mask[0, 0, :2] = 1
     mask[1] = 2
     whole = nn.functional.cross_entropy(logits, mask, ignore_index=255)
-    tally = Tally("ignore")
+    tally = Tally(ELEVEN)
     for i in range(3):
         tally.add([str(i)], logits[i : i + 1], mask[i : i + 1])
     assert tally.pixels == 18

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from wusu_lib import legend
 from wusu_lib.data.masks import ClassMask, read_change, read_index
 from wusu_lib.imagery import BAND_NAMES, read
+from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.transitions import UNLABELLED, from_to
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class PatchDataset(Dataset):
     """Rows of a patch table as samples.
 
     A sample holds ``image`` float32 [C, H, W] = (count / 255 - mean) / std in data band order, ``mask`` int64
-    [H, W] of train ids (255 = ignored, only with background="ignore") and ``patch``, the row's key. ``mean``
+    [H, W] of train ids (255 = unlabelled where ``labels`` ignore it) and ``patch``, the row's key. ``mean``
     and ``std``: [C] on the scale 0 to 1. An item is asked for by its number or by (number, augmentation
     seed); with ``augment`` the seed decides on the two flips. ``in_memory`` keeps the files' uint8 arrays
     after a first read. Raises ValueError for rows without a mask, and naming the file for one that cannot be
@@ -42,19 +43,15 @@ class PatchDataset(Dataset):
         table: pd.DataFrame,
         mean: Sequence[float],
         std: Sequence[float],
-        background: legend.Background = "ignore",
+        labels: LabelSpace = ELEVEN,
         augment: bool = False,
         in_memory: bool = False,
-        classes: legend.Scheme = "all",
     ) -> None:
-        legend.check_background(background)
-        legend.check_scheme(classes)
         if table["mask"].isna().any():
             missing = table.loc[table["mask"].isna(), "patch"].tolist()
             raise ValueError(f"{len(missing)} rows have no mask, among them {missing[:5]}; leave them out")
         self.table = table.reset_index(drop=True)
-        self.background = background
-        self.classes = classes
+        self.labels = labels
         self.augment = augment
         self._mean = np.asarray(mean, dtype=np.float32)[:, None, None]
         self._std = np.asarray(std, dtype=np.float32)[:, None, None]
@@ -70,7 +67,7 @@ class PatchDataset(Dataset):
         if self.augment and augmentation_seed is not None:
             image, index = flip(image, index, augmentation_seed)
         scaled = (image.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [C, H, W]
-        mask = legend.train_id_from_index(index, self.background, self.classes).astype(np.int64)  # [H, W]
+        mask = self.labels.train_id_from_index(index).astype(np.int64)  # [H, W]
         return {
             "image": torch.from_numpy(np.ascontiguousarray(scaled)),
             "mask": torch.from_numpy(np.ascontiguousarray(mask)),
@@ -205,7 +202,7 @@ class SplitDataModule(lightning.LightningDataModule):
 class WusuDataModule(SplitDataModule):
     """Loaders for the splits of a patch table; rows without a mask are never served.
 
-    ``mean``, ``std``, ``background``, ``classes`` and ``in_memory`` as in ``PatchDataset``.
+    ``mean``, ``std``, ``labels`` and ``in_memory`` as in ``PatchDataset``.
     """
 
     def __init__(
@@ -214,8 +211,7 @@ class WusuDataModule(SplitDataModule):
         mean: Sequence[float],
         std: Sequence[float],
         *,
-        background: legend.Background = "ignore",
-        classes: legend.Scheme = "all",
+        labels: LabelSpace = ELEVEN,
         batch_size: int = 8,
         workers: int = 0,
         seed: int = 0,
@@ -223,14 +219,13 @@ class WusuDataModule(SplitDataModule):
     ) -> None:
         super().__init__(table[table["mask"].notna()], batch_size, workers, seed)
         self._normalisation = (mean, std)
-        self.background = background
-        self.classes = classes
+        self.labels = labels
         self.in_memory = in_memory
 
     def samples(self, rows: pd.DataFrame, augment: bool) -> PatchDataset:
         """One sample a row."""
         mean, std = self._normalisation
-        return PatchDataset(rows, mean, std, self.background, augment, self.in_memory, self.classes)
+        return PatchDataset(rows, mean, std, self.labels, augment, self.in_memory)
 
 
 # Pairs of dates: both images, both masks, and where the annotation says that ground changed.
@@ -254,14 +249,13 @@ class PairDataset(Dataset):
         mean: Sequence[float],
         std: Sequence[float],
         book: "CodeBook",
-        background: legend.Background = "ignore",
+        labels: LabelSpace = ELEVEN,
         augment: bool = False,
         in_memory: bool = False,
     ) -> None:
-        legend.check_background(background)
         self.table = pairs.reset_index(drop=True)
         self.book = book
-        self.background = background
+        self.labels = labels
         self.augment = augment
         self._mean = np.asarray(mean, dtype=np.float32)[:, None, None]
         self._std = np.asarray(std, dtype=np.float32)[:, None, None]
@@ -276,7 +270,7 @@ class PairDataset(Dataset):
         if self.augment and augmentation_seed is not None:
             images, layers = flip(images, layers, augmentation_seed)
         scaled = (images.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [2, C, H, W]
-        mask = legend.train_id_from_index(layers[:2], self.background).astype(np.int64)  # [2, H, W]
+        mask = self.labels.train_id_from_index(layers[:2]).astype(np.int64)  # [2, H, W]
         return {
             "image": torch.from_numpy(np.ascontiguousarray(scaled)),
             "mask": torch.from_numpy(np.ascontiguousarray(mask)),
@@ -319,7 +313,7 @@ class PairDataModule(SplitDataModule):
         std: Sequence[float],
         book: "CodeBook",
         *,
-        background: legend.Background = "ignore",
+        labels: LabelSpace = ELEVEN,
         batch_size: int = 8,
         workers: int = 0,
         seed: int = 0,
@@ -328,10 +322,10 @@ class PairDataModule(SplitDataModule):
         super().__init__(pairs, batch_size, workers, seed)
         self._normalisation = (mean, std)
         self.book = book
-        self.background = background
+        self.labels = labels
         self.in_memory = in_memory
 
     def samples(self, rows: pd.DataFrame, augment: bool) -> PairDataset:
         """One sample a row."""
         mean, std = self._normalisation
-        return PairDataset(rows, mean, std, self.book, self.background, augment, self.in_memory)
+        return PairDataset(rows, mean, std, self.book, self.labels, augment, self.in_memory)

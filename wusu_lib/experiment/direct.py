@@ -26,7 +26,6 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from wusu_lib import legend
 from wusu_lib.change.codebook import CodeBook, count_transitions, cross_tabulate, learn
 from wusu_lib.change.pairs import pairs
 from wusu_lib.data import statistics
@@ -110,7 +109,7 @@ def build_siamese(parameters: DirectParameters, table: pd.DataFrame, seed: int) 
     """The network of ``parameters`` for the patches of ``table``, its encoder frozen if so stated."""
     from wusu_lib.models.segmentation import SiameseModel
 
-    outputs = legend.outputs(parameters.background)
+    outputs = parameters.labels.outputs
     base = build_network(parameters, outputs, max(image_shape(table)[1:]), seed)
     return SiameseModel(base, parameters.method, parameters.fusion, seed + 2)  # base uses seed and seed + 1
 
@@ -156,7 +155,7 @@ def _data(
         mean.tolist(),
         std.tolist(),
         book,
-        background=parameters.background,
+        labels=parameters.labels,
         batch_size=parameters.batch_size,
         workers=parameters.workers,
         seed=seed,

@@ -29,7 +29,7 @@ from wusu_lib.experiment.kind import Kind, made_by, weights_hash
 from wusu_lib.experiment.notebooks import Definition, kind_of
 from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, ModelParameters
 from wusu_lib.files import located
-from wusu_lib.legend import LabelSpace, stated_space
+from wusu_lib.legend import LabelSpace
 from wusu_lib.measures import comparison
 from wusu_lib.measures import verdict as verdicts
 from wusu_lib.measures.comparison import Difference
@@ -302,7 +302,7 @@ class Experiment:
     @property
     def labels(self) -> LabelSpace:
         """The label space of maps and figures, from the parameters."""
-        return stated_space(self.parameters.background, getattr(self.parameters, "classes", None))
+        return self.parameters.labels
 
     def baseline(self) -> list[Run]:
         """Runs of the baseline, read or made. Raises ValueError for an experiment without a prediction."""
@@ -320,14 +320,7 @@ class Experiment:
         if stated is None:
             raise ValueError(f"{self.name} states no prediction, so there is nothing to judge")
         labels = mine[0].labels.judged_with(baseline[0].labels)
-        difference = comparison.difference(
-            mine,
-            baseline,
-            stated.metric,
-            stated.split,
-            labels.background,
-            labels.classes,
-        )
+        difference = comparison.difference(mine, baseline, stated.metric, stated.split, labels)
         demo = self.parameters.scale == "demo"
         if isinstance(stated, Prediction):
             verdict = verdicts.verdict(stated, difference, demo)
@@ -393,5 +386,4 @@ def variant_effects(variants: Mapping[str, Experiment], runs: Sequence[Run]) -> 
     if stated is None:
         raise ValueError(f"{first.name} states no prediction, so there is no metric to compare on")
     sides = {label: variant.runs() for label, variant in variants.items()}
-    space = first.labels
-    return comparison.differences(sides, runs, stated.metric, stated.split, space.background, space.classes)
+    return comparison.differences(sides, runs, stated.metric, stated.split, first.labels)

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from wusu_lib.files import as_typed
-from wusu_lib.legend import Background
+from wusu_lib.legend import Background, LabelSpace, stated_space
 
 NAMED_WEIGHTS = ("pretrained", "random")
 
@@ -79,6 +79,11 @@ class DataParameters(BaseModel):
         "same code",
         description="stored runs that are taken: this code's, or those of any code",
     )
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The label space of maps and figures."""
+        return stated_space(self.background, getattr(self, "classes", None))
 
     @field_validator("seeds")
     @classmethod

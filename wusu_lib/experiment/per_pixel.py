@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
-from wusu_lib import legend
 from wusu_lib.data import statistics
 from wusu_lib.data.masks import read_index
 from wusu_lib.experiment.kind import ARRAYS, DATA, Kind
 from wusu_lib.experiment.parameters import DataParameters
 from wusu_lib.imagery import read
-from wusu_lib.legend import N_INDEX, Background
+from wusu_lib.legend import ELEVEN, N_INDEX, LabelSpace
 from wusu_lib.measures import classes
 from wusu_lib.runs.results import write_results
 
@@ -46,22 +45,19 @@ SHIFT = 1
 PIXELS_AT_A_TIME = 2**22
 
 
-def fit(
-    table: pd.DataFrame, seed: int, background: Background = "ignore"
-) -> "HistGradientBoostingClassifier":
+def fit(table: pd.DataFrame, seed: int, labels: LabelSpace = ELEVEN) -> "HistGradientBoostingClassifier":
     """Train on a seeded sample of the pixels of ``table`` (pass the train rows), about 10,000 a class.
 
     table: columns image and mask (paths); rows without a mask are passed over. The classifier's classes are
-    class indices: 1 to 11 with background="ignore" (labelled pixels only), 0 to 11 with "class". The same
+    class indices: 1 to 11 where unlabelled ground is ignored, 0 to 11 where it is a class. The same
     rows in the same order and the same seed give the same classifier. Raises ValueError if fewer than two
     classes are labelled, or for an image that is not 4 bands of uint8.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
-    legend.check_background(background)
     labelled = table[table["mask"].notna()]
-    rates = _rates(labelled, background)
+    rates = _rates(labelled, labels)
     if (rates > 0).sum() < 2:
         raise ValueError(
             f"{len(table)} patches, {len(labelled)} of them with a mask, hold {(rates > 0).sum()} classes to "
@@ -143,12 +139,12 @@ def _of_colours(classifier: "HistGradientBoostingClassifier", colours: np.ndarra
     return found
 
 
-def _rates(labelled: pd.DataFrame, background: Background) -> np.ndarray:
+def _rates(labelled: pd.DataFrame, labels: LabelSpace) -> np.ndarray:
     """Share of each class's pixels to draw, float64 [12]; 0 for what is absent or not learnt."""
     counts = np.zeros(N_INDEX, dtype=np.int64)
     for mask in labelled["mask"]:
         counts += np.bincount(read_index(mask).ravel(), minlength=N_INDEX)
-    if background == "ignore":
+    if labels.background == "ignore":
         counts[0] = 0
     return np.where(counts > 0, np.minimum(1.0, PIXELS_PER_CLASS / np.maximum(counts, 1)), 0.0)
 
@@ -189,7 +185,7 @@ def classify(folder: Path, parameters: PixelParameters, table: pd.DataFrame, see
     with their split and block assigned.
     """
     clock = time.monotonic()
-    classifier = fit(table[table["split"] == "train"], seed, parameters.background)
+    classifier = fit(table[table["split"] == "train"], seed, parameters.labels)
     rows = table[table["mask"].notna()].reset_index(drop=True)
     maps, confidence = (dict(zip(rows["patch"], v, strict=True)) for v in judge(classifier, rows))
     matrices = np.stack(

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from wusu_lib import legend
-from wusu_lib.legend import Background, Scheme
+from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.runs.store import Run
 
 if TYPE_CHECKING:
@@ -23,16 +22,14 @@ class Predictor:
     """A model with all that it needs to read an image.
 
     ``model``: images [B, 4, H, W] -> logits [B, K, H, W]. ``mean`` and ``std``: of the bands blue, green,
-    red, NIR, on the scale count / 255. ``background`` and ``classes``: which K classes of the legend it
-    predicts. ``window``: side of the images that it learnt from, in pixels. ``device``: "auto" takes a GPU if
-    there is one.
+    red, NIR, on the scale count / 255. ``labels``: which K classes of the legend it predicts. ``window``:
+    side of the images that it learnt from, in pixels. ``device``: "auto" takes a GPU if there is one.
     """
 
     model: "nn.Module"
     mean: Sequence[float]
     std: Sequence[float]
-    background: Background = "ignore"
-    classes: Scheme = "all"
+    labels: LabelSpace = ELEVEN
     window: int = 512
     precision: Literal["bf16", "32"] = "32"
     name: str = "model"
@@ -42,7 +39,7 @@ class Predictor:
     @property
     def indices(self) -> tuple[int, ...]:
         """Class index (0 to 11) of each of the K outputs."""
-        return legend.scored(self.background, self.classes)
+        return self.labels.scored
 
     @property
     def fingerprint(self) -> str:
@@ -106,8 +103,7 @@ def load(run: Run) -> Predictor:
         model.eval(),
         expects["mean"],
         expects["std"],
-        parameters.background,
-        parameters.classes,
+        parameters.labels,
         window,
         parameters.precision,
         f"{run.called}, run {run.key}",

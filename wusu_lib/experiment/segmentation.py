@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from wusu_lib import legend
 from wusu_lib.data import statistics
 from wusu_lib.experiment.kind import DATA, TORCH, TRAINING, Kind, published, weights_hash
 from wusu_lib.experiment.parameters import ModelParameters
@@ -57,8 +56,7 @@ def train_segmentation(exp: "Experiment", seed: int, folder: Path) -> dict[str, 
         table,
         mean.tolist(),
         std.tolist(),
-        background=parameters.background,
-        classes=parameters.classes,
+        labels=parameters.labels,
         batch_size=parameters.batch_size,
         workers=parameters.workers,
         seed=seed,
@@ -75,7 +73,7 @@ def train_segmentation(exp: "Experiment", seed: int, folder: Path) -> dict[str, 
 
 def outputs_of(parameters: SegmentationParameters) -> int:
     """Number of classes that the model predicts."""
-    return legend.outputs(parameters.background, parameters.classes)
+    return parameters.labels.outputs
 
 
 def build_for_size(parameters: SegmentationParameters, image_size: int, seed: int) -> "SegmentationModel":
@@ -154,7 +152,7 @@ def _write(folder: Path, data: "WusuDataModule", tallies: "dict[str, Tally]") ->
     rows = data.table.set_index("patch").loc[patches].reset_index()
     val = tallies["val"]
     maps, confidence = (dict(zip(val.patches, v, strict=True)) for v in (val.maps, val.confidence))
-    return write_results(folder, rows, matrices, maps, confidence, data.classes)
+    return write_results(folder, rows, matrices, maps, confidence, data.labels)
 
 
 # What the kind is.

@@ -115,7 +115,7 @@ def _of_network(run: Run) -> Stack:
 
 
 def _of_floor(run: Run, train: pd.DataFrame) -> Stack:
-    classifier = per_pixel.fit(train, run.seed, run.parameters["background"])
+    classifier = per_pixel.fit(train, run.seed, run.labels)
     return lambda images: per_pixel.probabilities(classifier, np.stack([read(path) for path in images]))
 
 
@@ -441,7 +441,7 @@ def _best(exp: "Experiment") -> DataParameters:
             stated = parse(SegmentationParameters, own)
             alike = all(run.parameters[k] == getattr(mine, k) for k in ("scale", "split", "background"))
             if alike and own["classes"] == "all" and exp.beside(stated).key(run.seed) == run.key:
-                found.append((run.scores("val", mine.background)["mIoU"], stated))
+                found.append((run.scores("val", mine.labels)["mIoU"], stated))
     if not found:
         raise ValueError(
             f'run: "best" needs a stored segmentation run of scale {mine.scale!r} on this data and '

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib import legend
-from wusu_lib.legend import Background, Scheme
+from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import classes as class_measures
 from wusu_lib.measures.classes import Counts, annotated
 from wusu_lib.transitions import FIRST, N_LABELS, SECOND, UNCHANGED, UNLABELLED, table
@@ -286,8 +286,7 @@ class Measure:
     """
 
     name: str
-    background: Background
-    classes: Scheme
+    labels: LabelSpace
     lowest: float
     _counts: Callable[[np.ndarray], Counts]
     _score: Callable[[Counts], np.ndarray]
@@ -306,42 +305,38 @@ class Measure:
         return self._score(Counts(*np.moveaxis(pooled, -2, 0)))
 
 
-def measure(name: str, background: Background = "ignore", classes: Scheme = "all") -> Measure:
+def measure(name: str, labels: LabelSpace = ELEVEN) -> Measure:
     """The measure of that name: one of ``classes.METRICS`` or of ``FIGURES``.
 
-    ``background`` and ``classes`` are for class maps: which protocol counts, and whether truth and prediction
-    are merged first. Figures of change drop unlabelled ground always. Raises ValueError for an unknown name,
-    protocol or merging, and for a figure of change with merged classes.
+    ``labels`` is for class maps: which protocol counts, and whether truth and prediction are merged first.
+    Figures of change drop unlabelled ground always. Raises ValueError for an unknown name, and for a figure
+    of change with merged classes.
     """
-    legend.check_background(background)
-    legend.check_scheme(classes)
     if name in class_measures.METRICS:
         return Measure(
             name,
-            background,
-            classes,
+            labels,
             0.0,
-            lambda matrices: _class_counts(matrices, name, background, classes),
+            lambda matrices: _class_counts(matrices, name, labels),
             lambda pooled: class_measures.score(annotated(pooled), name),
         )
     if name not in FIGURES:
         raise ValueError(f"metric: got {name!r}; allowed: {', '.join(MEASURE_NAMES)}")
-    if classes == "merged":
+    if labels.merged:
         raise ValueError(f'classes: got "merged", but {name} is a figure of change; it takes "all" only')
     convention, figure = FIGURES[name]
     return Measure(
         name,
-        background,
-        classes,
+        labels,
         _LOWEST.get(figure, 0.0),
         lambda matrices: _change_counts(matrices, name, convention),
         lambda pooled: score(pooled, figure),
     )
 
 
-def _class_counts(matrices: np.ndarray, name: str, background: Background, classes: Scheme) -> Counts:
+def _class_counts(matrices: np.ndarray, name: str, labels: LabelSpace) -> Counts:
     _check_measures(matrices, name, (legend.N_INDEX,), "class maps")
-    return class_measures.counts(matrices, background, classes)
+    return class_measures.counts(matrices, labels)
 
 
 def _change_counts(matrices: np.ndarray, name: str, convention: Convention) -> Counts:

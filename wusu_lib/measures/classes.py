@@ -28,15 +28,14 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 
-from wusu_lib import legend
-from wusu_lib.legend import N_INDEX, Background, Scheme
+from wusu_lib.legend import ELEVEN, N_INDEX, LabelSpace
 
 Metric = Literal["acc", "pixel_acc", "mIoU", "F1"]
 METRICS: tuple[str, ...] = get_args(Metric)
 
 
 class Counts(NamedTuple):
-    """Pixels per class, each float64 [..., K], K = ``legend.outputs``, classes in legend order."""
+    """Pixels per class, each float64 [..., K], K = ``LabelSpace.outputs``, classes in legend order."""
 
     hits: np.ndarray  # truth and prediction agree
     truth: np.ndarray  # truth is the class
@@ -71,19 +70,18 @@ def _as_index(values: np.ndarray, what: str) -> np.ndarray:
     return values.astype(np.uint8)
 
 
-def merge(matrices: np.ndarray, classes: Scheme) -> np.ndarray:
-    """Matrices [..., 12, 12] in the label space ``classes``: same shape and type, a new array if merged.
+def merge(matrices: np.ndarray, labels: LabelSpace) -> np.ndarray:
+    """Matrices [..., 12, 12] in a label space: same shape and type, a new array if merged.
 
-    "merged": row and column of a merged class's second member are added to the first's and set to 0, as if
-    truth and prediction had been merged before they were counted. "all": as they are.
+    Merged: row and column of a merged class's second member are added to the first's and set to 0, as if
+    truth and prediction had been merged before they were counted. With all classes: as they are.
     """
     matrices = np.asarray(matrices)
     _check_shape(matrices)
-    legend.check_scheme(classes)
-    if classes == "all":
+    if not labels.merged:
         return matrices
     matrices = matrices.copy()
-    for first, second in (merged.members for merged in legend.MERGED):
+    for first, second in (merged.members for merged in labels.merged):
         matrices[..., first, :] += matrices[..., second, :]
         matrices[..., second, :] = 0
         matrices[..., first] += matrices[..., second]
@@ -96,13 +94,13 @@ def _check_shape(matrix: np.ndarray) -> None:
         raise ValueError(f"matrix has shape {matrix.shape}; expected [..., {N_INDEX}, {N_INDEX}]")
 
 
-def counts(matrix: np.ndarray, background: Background = "ignore", classes: Scheme = "all") -> Counts:
+def counts(matrix: np.ndarray, labels: LabelSpace = ELEVEN) -> Counts:
     """Hits, truth and predicted pixels per class of matrices [..., 12, 12], merged if so asked.
 
     Counts add up: those of a sum of matrices are the sum of the counts. Raises ValueError for another shape.
     """
-    matrix = merge(matrix, classes)
-    kept = list(legend.scored(background, classes))
+    matrix = merge(matrix, labels)
+    kept = list(labels.scored)
     counted = matrix[..., kept, :].astype(np.float64)
     return Counts(
         hits=np.diagonal(matrix, axis1=-2, axis2=-1)[..., kept].astype(np.float64),
@@ -138,9 +136,7 @@ def annotated(pooled: Counts) -> Counts:
     return pooled._replace(predicted=np.where(pooled.truth > 0, pooled.predicted, 0.0))
 
 
-def scores(
-    matrix: np.ndarray, background: Background = "ignore", classes: Scheme = "all"
-) -> dict[str, float | np.ndarray]:
+def scores(matrix: np.ndarray, labels: LabelSpace = ELEVEN) -> dict[str, float | np.ndarray]:
     """The study's four figures ("acc", "pixel_acc", "mIoU", "F1"; 0 to 1) of matrices [..., 12, 12].
 
     A single matrix gives floats, a stack arrays of its leading axes: each matrix is scored by itself, so
@@ -149,12 +145,12 @@ def scores(
     averaged over batches or patches; F1 of averaged precision and recall (here: the mean of each class's
     F1); the "acc" of TerraTorch versions in which that name is micro accuracy.
     """
-    pooled = counts(matrix, background, classes)
+    pooled = counts(matrix, labels)
     figures = {metric: score(pooled, metric) for metric in METRICS}
     return {metric: float(value) if np.ndim(value) == 0 else value for metric, value in figures.items()}
 
 
-def classes(matrix: np.ndarray, background: Background = "ignore", classes: Scheme = "all") -> pd.DataFrame:
+def classes(matrix: np.ndarray, labels: LabelSpace = ELEVEN) -> pd.DataFrame:
     """One row a class of one matrix [12, 12]: name, IoU, precision, recall, F1 (0 to 1), support.
 
     support: true pixels. The index is the class index, legend order; with classes="merged" a merged class has
@@ -162,16 +158,16 @@ def classes(matrix: np.ndarray, background: Background = "ignore", classes: Sche
     are summed first.
     """
     matrix = np.asarray(matrix)
-    pooled = counts(matrix.reshape(-1, *matrix.shape[-2:]).sum(axis=0), background, classes)
+    pooled = counts(matrix.reshape(-1, *matrix.shape[-2:]).sum(axis=0), labels)
     present = pooled.truth + pooled.predicted > 0
     figures = {"IoU": _iou, "precision": _precision, "recall": _recall, "F1": _f1}
     return pd.DataFrame(
         {
-            "name": legend.class_names(background, classes),
+            "name": labels.class_names,
             **{column: np.where(present, figure(pooled), np.nan) for column, figure in figures.items()},
             "support": pooled.truth.astype(np.int64),
         },
-        index=pd.Index(legend.scored(background, classes), name="index"),
+        index=pd.Index(labels.scored, name="index"),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from wusu_lib.legend import Background, Scheme
+from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures.change import Measure, measure
 from wusu_lib.measures.neighbours import LEVEL, Layout, layout
 
@@ -207,8 +207,8 @@ CHUNK = 2**22  # numbers at a time: bounds the memory
 class Interval:
     """A pooled metric (mean over seeds) with its 95 % interval, NaN where there is none.
 
-    spread: standard deviation over the seeds (n - 1 in the denominator), None with one seed. background and
-    classes as ``measure``'s. missing: why there is no interval, empty where there is one. placed: whether it
+    spread: standard deviation over the seeds (n - 1 in the denominator), None with one seed. labels as
+    ``measure``'s. missing: why there is no interval, empty where there is one. placed: whether it
     is known how the blocks lie to each other; if not, they were taken to touch.
     """
 
@@ -220,8 +220,7 @@ class Interval:
     n_seeds: int
     metric: str
     split: str
-    background: str = "ignore"
-    classes: str = "all"
+    labels: LabelSpace = ELEVEN
     spread: float | None = None
     missing: str = ""
     placed: bool = True
@@ -243,20 +242,19 @@ def difference(
     runs_b: Sequence[Run],
     metric: str = "mIoU",
     split: str = "val",
-    background: Background = "ignore",
-    classes: Scheme = "all",
+    labels: LabelSpace = ELEVEN,
     family: int = 1,
 ) -> Difference:
     """How much larger the pooled metric of ``runs_a`` (an experiment) is than that of ``runs_b`` (its
     baseline).
 
     One run a seed on each side, with the same seeds, patches, blocks and labels; else ValueError, naming what
-    differs. The metric of each seed's pooled counts, a minus b, is averaged over seeds. ``metric``,
-    ``background``, ``classes``: as ``measure`` takes them; with ``classes="merged"`` the matrices of both
-    sides are merged first. ``family``: of how many differences that are read together this is one; the 95 %
-    are then of all their intervals at once (Bonferroni).
+    differs. The metric of each seed's pooled counts, a minus b, is averaged over seeds. ``metric`` and
+    ``labels``: as ``measure`` takes them; with merged classes the matrices of both sides are merged first.
+    ``family``: of how many differences that are read together this is one; the 95 % are then of all their
+    intervals at once (Bonferroni).
     """
-    of = measure(metric, background, classes)
+    of = measure(metric, labels)
     return paired(block_counts([runs_a, runs_b], split, of), of, split, family)
 
 
@@ -264,8 +262,7 @@ def interval(
     runs: Sequence[Run],
     metric: str = "mIoU",
     split: str = "val",
-    background: Background = "ignore",
-    classes: Scheme = "all",
+    labels: LabelSpace = ELEVEN,
 ) -> Interval:
     """The pooled metric of one experiment (mean over its seeds) with its interval, for tables and forest
     plots.
@@ -273,7 +270,7 @@ def interval(
     Two such intervals that overlap do not show that two experiments are alike: ask ``difference``, which is
     paired.
     """
-    of = measure(metric, background, classes)
+    of = measure(metric, labels)
     counted = block_counts([runs], split, of)
     return Interval(**_fields(Estimate.of(counted, of), counted, of, split, (of.lowest, 1.0), LEVEL))
 
@@ -306,8 +303,7 @@ def _fields(
         "n_seeds": counted.n_seeds,
         "metric": of.name,
         "split": split,
-        "background": of.background,
-        "classes": of.classes,
+        "labels": of.labels,
         "spread": estimate.spread,
         "missing": estimate.missing,
         "placed": estimate.blocks is None or estimate.blocks.placed,
@@ -432,8 +428,7 @@ def differences(
     baseline: Sequence[Run],
     metric: str,
     split: str = "val",
-    background: Background = "ignore",
-    classes: Scheme = "all",
+    labels: LabelSpace = ELEVEN,
 ) -> pd.DataFrame:
     """One row a side: how much higher its figure is than the baseline's, on the same patches or pairs.
 
@@ -441,7 +436,7 @@ def differences(
     of 95 % all together), n_patches, n_blocks, n_seeds, missing. Raises ValueError as ``difference`` does.
     """
     found = {
-        label: difference(runs, baseline, metric, split, background, classes, family=len(sides))
+        label: difference(runs, baseline, metric, split, labels, family=len(sides))
         for label, runs in sides.items()
     }
     rows = [(label, *(getattr(each, name) for name in COLUMNS[1:])) for label, each in found.items()]
@@ -455,13 +450,12 @@ def differences(
 class Figure:
     """A figure (at most 1) of pooled counts: ``score`` takes [..., kinds, K] to [...], NaN where undefined.
 
-    ``background`` and ``classes`` only name what was counted.
+    ``labels`` only names what was counted.
     """
 
     name: str
     score: Callable[[np.ndarray], np.ndarray]
-    background: Any = "ignore"
-    classes: Any = "all"
+    labels: LabelSpace = ELEVEN
     lowest: float = 0.0
 
 

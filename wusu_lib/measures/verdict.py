@@ -176,7 +176,7 @@ def _moved(asked: Prediction | Comparison, difference: Difference, digits: int) 
 
 def _space(difference: Difference) -> str:
     """The label space, where it is not the legend's own."""
-    return " with merged classes" if difference.classes == "merged" else ""
+    return " with merged classes" if difference.labels.merged else ""
 
 
 def _interval(difference: Difference, digits: int) -> str:

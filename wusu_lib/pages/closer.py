@@ -42,7 +42,7 @@ def gap(runs: Sequence[Any], baseline: Sequence[Any]) -> pd.DataFrame:
     """
     sides = sorted_by_seed(runs, baseline)
     space = sides[0][0].labels.judged_with(sides[1][0].labels)
-    figure = comparison.Figure("mIoU gap", _gap, space.background, space.classes, lowest=-1.0)
+    figure = comparison.Figure("mIoU gap", _gap, space, lowest=-1.0)
     counts = [[_counts(run, space) for run in side] for side in sides]
     rows = [{"measure": "mIoU"} | effect_of_counts(counts, _rows(sides[0][0])["block"], figure)]
     rows.append({"measure": "loss"} | _losses(sides))
@@ -63,7 +63,7 @@ def _rows(run: Any) -> pd.DataFrame:
 def _counts(run: Any, space: LabelSpace) -> np.ndarray:
     """Counts of each patch, [N, 6, K]: hits, truth, predicted in training, then the same in validation."""
     rows = _rows(run)
-    parts = classes.counts(run.matrices[rows.index], space.background, space.classes)
+    parts = classes.counts(run.matrices[rows.index], space)
     counted = np.stack(parts, axis=1)  # [N, 3, K]
     inside = [(rows["split"] == split).to_numpy()[:, None, None] for split in SPLITS]
     return np.concatenate([counted * of for of in inside], axis=1)

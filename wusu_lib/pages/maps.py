@@ -16,6 +16,7 @@ from wusu_lib.change.pairs import true_labels
 from wusu_lib.data import statistics
 from wusu_lib.data.masks import read_index_or_none
 from wusu_lib.imagery import class_image, read_image, rgb, rows_of, shrink, stretch, swatches
+from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import classes
 from wusu_lib.pages.style import (
     QUIET,
@@ -198,12 +199,12 @@ def predictions_figure(
     maps = [[space.merge_index(source.prediction(patch)) for source, _ in sources] for patch in rows["patch"]]
     present = np.unique(np.concatenate([x.ravel() for row in [truths, *maps] for x in row]))
     figure, grid = _grid(
-        len(rows), ("Image", "Truth", *(n for _, n in sources), "Errors"), present, True, space.classes
+        len(rows), ("Image", "Truth", *(n for _, n in sources), "Errors"), present, True, space
     )
     for axes, name, image, truth, row in zip(grid, rows["patch"], images, truths, maps, strict=True):
         axes[0].imshow(shrink(rgb(image, low, high), len(rows)), extent=_extent(truth))
         for panel, index in zip(axes[1:-1], [truth, *row], strict=True):
-            panel.imshow(class_image(index, space.classes), extent=_extent(truth))
+            panel.imshow(class_image(index, space), extent=_extent(truth))
         for panel, index in zip(axes[2:-1], row, strict=True):
             panel.set_xlabel(_agreement(truth, index), fontsize=SMALL, color=QUIET, labelpad=2)
         axes[-1].imshow(_errors(truth, row[-1]), extent=_extent(truth))
@@ -239,11 +240,11 @@ def _grid(
     titles: Sequence[str],
     present: np.ndarray,
     errors: bool = False,
-    classes: legend.Scheme = "all",
+    labels: LabelSpace = ELEVEN,
     small_print: bool = False,
 ) -> "tuple[Figure, list[list[Axes]]]":
     """A figure of ``rows`` x ``len(titles)`` square panels with one legend of the classes ``present``."""
-    handles = swatches(present, classes)
+    handles = swatches(present, labels)
     if errors:
         handles += _error_swatches()
     columns = 4 if errors else 5
@@ -329,7 +330,7 @@ def predictions_sentence(run, patches: Sequence[str], baseline=None) -> Markdown
     shares = []
     for patch in patches:
         matrix = run.matrices[rows.index[rows["patch"] == patch][0]]
-        shares.append(classes.scores(matrix, space.background, space.classes)["pixel_acc"])
+        shares.append(classes.scores(matrix, space)["pixel_acc"])
     words = [f"{share:.0%}" for share in shares]
     return Markdown(f"From top to bottom, {run.called} is right on {listed(words)} of the labelled pixels.")
 
@@ -498,12 +499,12 @@ def disagreement_figure(run: Any, table: "pd.DataFrame", ranking: "pd.DataFrame"
     drawn = [contradiction_maps(run, table, patch) for patch in rows["patch"]]
     present = np.unique(np.concatenate([m.ravel() for maps in drawn for m in maps[:2]]))
     titles = ("Image", "Labels", "Prediction", "Contradiction")
-    figure, grid = _grid(len(rows), titles, present, classes=run.labels.classes, small_print=True)
+    figure, grid = _grid(len(rows), titles, present, labels=run.labels, small_print=True)
     for axes, image, maps, (rank, region) in zip(grid, images, drawn, first.iterrows(), strict=True):
         truth, predicted, confidence = maps
         axes[0].imshow(shrink(rgb(image, low, high), len(rows)), extent=_extent(truth))
-        axes[1].imshow(class_image(truth, run.labels.classes), extent=_extent(truth))
-        axes[2].imshow(class_image(predicted, run.labels.classes), extent=_extent(truth))
+        axes[1].imshow(class_image(truth, run.labels), extent=_extent(truth))
+        axes[2].imshow(class_image(predicted, run.labels), extent=_extent(truth))
         against = np.where((truth > 0) & (truth != predicted), confidence / 255, np.nan)
         axes[3].imshow(against, extent=_extent(truth), cmap="Oranges", vmin=0, vmax=1)
         for panel in axes:

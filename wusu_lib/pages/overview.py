@@ -93,7 +93,7 @@ def over_seeds(group: Sequence[Run], metric: str, split: str = "val") -> dict[st
 
 def _score(run: Run, split: str, metric: str) -> float:
     """A figure of the run in its own label space."""
-    return run.scores(split, run.labels.background, run.labels.classes)[metric]
+    return run.scores(split)[metric]
 
 
 def _metric(run: Run) -> str:
@@ -157,7 +157,7 @@ def _sortable(rows: list[dict], name: str) -> Styler:
 
 def _row(run: Run) -> dict:
     stated, metric = run.parameters, _metric(run)
-    own = comparison.interval([run], metric, "val", run.labels.background, run.labels.classes)
+    own = comparison.interval([run], metric, "val", run.labels)
     tested = (run.confusion["split"] == "test").any()
     return {
         **_named(run.experiment, run.parameters),

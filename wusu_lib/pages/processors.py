@@ -63,7 +63,7 @@ def _row(run: Run) -> dict[str, str | int | float]:
         "experiment": run.experiment,
         "arithmetic": called(made_on["arithmetic"]),
         "seed": run.seed,
-        "val mIoU": round(run.scores("val", run.labels.background, run.labels.classes)["mIoU"], 4),
+        "val mIoU": round(run.scores()["mIoU"], 4),
         "processor": made_on["processor"],
         "torch": run.record["versions"]["torch"],
         "commit": run.record["git"]["commit"][:8],

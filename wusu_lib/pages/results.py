@@ -124,9 +124,7 @@ def ten_columns_table(runs: Sequence, baseline: Sequence = ()) -> Styler:
         if name in reported_figures().index:
             rows[f"{name}, reported"] = reported_row(name)
     frame = by_split(pd.DataFrame(rows).T)
-    frame.index.name = f"background: {labels.background}" + (
-        ", classes merged" if labels.classes == "merged" else ""
-    )
+    frame.index.name = f"background: {labels.background}" + (", classes merged" if labels.merged else "")
     return styled_table(frame, "ten")
 
 
@@ -141,11 +139,7 @@ def ten_row(runs: Sequence, labels: LabelSpace) -> dict[str, str]:
     """One row: the ten figures of some runs that differ in their seed only, judged in ``labels``."""
     scores = pd.DataFrame(
         [
-            {
-                f"{split}/{c}": v
-                for split in ("train", "val")
-                for c, v in run.scores(split, labels.background, labels.classes).items()
-            }
+            {f"{split}/{c}": v for split in ("train", "val") for c, v in run.scores(split, labels).items()}
             for run in runs
         ]
     )
@@ -186,7 +180,7 @@ def class_iou_figure(
     """
     sides, space = groups(runs, baseline_runs, names), judged_in(runs, baseline_runs)
     matrices = [np.stack([pooled_of_run(run, split) for run in side.runs]) for side in sides]
-    matrices = [merge(stack, space.classes) for stack in matrices]
+    matrices = [merge(stack, space) for stack in matrices]
     kept = list(space.scored)
     support = matrices[-1][0][kept].sum(axis=1)
     order = np.argsort(-support, kind="stable")
@@ -218,12 +212,12 @@ def _iou(matrices: np.ndarray, space: LabelSpace) -> np.ndarray:
 
 def _table(matrix: np.ndarray, space: LabelSpace) -> pd.DataFrame:
     """``measures.classes.classes`` of a matrix [12, 12] judged in ``space``."""
-    return class_measures.classes(matrix, space.background, space.classes)
+    return class_measures.classes(matrix, space)
 
 
 def _pooled_scores(runs: Sequence, split: str, space: LabelSpace) -> dict:
     """The four figures of all the runs' matrices of a split together."""
-    return scores(pooled_of_runs(runs, split), space.background, space.classes)
+    return scores(pooled_of_runs(runs, split), space)
 
 
 def _iou_frame(axes: "Axes", names: list[str], shares: np.ndarray, split: str) -> None:
@@ -259,7 +253,7 @@ def confusion_matrix_figure(runs: Sequence[Any], split: str = "val") -> "Figure"
     says so. Raises ValueError where a run has no matrix of ``split``.
     """
     space = judged_in(runs)
-    matrix = merge(np.sum([pooled_of_run(run, split) for run in runs], axis=0), space.classes)
+    matrix = merge(np.sum([pooled_of_run(run, split) for run in runs], axis=0), space)
     rows = list(space.scored)
     support = matrix[rows].sum(axis=1)
     columns = rows if rows[0] == 0 or not matrix[1:, 0].any() else [0, *rows]
@@ -345,7 +339,7 @@ def absent(matrix: np.ndarray, space: LabelSpace) -> str:
 
 def unseen(runs: Sequence, space: LabelSpace) -> str:
     """Names the classes that validation asks for and training never showed; empty where there are none."""
-    train, val = (merge(pooled_of_runs(runs, s), space.classes).sum(axis=1) for s in ("train", "val"))
+    train, val = (merge(pooled_of_runs(runs, s), space).sum(axis=1) for s in ("train", "val"))
     kept = space.annotated().scored
     names = [space.names[i].lower() for i in kept if val[i] and not train[i]]
     words = f" No training pixel is annotated as {listed(names, 'or')}, so no run could learn {them(names)}."
@@ -378,7 +372,7 @@ def class_iou_sentence(runs: Sequence, baseline: Sequence) -> Markdown:
 def confusion_sentence(runs: Sequence, pairs: int = 3) -> Markdown:
     """The most frequent confusions, in percent of the annotated class."""
     space = judged_in(runs)
-    matrix, names = merge(pooled_of_runs(runs, "val"), space.classes), space.names
+    matrix, names = merge(pooled_of_runs(runs, "val"), space), space.names
     first = space.scored[0]
     truth = matrix.sum(axis=1, keepdims=True)
     share = np.divide(matrix, truth, out=np.zeros(matrix.shape), where=truth > 0)

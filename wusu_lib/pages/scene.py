@@ -12,6 +12,7 @@ from pandas.io.formats.style import Styler
 
 from wusu_lib import legend, transitions
 from wusu_lib.imagery import BAND_NAMES, class_image, shrink
+from wusu_lib.legend import LabelSpace
 from wusu_lib.pages.style import (
     MISSING,
     QUIET,
@@ -57,11 +58,11 @@ def scene_maps_figure(task: Any, maps: Any) -> "Figure":
         _show(axes, picture, task)
         axes.set_title(date)
     for axes, index in zip(grid[1], classes, strict=True):
-        _show(axes, class_image(index, task.predictor.classes), task)
+        _show(axes, class_image(index, task.predictor.labels), task)
     for axes in grid.flat:
         axes.label_outer()
     present = [i for i in np.unique(np.stack(classes)).tolist() if i]
-    _legend(figure, present, task.predictor.classes)
+    _legend(figure, present, task.predictor.labels)
     return captioned(
         figure,
         "dates",
@@ -82,14 +83,14 @@ def scene_changes_figure(task: Any, changes: "geopandas.GeoDataFrame") -> "Figur
     figure = open_figure(min(9.0, 5.6 * height / width + 1.2))
     axes = figure.subplots()
     _show(axes, grey, task)
-    scheme = task.predictor.classes
-    colours = dict(zip(legend.names(scheme), legend.colours(scheme), strict=True))
+    labels = task.predictor.labels
+    colours = dict(zip(labels.names, labels.colours, strict=True))
     patches = [PathPatch(_path(polygon, task)) for polygon in changes.geometry]
     faces = [colours[name] for name in changes["to"]]
     axes.add_collection(PatchCollection(patches, facecolor=faces, edgecolor="#1a1a1a", linewidth=0.4))
     axes.set_title(f"New since {task.dates[0]}, seen in {task.dates[1]}")
-    names = list(legend.names(scheme))
-    _legend(figure, sorted({names.index(name) for name in changes["to"]}), scheme)
+    names = list(labels.names)
+    _legend(figure, sorted({names.index(name) for name in changes["to"]}), labels)
     return captioned(
         figure,
         "changes",
@@ -146,10 +147,10 @@ def _path(polygon: Any, task: Any) -> Any:
     return Path.make_compound_path(*(Path(ring, closed=True) for ring in rings))
 
 
-def _legend(figure: "Figure", indices: list[int], scheme: Any) -> None:
+def _legend(figure: "Figure", indices: list[int], labels: LabelSpace) -> None:
     from matplotlib.patches import Patch
 
-    names, colours = legend.names(scheme), legend.colours(scheme)
+    names, colours = labels.names, labels.colours
     handles = [Patch(facecolor=colours[i], edgecolor=QUIET, linewidth=0.5, label=names[i]) for i in indices]
     if handles:
         figure.legend(
@@ -224,7 +225,7 @@ def areas_table(task: Task, maps: SceneMaps) -> Styler:
     """The largest transitions of the whole scene in hectares, whatever their size and class."""
     pixels = {int(label): count for label, count in maps.record["pixels"].items()}
     known = sum(count for label, count in pixels.items() if label != transitions.UNLABELLED)
-    names, size = legend.names(task.predictor.classes), pixel_area(maps) / 1e4
+    names, size = task.predictor.labels.names, pixel_area(maps) / 1e4
     changed = [(label, n) for label, n in pixels.items() if 0 < label < transitions.N_LABELS]
     ordered = sorted(changed, key=lambda pair: -pair[1])
     rows = [
@@ -282,7 +283,7 @@ def truth_sentence(task: Task, changes: "geopandas.GeoDataFrame") -> Markdown:
     if task.truth is None:
         return Markdown("Nobody annotated this scene, so how many of these changes are true is not known.")
     stated = task.parameters
-    judged = judge_targets(task.truth, changes, stated.targets, stated.minimum_area, task.predictor.classes)
+    judged = judge_targets(task.truth, changes, stated.targets, stated.minimum_area, task.predictor.labels)
     words = [
         f"{name.lower()}: {row['found']} of {row['true']} true ones found, {row['right']} of "
         f"{row['reported']} reported ones right"

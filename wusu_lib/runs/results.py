@@ -11,9 +11,8 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from wusu_lib import legend
 from wusu_lib.files import replacing
-from wusu_lib.legend import Background, Scheme
+from wusu_lib.legend import ELEVEN, Background, LabelSpace
 from wusu_lib.measures import classes
 from wusu_lib.measures.change import scores
 from wusu_lib.transitions import N_LABELS
@@ -29,18 +28,18 @@ def write_results(
     matrices: np.ndarray,
     maps: Mapping[str, np.ndarray],
     confidence: Mapping[str, np.ndarray],
-    classes: Scheme = "all",
+    labels: LabelSpace = ELEVEN,
 ) -> dict[str, Any]:
     """Write confusion.npz and predictions.npz; give the record's ``metrics`` and ``absent``.
 
     rows: columns ``KEYS``, one row a matrix. matrices: int64 [N, 12, 12] by class index, rows truth, columns
     prediction. maps: validation patch -> predicted class index, uint8 [H, W]; confidence: the same patches
-    (or more) -> largest class probability x 255, uint8 [H, W]. classes: label space of matrices and maps.
+    (or more) -> largest class probability x 255, uint8 [H, W]. labels: label space of matrices and maps.
     """
     pooled = write_arrays(folder, rows, matrices, {"index": maps, "confidence": confidence})
     return {
         "metrics": {name: {s: _scores(m, name) for s, m in pooled.items()} for name in get_args(Background)},
-        "absent": {split: _absent(matrix, classes) for split, matrix in pooled.items()},
+        "absent": {split: _absent(matrix, labels) for split, matrix in pooled.items()},
     }
 
 
@@ -70,14 +69,14 @@ def _stack(images: Mapping[str, np.ndarray], patches: Iterable[str]) -> np.ndarr
 
 def _scores(matrix: np.ndarray, background: Background) -> dict[str, float | None]:
     """Pooled figures of one split; None where nothing is counted, which JSON has no number for."""
-    scores = classes.scores(matrix, background)
+    scores = classes.scores(matrix, LabelSpace(background))
     return {name: None if math.isnan(value) else float(value) for name, value in scores.items()}
 
 
-def _absent(matrix: np.ndarray, classes: Scheme) -> list[str]:
+def _absent(matrix: np.ndarray, labels: LabelSpace) -> list[str]:
     """Names of the classes that label no pixel of a split: nothing can be said about them there."""
     labelled = matrix.sum(axis=1)
-    return [legend.names(classes)[i] for i in legend.scored("ignore", classes) if labelled[i] == 0]
+    return [labels.names[i] for i in labels.annotated().scored if labelled[i] == 0]
 
 
 # What a change run found, written down: like any run's results, with matrices of change.

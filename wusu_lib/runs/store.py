@@ -24,7 +24,7 @@ import pandas as pd
 
 from wusu_lib import files, legend, provenance
 from wusu_lib.files import write_json
-from wusu_lib.legend import Background, LabelSpace, Scheme
+from wusu_lib.legend import LabelSpace
 from wusu_lib.measures import change
 from wusu_lib.measures.classes import scores
 
@@ -149,14 +149,13 @@ class Run:
             raise ValueError(f"{patch}: no stored {what}; {len(found)} validation patches, like {known}")
         return found[patch]
 
-    def scores(
-        self, split: str = "val", background: Background = "ignore", classes: Scheme = "all"
-    ) -> dict[str, float]:
+    def scores(self, split: str = "val", labels: LabelSpace | None = None) -> dict[str, float]:
         """``loss`` and the figures of ``classes.scores`` of one split, pooled over its patches; of a change
         run those of ``change.scores``.
 
-        The loss is the mean over the pixels that training counts, in the run's own protocol and classes,
-        whatever ``background`` and ``classes`` are; NaN where there is none (per-pixel floor).
+        ``labels``: the space in which class maps are judged; the run's own if not given. The loss is the mean
+        over the pixels that training counts, in the run's own space; NaN where there is none (per-pixel
+        floor).
         """
         matrices = self.matrices[(self.confusion["split"] == split).to_numpy()]
         if not len(matrices):
@@ -165,13 +164,13 @@ class Run:
         loss = self.record["losses"].get(split)
         return {
             "loss": float("nan") if loss is None else loss,
-            **_figures(matrices.sum(axis=0), background, classes),
+            **_figures(matrices.sum(axis=0), labels or self.labels),
         }
 
 
-def _figures(pooled: np.ndarray, background: Background, classes: Scheme) -> dict[str, float]:
+def _figures(pooled: np.ndarray, labels: LabelSpace) -> dict[str, float]:
     """Every figure of a pooled matrix, of class maps ([12, 12]) or of change."""
-    found = scores(pooled, background, classes) if len(pooled) == legend.N_INDEX else change.scores(pooled)
+    found = scores(pooled, labels) if len(pooled) == legend.N_INDEX else change.scores(pooled)
     return {name: float(value) for name, value in found.items()}
 
 

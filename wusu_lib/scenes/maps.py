@@ -18,7 +18,7 @@ from wusu_lib import legend, provenance
 from wusu_lib.change.decoding import Prior, drop_slivers, drop_small
 from wusu_lib.experiment.predictor import Predictor
 from wusu_lib.files import writable, write_json
-from wusu_lib.legend import Scheme
+from wusu_lib.legend import LabelSpace
 from wusu_lib.runs.store import RECORD, complete_record
 from wusu_lib.scenes import rasters
 from wusu_lib.scenes.engines import Engine, check_engine, compute
@@ -231,19 +231,19 @@ def _plan(job: Job, predictor: Predictor) -> dict[str, Any]:
         "images": [{"path": layer.path, "hash": _hash(layer.path)} for layer in job.layers],
         "grid": asdict(first.grid) | {"transform": list(first.grid.transform)},
         "predictor": {"name": predictor.name, "fingerprint": predictor.fingerprint},
-        "classes": predictor.classes,
+        "classes": predictor.labels.classes,
         "tiling": asdict(job.tiling),
         "batch": job.batch,
         "prior": None if job.prior is None else job.prior.ratio.tolist(),
         "code": provenance.code_hash(CODE),
-        "palette": _palette(predictor.classes),
+        "palette": _palette(predictor.labels),
         "versions": provenance.versions(),
     }
 
 
-def _palette(classes: Scheme) -> str:
+def _palette(labels: LabelSpace) -> str:
     """Hash of the colours that are written into the files, which count as no code."""
-    written = [style(classes).colours for style in (rasters.class_style, rasters.change_style)]
+    written = [style(labels).colours for style in (rasters.class_style, rasters.change_style)]
     return provenance.text_hash(str([None if colours is None else colours.tolist() for colours in written]))
 
 
@@ -270,7 +270,7 @@ def _complete(folder: Path, plan: dict[str, Any]) -> bool:
 
 def _write_maps(store: Store, predictor: Predictor, paths: list[Path]) -> None:
     """The dates' class maps and, last, the confidence."""
-    grid, classes = store.job.grid, rasters.class_style(predictor.classes)
+    grid, classes = store.job.grid, rasters.class_style(predictor.labels)
     for channel, path in enumerate(paths[:-1]):
         rasters.write(path, grid, classes, lambda *at, n=channel: legend.code_from_index(store.read(n, *at)))
     last = len(paths) - 1
@@ -286,7 +286,7 @@ def _write_changes(path: Path, store: Store, cleaning: Cleaning, predictor: Pred
         counts[:] += np.bincount(labels.ravel(), minlength=256)
         return labels
 
-    rasters.write(path, store.job.grid, rasters.change_style(predictor.classes), read, SQUARE)
+    rasters.write(path, store.job.grid, rasters.change_style(predictor.labels), read, SQUARE)
     return counts
 
 

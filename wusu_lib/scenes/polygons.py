@@ -16,7 +16,7 @@ import numpy as np
 
 from wusu_lib import legend
 from wusu_lib.files import writable
-from wusu_lib.legend import Scheme
+from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.scenes.rasters import opened
 from wusu_lib.transitions import FIRST, N_LABELS, SECOND
 
@@ -27,23 +27,22 @@ if TYPE_CHECKING:
 # Which changes are asked for: names of classes -> the labels of a from-to map.
 
 
-def target_members(classes: Scheme = "all") -> dict[str, tuple[int, ...]]:
+def target_members(labels: LabelSpace = ELEVEN) -> dict[str, tuple[int, ...]]:
     """Class indices behind each name that can be a target: the classes of the legend and the merged ones."""
-    names = legend.names(classes)
-    known = {names[index]: (index,) for index in legend.scored("ignore", classes)}
+    known = {labels.names[index]: (index,) for index in labels.annotated().scored}
     return known | {merged.name: merged.members for merged in legend.MERGED}
 
 
-def resolve_targets(targets: Sequence[str], classes: Scheme = "all") -> dict[str, tuple[int, ...]]:
+def resolve_targets(targets: Sequence[str], labels: LabelSpace = ELEVEN) -> dict[str, tuple[int, ...]]:
     """The targets by their proper names with their class indices; all classes of the legend for none.
 
     Case does not matter. "Building" and "Water" stand for both buildings and both waters. Raises ValueError
     for an unknown name, listing the known ones, and for a class that is asked for twice.
     """
-    known = target_members(classes)
+    known = target_members(labels)
     by_case = {name.lower(): name for name in known}
     chosen: dict[str, tuple[int, ...]] = {}
-    for given in targets or [legend.names(classes)[i] for i in legend.scored("ignore", classes)]:
+    for given in targets or labels.annotated().class_names:
         name = by_case.get(str(given).strip().lower())
         if name is None:
             close = difflib.get_close_matches(str(given).strip().lower(), by_case, n=1)
@@ -232,7 +231,7 @@ def polygons(
     minimum_area: float = 0.0,
     dates: tuple[str, str] = ("t1", "t2"),
     *,
-    classes: Scheme = "all",
+    labels: LabelSpace = ELEVEN,
     tolerance: float = 1.0,
     pixel: float = 1.0,
 ) -> "geopandas.GeoDataFrame":
@@ -253,21 +252,21 @@ def polygons(
     Raises ValueError for unknown targets, negative sizes, a raster that is not one band of uint8 and
     rasters of different size; FileNotFoundError for a missing one.
     """
-    chosen = resolve_targets(targets, classes)
+    chosen = resolve_targets(targets, labels)
     _check_polygons(Path(fromto), Path(confidence), minimum_area, tolerance)
     table = label_targets(chosen)
-    traced, labels = trace(Path(fromto), table)
-    objects = _objects(traced, table[labels])
+    traced, change = trace(Path(fromto), table)
+    objects = _objects(traced, table[change])
     with opened(fromto) as grid:
         areas, note = square_metres(traced, grid, pixel)
         whole = np.bincount(objects, weights=areas)[objects].astype(float)
         kept = np.flatnonzero(whole >= minimum_area)
         kept = kept[np.lexsort((-areas[kept], objects[kept], -whole[kept]))]
-        names = np.array(legend.names(classes))
+        names = np.array(labels.names)
         columns = {
-            "target": np.array(["", *chosen])[table[labels[kept]]],
-            "from": names[FIRST[labels[kept]]],
-            "to": names[SECOND[labels[kept]]],
+            "target": np.array(["", *chosen])[table[change[kept]]],
+            "from": names[FIRST[change[kept]]],
+            "to": names[SECOND[change[kept]]],
             "area_m2": np.round(areas[kept], 2),
             "confidence": np.round(mean_values(Path(confidence), traced[kept]) / FULL, 4),
             "object": _numbered(objects[kept]),

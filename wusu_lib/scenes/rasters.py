@@ -18,7 +18,7 @@ import numpy as np
 
 from wusu_lib import legend, transitions
 from wusu_lib.imagery import BAND_NAMES
-from wusu_lib.legend import Scheme
+from wusu_lib.legend import LabelSpace
 
 # Grids of pixels on the ground, and how two of them lie to each other.
 
@@ -445,26 +445,26 @@ CONFIDENCE = Style(
 )
 
 
-def class_style(scheme: Scheme) -> Style:
+def class_style(labels: LabelSpace) -> Style:
     """A class map in WUSU's codes. Merged classes stand under their first member's code."""
     colours = np.full((256, 3), 255, dtype=np.uint8)
     names = {}
-    for index in (0, *legend.scored("ignore", scheme)):
+    for index in (0, *labels.annotated().scored):
         code = legend.CODES[index]
-        colours[code] = _rgb(legend.colours(scheme)[index])
-        names[code] = legend.names(scheme)[index]
+        colours[code] = _rgb(labels.colours[index])
+        names[code] = labels.names[index]
     return Style(0, colours, names, description="land cover")
 
 
-def change_style(scheme: Scheme) -> Style:
+def change_style(labels: LabelSpace) -> Style:
     """A from-to map in the labels of ``transitions``; transitions of merged classes by their names."""
-    kept, named = legend.scored("ignore", scheme), legend.names(scheme)
+    kept, named = labels.annotated().scored, labels.names
     names = {transitions.UNCHANGED: transitions.UNCHANGED_NAME, transitions.UNLABELLED: legend.UNLABELLED}
     for first in kept:
         for second in kept:
             if first != second:
                 names[int(transitions.LABEL[first, second])] = f"{named[first]} to {named[second]}"
-    return Style(transitions.UNLABELLED, transitions.colour_table(scheme), names, description="change")
+    return Style(transitions.UNLABELLED, transitions.colour_table(labels), names, description="change")
 
 
 def _rgb(colour: str) -> list[int]:

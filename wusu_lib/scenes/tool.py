@@ -26,7 +26,7 @@ from wusu_lib.experiment.parameters import Label
 from wusu_lib.experiment.predictor import Predictor
 from wusu_lib.files import located, writable
 from wusu_lib.imagery import read
-from wusu_lib.legend import Scheme
+from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import classes
 from wusu_lib.runs import store
 from wusu_lib.runs.store import Run, is_run
@@ -173,7 +173,7 @@ def judge_targets(
     changes: "geopandas.GeoDataFrame",
     targets: Sequence[str],
     minimum: float,
-    classes: Scheme = "all",
+    labels: LabelSpace = ELEVEN,
 ) -> pd.DataFrame:
     """One row a target: true, found, reported and right objects; ``reported`` leaves out what has no truth.
 
@@ -184,7 +184,7 @@ def judge_targets(
     """
     from scipy import ndimage
 
-    chosen = resolve_targets(targets, classes)
+    chosen = resolve_targets(targets, labels)
     wanted = label_targets(chosen)[truth]
     rows = {}
     for number, name in enumerate(chosen, start=1):
@@ -289,17 +289,17 @@ class Task:
 
     def changes(self, maps: SceneMaps) -> "geopandas.GeoDataFrame":
         """The changes that were asked for, as polygons."""
-        stated, classes = self.parameters, self.predictor.classes
+        stated, labels = self.parameters, self.predictor.labels
         return polygons(
-            maps.fromto, maps.confidence, stated.targets, stated.minimum_area, self.dates, classes=classes
+            maps.fromto, maps.confidence, stated.targets, stated.minimum_area, self.dates, labels=labels
         )
 
     def write(self, changes: "geopandas.GeoDataFrame") -> "Written":
         """The files of the changes: GeoPackage, GeoJSON where there is a CRS, and the page."""
         files = write_polygons(changes, self.out)
-        classes = self.predictor.classes
+        labels = self.predictor.labels
         return Written(
-            files, write_page(self.t1, self.t2, changes, self.out, dates=self.dates, classes=classes)
+            files, write_page(self.t1, self.t2, changes, self.out, dates=self.dates, labels=labels)
         )
 
     def _tiling(self) -> Tiling:
@@ -319,7 +319,7 @@ class Task:
         else:
             opened = experiment.open_notebook(stated.run, **_changed(stated))
         counted = count_transitions(opened.table[opened.table["split"] == "train"])
-        return learn_prior([classes.merge(np.sum(list(counted.values()), axis=0), self.predictor.classes)])
+        return learn_prior([classes.merge(np.sum(list(counted.values()), axis=0), self.predictor.labels)])
 
 
 def prepare(namespace: Mapping[str, Any]) -> Task:

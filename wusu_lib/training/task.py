@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wusu_lib import legend
-from wusu_lib.legend import IGNORE, Background, Scheme
+from wusu_lib.legend import IGNORE, LabelSpace
 from wusu_lib.measures import classes
 from wusu_lib.measures.change import binary_confusion, confusion, counts, score, scores
 from wusu_lib.models.arithmetic import REMEDY
@@ -45,8 +44,7 @@ def confidence(logits: Tensor) -> np.ndarray:
 class Tally:
     """Counts over the batches of one evaluation. Means are over pixels, whatever the batches' sizes."""
 
-    background: Background
-    classes: Scheme = "all"
+    labels: LabelSpace
     keep_maps: bool = False
     loss_sum: float = 0.0
     pixels: int = 0
@@ -61,8 +59,8 @@ class Tally:
         self.loss_sum += loss.item()
         self.pixels += pixels
         predicted = logits.max(dim=1).indices.cpu().numpy()  # [B, K, H, W] -> [B, H, W]; faster than argmax
-        predicted = legend.index_from_train_id(predicted, self.background, self.classes)
-        truth = legend.index_from_train_id(mask.cpu().numpy(), self.background, self.classes)
+        predicted = self.labels.index_from_train_id(predicted)
+        truth = self.labels.index_from_train_id(mask.cpu().numpy())
         self.patches += patches
         self.matrices += [classes.confusion(*pair) for pair in zip(truth, predicted, strict=True)]
         if self.keep_maps:
@@ -78,7 +76,7 @@ class Tally:
 
     def figures(self) -> dict[str, float]:
         """The figures that an epoch is followed by: mIoU first, pixel_acc; pooled over the patches."""
-        pooled = classes.scores(np.sum(self.matrices, axis=0), self.background)
+        pooled = classes.scores(np.sum(self.matrices, axis=0), self.labels)
         return {name: float(pooled[name]) for name in ("mIoU", "pixel_acc")}
 
 
@@ -257,7 +255,7 @@ class SegmentationTask(Task[Tally]):
 
     def empty_tally(self) -> Tally:
         """Counts of classes."""
-        return Tally(self.settings.background, self.settings.classes, self.keep_maps)
+        return Tally(self.settings.labels, self.keep_maps)
 
     def count(self, batch: dict[str, Any]) -> None:
         """Count the classes predicted."""
@@ -287,7 +285,7 @@ def pair_loss(outputs: Outputs, mask: Tensor, change: Tensor, weight: float) -> 
     return loss, int(counted.sum())
 
 
-def predicted_labels(outputs: Outputs, background: Background) -> np.ndarray:
+def predicted_labels(outputs: Outputs, labels: LabelSpace) -> np.ndarray:
     """From-to labels uint8 [B, H, W] of the scores; 0 unchanged and 1 changed where there are no classes.
 
     A pixel has changed if the change head gives more than even odds. What it changed from and to is the most
@@ -297,7 +295,7 @@ def predicted_labels(outputs: Outputs, background: Background) -> np.ndarray:
     changed = outputs.change > 0  # [B, H, W]
     if outputs.classes is None:
         return changed.to(torch.uint8).cpu().numpy()
-    first_class = 0 if background == "ignore" else 1  # Background is no class to change to
+    first_class = 0 if labels.background == "ignore" else 1  # Background is no class to change to
     of_changed = outputs.classes.movedim(2, -1).movedim(1, -2)[changed]  # [n, 2, K]
     pair = different_classes(of_changed.float()[..., first_class:]) + 1  # class indices [n, 2]
     found = np.full(changed.shape, UNCHANGED, dtype=np.uint8)
@@ -327,7 +325,7 @@ class PairTally:
     """
 
     method: Method
-    background: Background
+    labels: LabelSpace
     weight: float
     keep_maps: bool = False
     loss_sum: float = 0.0
@@ -341,8 +339,8 @@ class PairTally:
         loss, pixels = pair_loss(outputs, batch["mask"], batch["change"], self.weight)
         self.loss_sum += loss.item()
         self.pixels += pixels
-        predicted = predicted_labels(outputs, self.background)
-        index = legend.index_from_train_id(batch["mask"].cpu().numpy(), self.background)  # [B, 2, H, W]
+        predicted = predicted_labels(outputs, self.labels)
+        index = self.labels.index_from_train_id(batch["mask"].cpu().numpy())  # [B, 2, H, W]
         truth = from_to(index[:, 0], index[:, 1])
         self.patches += list(batch["patch"])
         self.matrices += [self._matrix(*pair) for pair in zip(truth, predicted, strict=True)]
@@ -388,7 +386,7 @@ class DirectTask(Task[PairTally]):
 
     def empty_tally(self) -> PairTally:
         """Counts of change."""
-        return PairTally(self.settings.method, self.settings.background, self.weight, self.keep_maps)
+        return PairTally(self.settings.method, self.settings.labels, self.weight, self.keep_maps)
 
     def count(self, batch: dict[str, Any]) -> None:
         """Count the changes predicted."""

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wusu_lib import legend
 from wusu_lib.files import replacing, writable
 from wusu_lib.imagery import rgb, stretch
-from wusu_lib.legend import Scheme
+from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.scenes.rasters import Grid, Layer, Reader, pair
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def write_page(
     *,
     dates: tuple[str, str] = ("t1", "t2"),
     title: str = "",
-    classes: Scheme = "all",
+    labels: LabelSpace = ELEVEN,
 ) -> Page:
     """Write ``changes.html``: two images, t1 to the left of a movable border, and ``changes`` on top.
 
@@ -132,7 +131,7 @@ def write_page(
     factor = reduction(grid.height, grid.width)
     shown = pictures(layers)
     drawn = changes.iloc[:MOST]
-    colours = dict(zip(legend.names(classes), legend.colours(classes), strict=True))
+    colours = dict(zip(labels.names, labels.colours, strict=True))
     content = {
         "size": [shown[0].shape[1], shown[0].shape[0]],
         "dates": list(dates),
