@@ -1,8 +1,10 @@
 """Files and folders: written whole or not at all, checked beforehand, found from here or the repository."""
 
+import errno
 import json
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -21,16 +23,65 @@ def replacing(path: Path) -> Iterator[Path]:
     well.
     """
     draft = path.with_name(f".{path.name}.tmp")
-    yield draft
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    with faults_told(path.parent):
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as JSON (no NaN: a missing figure is null), whole or not at all."""
     with replacing(path) as draft:
-        draft.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        draft.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+# Faults of the disk and of memory, which each library tells in words of its own, in one sentence.
+
+LEAST = 2**20  # bytes free, under which a library's failure to write is put down to the disk
+
+
+@contextmanager
+def faults_told(folder: Path) -> Iterator[None]:
+    """A full disk or quota while writing to ``folder``, and memory that does not suffice, in one sentence.
+
+    Raises OSError (of the same number) and MemoryError. What is no such fault is raised as it came.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        if number is None and _writing(error) and not _has_room(folder):
+            number = errno.ENOSPC  # GDAL and pyogrio tell of no number
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            reason = os.strerror(number)
+            text = f"{folder}: nothing more can be written ({reason}); make room there, then run this again"
+            raise OSError(number, text) from error
+        if isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY):
+            raise MemoryError(
+                "memory does not suffice for this step; use a smaller window or batch, or a machine with "
+                f"more memory, and run this again: what is finished in {folder} stays ({str(error)[:200]})"
+            ) from error
+        raise
+
+
+# As torch says it of the CPU's and of the GPU's memory, and oneDNN of its own.
+NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a primitive")
+
+
+def _writing(error: Exception) -> bool:
+    """Whether an error may be a failure to write: numpy's without a number, GDAL's, pyogrio's."""
+    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in ("rasterio", "pyogrio")
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether a mebibyte can be written, which a quota may forbid as well as a disk."""
+    try:
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(LEAST))
+    except OSError:
+        return False
+    return True
 
 
 # The user's cache folder: what is worked out once and kept, for all who share the folder.
@@ -119,6 +170,16 @@ def writable(folder: str | Path) -> Path:
     return path
 
 
+def require_places(folder: Path, files: Iterable[str], folders: Iterable[str] = ()) -> None:
+    """Raise ValueError where a folder stands in the place of a file that will be written, or the reverse."""
+    for name, wrong in [*((n, Path.is_dir) for n in files), *((n, Path.is_file) for n in folders)]:
+        if wrong(folder / name):
+            kind = "a folder" if wrong is Path.is_dir else "a file"
+            raise ValueError(
+                f"out: {folder / name} is {kind}, but its name is needed; move it, or give another out"
+            )
+
+
 YEARS = range(1900, 2100)
 
 
@@ -129,6 +190,11 @@ def as_typed(value: Any, name: str = "") -> Any:
     have been 04, 1000.0 may have been 1e3. Raises ValueError for any other number, for True, False and None,
     beginning with ``name``.
     """
+    if isinstance(value, str) and (bad := re.search("[\0\ud800-\udfff]", value)):
+        raise ValueError(
+            f"{name}{': ' if name else ''}got {value!r}; {bad[0]!a} in it is no letter that a file can hold "
+            "(of a file's name: it is not UTF-8); expected plain text, rename the file"
+        )
     if type(value) is int and value in YEARS:
         return str(value)
     if isinstance(value, int | float | None):  # True and False are integers
@@ -143,7 +209,7 @@ def as_typed(value: Any, name: str = "") -> Any:
 def located(weights: str) -> str:
     """The first of ``places`` that is there, else the path from here."""
     tried = places(weights)
-    return str(next((path for path in tried if path.exists()), tried[0]))
+    return str(next((path for path in tried if os.path.exists(path)), tried[0]))
 
 
 def places(given: str | Path) -> list[Path]:

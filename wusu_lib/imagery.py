@@ -115,8 +115,9 @@ def stretch(images: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def shrink(shown: np.ndarray, count: int) -> np.ndarray:
     """A composite [H,W,3] as uint8, averaged over blocks until ``count`` of its kind fit in ``BUDGET``."""
     step = int(np.ceil(max(shown.shape[:2]) / np.sqrt(BUDGET / count)))
-    height, width = (side // step for side in shown.shape[:2])
-    blocks = shown[: height * step, : width * step].reshape(height, step, width, step, 3)
+    down, across = (min(step, side) for side in shown.shape[:2])  # a scene may be one pixel high
+    height, width = shown.shape[0] // down, shown.shape[1] // across
+    blocks = shown[: height * down, : width * across].reshape(height, down, width, across, 3)
     return np.round(np.round(blocks.mean(axis=(1, 3)) * _LEVELS) * (255 / _LEVELS)).astype(np.uint8)
 
 

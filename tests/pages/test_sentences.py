@@ -91,7 +91,8 @@ def test_shared_ground_is_said():
     overlaps = Overlaps({("val", "train"): 0.25, ("val", "test"): 0.5}, pairs)
     assert data.shared_ground_sentence(made_experiment(overlaps=overlaps)).data == (
         "3 pairs of patches share ground, 3 of 3 sites among them. The most frequent offset is 64 "
-        "pixels. With `split='study'`: Of the ground of the validation patches, 25% is also in train and "
+        "pixels. "
+        "With <code>split='study'</code>: Of the ground of the validation patches, 25% is also in train and "
         "50% is also in test, so their figures do not stand for new ground."
     )
     assert data.shared_ground_sentence(made_experiment()).data.startswith(

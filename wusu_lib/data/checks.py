@@ -25,6 +25,7 @@ from wusu_lib.imagery import BAND_NAMES, BANDS, opened
 # Reads every file of one site once: what is wrong with it, and the counts that judge the tree as a whole.
 
 PROBLEM_COLUMNS = ("severity", "problem", "file", "detail", "count")
+LARGEST = 2**24  # pixels of a file: it is read as a whole, and many beside it
 COVERS = {"woodland": ("Woodland",), "water": ("River", "Lake"), "soil": ("Excavation", "Bare surface")}
 
 
@@ -113,7 +114,7 @@ def _tell(findings: list[Finding], entry: Entry, root: Path, tally: Tally) -> No
 
 def name_of(path: Path, root: Path) -> str:
     """Path below the root with forward slashes, as the table of problems shows it."""
-    return path.relative_to(root).as_posix()
+    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
 
 
 def _load(entry: Entry, root: Path, coding: Coding, tally: Tally) -> _File | None:
@@ -135,6 +136,9 @@ def _unfit(entry: Entry, source: Any, root: Path) -> list[Problem]:
     """Wrong number of bands, or a type that does not hold what the kind of file holds."""
     name, dtype = name_of(entry.path, root), source.dtypes[0]
     found = []
+    if source.width * source.height > LARGEST:
+        detail = f"{_by(source.shape)} px; expected patches of at most {LARGEST:,} pixels, cut it into such"
+        found.append(Problem("error", "too large to be read", name, detail))
     if source.count != BANDS[entry.kind]:
         detail = f"expected {BANDS[entry.kind]}, got {source.count}"
         found.append(Problem("error", "wrong number of bands", name, detail, source.count))

@@ -16,6 +16,7 @@ from wusu_lib.data.splits import LAYOUT_COLUMNS, PAIR_COLUMNS, Overlaps, shared_
 from wusu_lib.data.tree import (
     FOLDERS,
     FileState,
+    digest,
     file_state,
     fingerprint,
     fingerprint_changes,
@@ -125,7 +126,7 @@ def _signature(base: Path, unlabelled: int | None) -> str:
     total.update(mapping.read_bytes() if mapping.is_file() else b"")
     if reads_all():
         for path, _ in states:
-            total.update(hashlib.blake2b((base / path).read_bytes()).digest())
+            total.update(digest(str(base / path)))
     for source in CODE:
         total.update(source.read_bytes())
     return total.hexdigest()

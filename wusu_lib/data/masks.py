@@ -190,7 +190,7 @@ def coding_of(root: Path, unlabelled: int | None = None) -> Coding:
     if path.is_file():
         try:
             coding = _coding(_code_of_name(path.read_bytes()))
-        except ValueError as error:  # bad JSON and bad text included
+        except (ValueError, RecursionError, OverflowError) as error:  # bad JSON and bad text included
             raise ValueError(
                 f"{path}: {error}; {MAPPING_EXPECTED}; or remove the file where the masks hold this "
                 f"project's codes {list(legend.CODES)}"

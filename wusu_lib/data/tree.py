@@ -93,7 +93,9 @@ def entries(root: Path) -> list[Entry]:
                 names = [
                     p
                     for p in files
-                    if p.is_file() and not p.name.startswith(".") and not p.name.endswith(SIDECARS)
+                    if (p.is_file() or (p.is_symlink() and not p.exists()))
+                    and not p.name.startswith(".")
+                    and not p.name.endswith(SIDECARS)
                 ]
                 found += [_entry(kind, folder, area_folder.name, path) for path in names]
     return found
@@ -173,9 +175,10 @@ def reads_all() -> bool:
 def file_state(path: str | Path) -> FileState:
     """Size, modification time (ns), inode and change time (ns) of a file.
 
-    A copy can keep the first two of the file that it replaces; nobody can set the other two.
+    A copy can keep the first two of the file that it replaces; nobody can set the other two. Of a link that
+    leads nowhere, the link's own.
     """
-    found = os.stat(path)
+    found = os.stat(path) if os.path.exists(path) else os.lstat(path)
     return found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
 
 
@@ -186,8 +189,13 @@ def digest(path: str) -> bytes:
     """
     key = (path, file_state(path))
     if key not in _digests or reads_all():
-        _digests[key] = hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest()
+        _digests[key] = hashlib.blake2b(_content(Path(path)), digest_size=16).digest()
     return _digests[key] + b"".join(_of_sidecar(Path(path + ending)) for ending in SIDECARS)
+
+
+def _content(path: Path) -> bytes:
+    """A file's bytes; none of a link that leads nowhere, which is a row of the table of problems."""
+    return b"" if path.is_symlink() and not path.exists() else path.read_bytes()
 
 
 def _of_sidecar(path: Path) -> bytes:
@@ -223,7 +231,7 @@ def _fingerprint(files: set[str], depth: int, also: str = "") -> str:
     names = ["/".join(Path(path).parts[-depth:]) for path in paths]
     total = hashlib.blake2b(digest_size=8)
     for name, content in sorted(zip(names, digests, strict=True)):
-        total.update(name.encode() + b"\0" + content)
+        total.update(os.fsencode(name) + b"\0" + content)
     total.update(also.encode())
     return total.hexdigest()
 

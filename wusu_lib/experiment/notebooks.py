@@ -168,7 +168,7 @@ def literals(path: Path, text: str | None = None) -> dict[str, Any]:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("exp*.ipynb"))) or "none"
         raise FileNotFoundError(f"{path}: no such notebook; notebooks there: {known}")
-    for cell in json.loads(path.read_text() if text is None else text)["cells"]:
+    for cell in json.loads(path.read_text(encoding="utf-8") if text is None else text)["cells"]:
         if "parameters" in cell.get("metadata", {}).get("tags", []):
             return _literal_assignments(path, "".join(cell["source"]))
     raise ValueError(f'{path}: no cell is tagged "parameters"; tag the cell that sets them')
@@ -359,9 +359,9 @@ def copy_experiment(new: str, old: str, root: Path | None = None) -> Path:
     if not original.is_file():
         raise FileNotFoundError(f"FROM={old}: there is no {source} to copy; experiments: {known}")
     contents = root / "_toc.yml"
-    listed = _with_page(contents.read_text(), name, source)
-    path.write_text(_renamed(original.read_text(), name, source))
-    contents.write_text(listed)
+    listed = _with_page(contents.read_text(encoding="utf-8"), name, source)
+    path.write_text(_renamed(original.read_text(encoding="utf-8"), name, source), encoding="utf-8")
+    contents.write_text(listed, encoding="utf-8")
     return path
 
 

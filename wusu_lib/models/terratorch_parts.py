@@ -2,10 +2,21 @@
 
 Importing TerraTorch changes torch for the whole process: its Clay 1.5 sets the precision of float32 products
 to "medium", after which processors with bfloat16 units, and GPUs, no longer compute them in float32. So the
-import stands in a block that puts the precision back.
+import stands in a block that puts the precision back. And no maker of a library is called: lightly (below
+TerraTorch) asks its own for the latest version at each import, others count their users.
 """
 
+import os
+
 from wusu_lib.models.arithmetic import float32_kept
+
+for _name in (
+    "LIGHTLY_DID_VERSION_CHECK",
+    "HF_HUB_DISABLE_TELEMETRY",
+    "NO_ALBUMENTATIONS_UPDATE",
+    "DO_NOT_TRACK",
+):
+    os.environ.setdefault(_name, "True" if _name.startswith("LIGHTLY") else "1")
 
 with float32_kept():
     import terratorch  # noqa: F401 (fills the registries)

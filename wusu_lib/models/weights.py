@@ -86,7 +86,9 @@ def read_checkpoint(path: Path) -> dict[str, "Tensor"]:
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise ValueError(f"weights: {path} cannot be read as a checkpoint of tensors: {error}") from error
+        # torch's own advice here, to read the file without this guard, would run what is in it
+        reason = "it holds other objects than tensors" if isinstance(error, UnpicklingError) else error
+        raise ValueError(f"weights: {path} cannot be read as a checkpoint of tensors: {reason}") from error
     for key in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]

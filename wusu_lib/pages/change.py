@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend
@@ -23,6 +22,7 @@ from wusu_lib.pages.style import (
     SMALL,
     VERMILION,
     WIDTH,
+    Sentence,
     bare,
     captioned,
     counted,
@@ -64,13 +64,13 @@ def never_seen_table(book: CodeBook, most: int = 200) -> Styler:
     return styled_table(frame, "never_seen", index=False, prose=["to"])
 
 
-def code_book_sentence(book) -> Markdown:
+def code_book_sentence(book) -> Sentence:
     """What a learnt code book covers, where it contradicts itself, what it has never seen."""
     report = book.report()
     conflicts = report["conflicts"]
     clash = f"{counted(len(conflicts), 'conflict')}: {'; '.join(conflicts)}" if conflicts else "no conflict"
     seen = int(book.counts[:-1].sum())
-    return Markdown(
+    return Sentence(
         f"The {book.kind.upper()} masks use {counted(report['codes'], 'value')}, for unchanged ground and "
         f"{report['transitions']} possible changes. {report['agreement']:.2%} of the {seen:,} pixels that "
         f"are labelled at both dates carry the code of their transition. There is {clash}."
@@ -327,7 +327,7 @@ def _draw(axes: "Axes", rows: pd.DataFrame, ways: list[str]) -> None:
 # Sentences about several ways of finding change on the same pairs of dates.
 
 
-def change_data_sentence(pairs: pd.DataFrame, shown: Sequence[str]) -> Markdown:
+def change_data_sentence(pairs: pd.DataFrame, shown: Sequence[str]) -> Sentence:
     """How many pairs there are in each split, and how much of the pairs shown changed, and to what."""
     words = {"train": "training", "val": "validation", "test": "testing"}
     numbers = pairs["split"].value_counts()
@@ -340,24 +340,24 @@ def change_data_sentence(pairs: pd.DataFrame, shown: Sequence[str]) -> Markdown:
     became = [f"{NAMES[i].lower()} ({found[i] / found.sum():.0%})" for i in order]
     tail = f" Most of that became {listed(became)}." if became else ""
     share = changed.sum() / max(labelled.sum(), 1)
-    return Markdown(
+    return Sentence(
         f"There are {counted(len(pairs), 'pair')} of dates: {listed(parts)}. In the {len(chosen)} shown, "
         f"{share:.0%} of the ground that is labelled at both dates changed.{tail}"
     )
 
 
-def change_masks_sentence(runs: Sequence) -> Markdown:
+def change_masks_sentence(runs: Sequence) -> Sentence:
     """What the change masks that a direct run learnt from are worth, and how changed ground was weighted."""
     masks, weight = runs[0].record["change_masks"], runs[0].record["change_weight"]
     conflicts = counted(masks["conflicts"], "conflict") if masks["conflicts"] else "no conflict"
-    return Markdown(
+    return Sentence(
         f"The {masks['kind'].upper()} masks agree with the class masks on {masks['agreement']:.2%} of the "
         f"ground labelled at both dates, with {conflicts} in their code. In the loss a changed pixel counts "
         f"{weight:.1f} times."
     )
 
 
-def ways_sentence(rows: pd.DataFrame, metric: str, baseline: str) -> Markdown:
+def ways_sentence(rows: pd.DataFrame, metric: str, baseline: str) -> Sentence:
     """Which ways beat the baseline on one figure, which fall behind, and where the interval holds zero.
 
     ``rows``: one row a way, as of ``analysis.method_differences``.
@@ -365,19 +365,19 @@ def ways_sentence(rows: pd.DataFrame, metric: str, baseline: str) -> Markdown:
     return differences_sentence(rows, metric, baseline, "pair")
 
 
-def change_figures_sentence(rows: pd.DataFrame) -> Markdown:
+def change_figures_sentence(rows: pd.DataFrame) -> Sentence:
     """The best way by each figure; ``rows`` as of ``analysis.method_intervals``."""
     best = rows.loc[rows.groupby("figure", sort=False)["value"].idxmax()]
     parts = [f"{row.figure} ({row.value:.3f})" for row in best.itertuples()]
     by_way = {way: [p for p, w in zip(parts, best["way"], strict=True) if w == way] for way in best["way"]}
     words = [f"*{way}* is highest in {listed(figures)}" for way, figures in by_way.items()]
-    return Markdown(f"{'; '.join(words)}.")
+    return Sentence(f"{'; '.join(words)}.")
 
 
-def change_maps_sentence(runs: dict, shown: Sequence[str]) -> Markdown:
+def change_maps_sentence(runs: dict, shown: Sequence[str]) -> Sentence:
     """F1 of changed ground on each pair shown, way by way."""
     words = [f"*{way}* {listed([_reached(run, pair) for pair in shown])}" for way, run in runs.items()]
-    return Markdown(f"F1 of changed ground, from top to bottom: {'; '.join(words)}.")
+    return Sentence(f"F1 of changed ground, from top to bottom: {'; '.join(words)}.")
 
 
 def _reached(run, pair: str) -> str:

@@ -11,14 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 
 from wusu_lib import legend
 from wusu_lib.data import statistics
 from wusu_lib.legend import N_INDEX, LabelSpace
 from wusu_lib.measures import classes, comparison
 from wusu_lib.measures.comparison import effect_of_counts, effects, ratio, sorted_by_seed
-from wusu_lib.pages.style import BASELINE, QUIET, TEXT, THIS, captioned, counted, listed, open_figure, styled
+from wusu_lib.pages.style import (
+    BASELINE,
+    QUIET,
+    TEXT,
+    THIS,
+    Sentence,
+    captioned,
+    counted,
+    listed,
+    open_figure,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -458,14 +468,14 @@ def objects_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[
 FEW = 500  # px of annotated boundary below which a class's figure says little
 
 
-def gap_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Markdown:
+def gap_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Sentence:
     """How far training is ahead of validation, and whether the gap differs from the baseline's.
 
     ``found``: the frame of ``gap``.
     """
     miou, loss = found.iloc[0], found.iloc[1]
     name, base = (side[0].called for side in (runs, baseline))
-    return Markdown(
+    return Sentence(
         f"The mIoU of **{name}** is {miou['run']:.3f} higher in training than in validation, that of "
         f"**{base}** {miou['baseline']:.3f}. The gap {_moved(miou, base)}. In the loss, "
         f"validation is {loss['run']:.3f} nats above training, against {loss['baseline']:.3f}."
@@ -491,7 +501,7 @@ def _interval(row: pd.Series) -> str:
     return f", 95 % interval {row['low']:+.3f} to {row['high']:+.3f}, {blocks}"
 
 
-def boundary_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Markdown:
+def boundary_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Sentence:
     """Mean boundary F and boundary IoU at 2 px against the baseline, and the classes that clearly differ.
 
     ``found``: the frame of ``compare_boundaries``.
@@ -512,7 +522,7 @@ def boundary_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -
         if len(few)
         else ""
     )
-    return Markdown(f"At 2 px, for **{name}** and **{base}**, {listed(parts)}. {_clear(at, MACRO)}{note}")
+    return Sentence(f"At 2 px, for **{name}** and **{base}**, {listed(parts)}. {_clear(at, MACRO)}{note}")
 
 
 def _clear(at: pd.DataFrame, macro: str) -> str:
@@ -525,7 +535,7 @@ def _clear(at: pd.DataFrame, macro: str) -> str:
     return f"Class by class, all at once, boundaries are clearly {listed(words)}."
 
 
-def objects_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Markdown:
+def objects_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Sentence:
     """Recall of the smallest buildings and the narrowest roads against the baseline.
 
     ``found``: the frame of ``compare_objects``.
@@ -543,4 +553,4 @@ def objects_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) ->
             f"Of {words} {size}, **{name}** finds {row['run']:.0%} and {base} {row['baseline']:.0%} "
             f"({number})."
         )
-    return Markdown(" ".join(parts) or "No building and no road is annotated on the validation patches.")
+    return Sentence(" ".join(parts) or "No building and no road is annotated on the validation patches.")

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend
@@ -18,6 +17,7 @@ from wusu_lib.pages.style import (
     SMALL,
     SPLITS,
     WIDTH,
+    Sentence,
     captioned,
     counted,
     listed,
@@ -317,7 +317,7 @@ def _handles(splits: list[str]) -> list[Any]:
 # Sentences about the data: how much, of what, how it moves between dates.
 
 
-def data_sentence(exp) -> Markdown:
+def data_sentence(exp) -> Sentence:
     """How many patches were read, what the checks found, how they are divided."""
     table, problems = exp.table, exp.dossier.problems
     words = {"train": "training", "val": "validation", "test": "testing"}
@@ -326,7 +326,7 @@ def data_sentence(exp) -> Markdown:
     years = listed([f"20{year:02d}" for year in sorted(table["date"].unique())])
     severe = problems["severity"].value_counts()
     found = [counted(int(severe[s]), s) for s in ("error", "warning", "note") if severe.get(s, 0)]
-    return Markdown(
+    return Sentence(
         f"The data has {listed(parts)}, from {listed(sorted(table['area'].unique()))}, of {years}. "
         f"The check of the files reports {listed(found) or 'nothing'}. {shared(exp)}"
     )
@@ -348,33 +348,33 @@ def shared(exp) -> str:
     return f"Of the ground of the validation patches, {words}, so their figures do not stand for new ground."
 
 
-def shared_ground_sentence(exp) -> Markdown:
+def shared_ground_sentence(exp) -> Sentence:
     """How many pairs of patches share ground, by how much, and what that does to this run's split."""
     pairs = exp.dossier.overlaps.pairs
     if pairs.empty:
-        return Markdown("No two patches share ground. " + shared(exp))
+        return Sentence("No two patches share ground. " + shared(exp))
     sites = len(set(pairs["site_a"]) | set(pairs["site_b"]))
     offsets = pairs[["dy", "dx"]].abs().max(axis=1)
-    return Markdown(
+    return Sentence(
         f"{counted(len(pairs), 'pair')} of patches share ground, {sites} of "
         f"{exp.dossier.table['site'].nunique()} sites among them. The most frequent offset is "
         f"{int(offsets.mode()[0])} pixels. With `split={exp.parameters.split!r}`: {shared(exp)}"
     )
 
 
-def bands_sentence(exp) -> Markdown:
+def bands_sentence(exp) -> Sentence:
     """Which dates are brightest and darkest, and the band that moves most between two dates."""
     frame = exp.statistics.by_date()
     brightness = 255 * frame.groupby("date")["mean"].mean()
     low, high = brightness.idxmin(), brightness.idxmax()
     if len(brightness) < 2:
-        return Markdown(f"All images are of 20{low:02d}, so there is no difference of light between dates.")
+        return Sentence(f"All images are of 20{low:02d}, so there is no difference of light between dates.")
     means = 255 * frame.pivot(index="date", columns="band", values="mean")
     band = (means.max() - means.min()).idxmax()
     least, most = means[band].idxmin(), means[band].idxmax()
     shift = means.loc[most, band] - means.loc[least, band]
     spread = 255 * frame.loc[frame["band"] == band, "std"].mean()
-    return Markdown(
+    return Sentence(
         f"Averaged over the bands, 20{high:02d} is brightest with {brightness[high]:.0f} counts, "
         f"20{low:02d} darkest with {brightness[low]:.0f}. The band that differs most is {band}, with "
         f"{shift:.0f} counts more in 20{most:02d} than in 20{least:02d}: {shift / spread:.1f} times its "
@@ -382,25 +382,25 @@ def bands_sentence(exp) -> Markdown:
     )
 
 
-def balance_sentence(shares: pd.DataFrame) -> Markdown:
+def balance_sentence(shares: pd.DataFrame) -> Sentence:
     """Unlabelled share, and the ratio of the most to the least frequent class in training."""
     train = shares.loc["train"].iloc[1:]
     seen = train[train > 0]
     missing = [name.lower() for name in train.index[train == 0]]
     gap = f" No training pixel is labelled {listed(missing, 'or')}." if missing else ""
-    return Markdown(
+    return Sentence(
         f"In training, {shares.loc['train'].iloc[0]:.0%} of the pixels are unlabelled. {seen.idxmax()} is "
         f"the most frequent class and covers {seen.max() / seen.min():.0f} times as much as "
         f"{seen.idxmin().lower()}, the rarest.{gap}"
     )
 
 
-def transitions_sentence(counts: pd.DataFrame) -> Markdown:
+def transitions_sentence(counts: pd.DataFrame) -> Sentence:
     """Share of changed pixels and the most frequent transitions."""
     values = counts.to_numpy().copy()
     total = values.sum()
     if not total:
-        return Markdown("No ground is labelled at two dates, so no transition can be counted.")
+        return Sentence("No ground is labelled at two dates, so no transition can be counted.")
     np.fill_diagonal(values, 0)
     order = [divmod(int(k), len(counts)) for k in np.argsort(-values, axis=None, kind="stable")[:3]]
     top = [
@@ -409,7 +409,7 @@ def transitions_sentence(counts: pd.DataFrame) -> Markdown:
         if values[i, j]
     ]
     tail = f" Of these, most went from {listed(top)}." if top else ""
-    return Markdown(
+    return Sentence(
         f"{values.sum() / total:.1%} of the pixels labelled at both dates changed, in "
         f"{int((values > 0).sum())} of the {values.size - len(values)} possible ways.{tail}"
     )

@@ -4,7 +4,6 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
-from IPython.display import Markdown
 
 from wusu_lib.pages.style import (
     LINES,
@@ -14,6 +13,7 @@ from wusu_lib.pages.style import (
     SPLITS_IN_WORDS,
     TEXT,
     THIS,
+    Sentence,
     captioned,
     counted,
     listed,
@@ -300,13 +300,13 @@ def _words(row) -> str:  # type: ignore[no-untyped-def]  # a row of pandas' iter
 # Which of several differences are surely above zero, which below, and which may be either.
 
 
-def differences_sentence(rows: pd.DataFrame, metric: str, baseline: str, noun: str) -> Markdown:
+def differences_sentence(rows: pd.DataFrame, metric: str, baseline: str, noun: str) -> Sentence:
     """Which sides beat the baseline on one figure, which fall behind, and where the interval holds zero.
 
     ``rows`` as of ``comparison.differences``; ``noun``: what is counted in n_patches, "patch" or "pair".
     """
     if rows.empty:
-        return Markdown("There is nothing to compare with these parameters.")
+        return Sentence("There is nothing to compare with these parameters.")
     better, worse = rows[rows["low"] > 0], rows[rows["high"] < 0]
     none = rows[rows["low"].isna()]
     unclear = rows.drop([*better.index, *worse.index, *none.index])
@@ -320,13 +320,13 @@ def differences_sentence(rows: pd.DataFrame, metric: str, baseline: str, noun: s
     if len(none):
         parts.append(f"for {_each(none)} there is no interval")
     text, n = "; ".join(parts), rows.iloc[0]
-    return Markdown(
+    return Sentence(
         f"{text[:1].upper()}{text[1:]}. Each difference rests on {counted(int(n['n_patches']), noun)} in "
         f"{counted(int(n['n_blocks']), 'block')} and {counted(int(n['n_seeds']), 'seed')}."
     )
 
 
-def variants_sentence(effects: pd.DataFrame, metric: str = "mIoU") -> Markdown:
+def variants_sentence(effects: pd.DataFrame, metric: str = "mIoU") -> Sentence:
     """``differences_sentence`` of the variants of an experiment (``experiment.variant_effects``) to the run
     itself.
     """
@@ -339,9 +339,9 @@ def _each(rows: pd.DataFrame) -> str:
     return listed([word.replace("-", "\N{MINUS SIGN}") for word in words])
 
 
-def verdict_sentence(verdict) -> Markdown:
+def verdict_sentence(verdict) -> Sentence:
     """The verdict in one sentence, its outcome in bold."""
-    return Markdown(f"> {verdict.sentence}")
+    return Sentence(f"> {verdict.sentence}")
 
 
 # Rates counted in simulations, with the interval of each count, against what varies between them.
@@ -434,9 +434,9 @@ def with_seeds_figure(rows: pd.DataFrame) -> "Figure":
 PROMISED = 0.05
 
 
-def noise_level_sentence(measured: dict[str, float]) -> Markdown:
+def noise_level_sentence(measured: dict[str, float]) -> Sentence:
     """What the assumed errors amount to."""
-    return Markdown(
+    return Sentence(
         f"With these settings the made methods have an mIoU of {measured['mIoU']:.2f}. Two equal methods "
         f"differ on one image by {100 * measured['image']:.1f} points of pixel accuracy (standard deviation)."
         f" The trainings of one method differ by {measured['seeds']:.4f} of mIoU. What single blocks show of "
@@ -444,26 +444,26 @@ def noise_level_sentence(measured: dict[str, float]) -> Markdown:
     )
 
 
-def lengths_sentence(rows: pd.DataFrame) -> Markdown:
+def lengths_sentence(rows: pd.DataFrame) -> Sentence:
     """Up to which length the interval keeps its promise, and what counting single images does."""
     blocks, images = (
         rows[rows["counted"] == kind].sort_values("length") for kind in ("blocks", "single images")
     )
     least, most = images["rate"].min(), images["rate"].max()
-    return Markdown(
+    return Sentence(
         f"{_promise(blocks, [f'{at:.0f} m' for at in blocks['length']])} Counting single images finds a "
         f"difference between equal methods in {least:.0%} to {most:.0%} of the pairs."
     )
 
 
-def rarity_sentence(rows: pd.DataFrame) -> Markdown:
+def rarity_sentence(rows: pd.DataFrame) -> Sentence:
     """Up to how much of the ground may lack the rarest class."""
     parts = []
     for ground, part in rows.groupby("ground", sort=False):
         part = part.sort_values("lacking")
         said = _promise(part, [f"a share of {at:.0%}" for at in part["lacking"]])
         parts.append(f"On the {ground}: {said[0].lower()}{said[1:]}")
-    return Markdown(" ".join(parts))
+    return Sentence(" ".join(parts))
 
 
 def _promise(rows: pd.DataFrame, places: list[str]) -> str:
@@ -485,17 +485,17 @@ def _promise(rows: pd.DataFrame, places: list[str]) -> str:
     return " ".join(words)
 
 
-def gains_sentence(rows: pd.DataFrame, gain: float = 0.02) -> Markdown:
+def gains_sentence(rows: pd.DataFrame, gain: float = 0.02) -> Sentence:
     """How often a gain is found, at each size, and what was to be expected before."""
     at = rows[rows["gain"] == gain]
     words = [
         f"{_rate(row)} on the {row.ground} ({row.sites} sites; computed beforehand: {row.computed:.0%})"
         for row in at.itertuples()
     ]
-    return Markdown(f"A gain of {gain:g} is found in {' and in '.join(words)}.")
+    return Sentence(f"A gain of {gain:g} is found in {' and in '.join(words)}.")
 
 
-def seeds_sentence(rows: pd.DataFrame) -> Markdown:
+def seeds_sentence(rows: pd.DataFrame) -> Sentence:
     """What seeds do for equal methods and for the better one."""
     parts = []
     for number, part in rows.groupby("seeds"):
@@ -505,7 +505,7 @@ def seeds_sentence(rows: pd.DataFrame) -> Markdown:
             f"With {number} {noun}, equal methods seem to differ in {equal['rate']:.1%} of the pairs, and "
             f"the better one is found in {better['rate']:.0%}."
         )
-    return Markdown(" ".join(parts))
+    return Sentence(" ".join(parts))
 
 
 def judge(count: int, pairs: int, promised: float = PROMISED) -> Literal["kept", "broken", "unclear"]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 
 from wusu_lib import legend
 from wusu_lib.change.pairs import true_labels
@@ -23,6 +22,7 @@ from wusu_lib.pages.style import (
     SMALL,
     VERMILION,
     WIDTH,
+    Sentence,
     bare,
     captioned,
     counted,
@@ -285,7 +285,7 @@ def _agreement(truth: np.ndarray, prediction: np.ndarray) -> str:
     return f"{(truth == prediction)[labelled].mean():.0%} correct"
 
 
-def examples_sentence(table: pd.DataFrame, patches: Sequence[str]) -> Markdown:
+def examples_sentence(table: pd.DataFrame, patches: Sequence[str]) -> Sentence:
     """The classes with most pixels in the labelled examples, and how much of them is unlabelled."""
     counted_each = [
         np.bincount(statistics.class_index(table, p).ravel(), minlength=legend.N_INDEX) for p in patches
@@ -295,18 +295,18 @@ def examples_sentence(table: pd.DataFrame, patches: Sequence[str]) -> Markdown:
     largest = [
         f"{legend.NAMES[i].lower()} ({counts[i] / counts[1:].sum():.0%})" for i in order[:3] if counts[i]
     ]
-    return Markdown(
+    return Sentence(
         f"Of the labelled ground in these {counted(len(patches), 'patch')}, most is {listed(largest)}. "
         f"{counts[0] / counts.sum():.0%} of the ground is unlabelled."
     )
 
 
-def dates_sentence(table: pd.DataFrame, site: str) -> Markdown:
+def dates_sentence(table: pd.DataFrame, site: str) -> Sentence:
     """How much of a site's labelled ground changed between its first and its last date."""
     rows = table[(table["site"] == site) & table["mask"].notna()].sort_values("date")
     if len(rows) < 2:
         labelled = [f"20{year:02d}" for year in rows["date"]]
-        return Markdown(
+        return Sentence(
             f"Labels are there for {listed(labelled) or 'no date'} only, so no change can be told."
         )
     first, last = (
@@ -316,14 +316,14 @@ def dates_sentence(table: pd.DataFrame, site: str) -> Markdown:
     both = (first > 0) & (last > 0)
     years = f"20{rows['date'].iloc[0]:02d} and 20{rows['date'].iloc[-1]:02d}"
     if not both.any():
-        return Markdown(f"No ground of this place is labelled both in {years}, so no change can be told.")
+        return Sentence(f"No ground of this place is labelled both in {years}, so no change can be told.")
     share = (first[both] != last[both]).mean()
-    return Markdown(
+    return Sentence(
         f"Between {years}, {share:.0%} of the ground that is labelled at both dates changed its class."
     )
 
 
-def predictions_sentence(run, patches: Sequence[str], baseline=None) -> Markdown:
+def predictions_sentence(run, patches: Sequence[str], baseline=None) -> Sentence:
     """How many labelled pixels are right in each of the patches shown, judged as beside ``baseline``."""
     space = run.labels if baseline is None else run.labels.judged_with(baseline.labels)
     rows = run.confusion.reset_index(drop=True)
@@ -332,7 +332,7 @@ def predictions_sentence(run, patches: Sequence[str], baseline=None) -> Markdown
         matrix = run.matrices[rows.index[rows["patch"] == patch][0]]
         shares.append(classes.scores(matrix, space)["pixel_acc"])
     words = [f"{share:.0%}" for share in shares]
-    return Markdown(f"From top to bottom, {run.called} is right on {listed(words)} of the labelled pixels.")
+    return Sentence(f"From top to bottom, {run.called} is right on {listed(words)} of the labelled pixels.")
 
 
 # Where a model contradicts the labels with confidence: regions, ranked, as candidates for label errors.
@@ -542,20 +542,20 @@ def _frame(axes: "Axes", region: "pd.Series") -> None:
     )
 
 
-def disagreement_sentence(found: dict | None, ranking: pd.DataFrame) -> Markdown:
+def disagreement_sentence(found: dict | None, ranking: pd.DataFrame) -> Sentence:
     """How many of the planted label errors the ranking finds, or that none are known.
 
     ``found``: what ``planted_errors_found`` gives; ``ranking``: the frame of ``ranked_regions``.
     """
     total = f"In {counted(len(ranking), 'region')} a confident prediction contradicts the labels."
     if found is None:
-        return Markdown(
+        return Sentence(
             f"{total} No label errors are known in this data, so only looking can tell who is right."
         )
     low, high, k = int(found["low"]), int(found["high"]), found["k"]
     hits = found["hits"]
     beyond = "more than" if hits > high else "fewer than" if hits < low else "no more than"
-    return Markdown(
+    return Sentence(
         f"{total} {counted(found['planted'], 'object')} on these patches were mislabelled on purpose. The "
         f"first {k} regions find {found['found']} of them (recall {found['recall']:.0%}, precision "
         f"{found['precision']:.1%}). {counted(hits, 'region')} of {k} "

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend, provenance
@@ -21,7 +20,7 @@ from wusu_lib.files import as_typed
 from wusu_lib.measures import classes, comparison
 from wusu_lib.measures.verdict import DEMO, Prediction, Verdict, holm
 from wusu_lib.pages import differences, results
-from wusu_lib.pages.style import MISSING, counted, judged_in, listed, styled_table
+from wusu_lib.pages.style import MISSING, Sentence, counted, judged_in, listed, styled_table
 from wusu_lib.runs import store
 from wusu_lib.runs.store import Run
 
@@ -57,7 +56,7 @@ def collect(overlay: str = "demo", data_root: str = "") -> list[Entry]:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in params.glob("*.yaml")))
         raise FileNotFoundError(f"overlay: {path} is not there; known: {known}, or the path of a YAML file")
-    changed = {**yaml.safe_load(path.read_text()), "data_root": data_root}
+    changed = {**yaml.safe_load(path.read_text(encoding="utf-8")), "data_root": data_root}
     return [_entry(path.stem, changed) for path in experiment.notebook_files()]
 
 
@@ -72,7 +71,7 @@ def _entry(name: str, changed: dict[str, Any]) -> Entry:
 
 def question(name: str) -> str:
     """The question in a notebook's first heading, without its number."""
-    cells = json.loads(experiment.notebook(name).read_text())["cells"]
+    cells = json.loads(experiment.notebook(name).read_text(encoding="utf-8"))["cells"]
     heading = "".join(cells[0]["source"]).splitlines()[0]
     asked = heading.lstrip("# ").split(": ", 1)[-1]
     return asked[0].upper() + asked[1:]
@@ -277,7 +276,7 @@ def effects(log: Sequence[Entry]) -> pd.DataFrame:
 def effects_figure(log: Sequence[Entry]) -> Any:
     """Forest plot of ``effects``; a sentence where there is nothing to draw."""
     rows = effects(log)
-    return Markdown("There is nothing to draw yet.") if rows.empty else differences.forest_figure(rows)
+    return Sentence("There is nothing to draw yet.") if rows.empty else differences.forest_figure(rows)
 
 
 def effects_table(log: Sequence[Entry]) -> Styler:
@@ -311,11 +310,11 @@ def _ends(low: float, high: float) -> str:
     return MISSING if np.isnan(low) else f"{low:+.3f} to {high:+.3f}"
 
 
-def effects_sentence(log: Sequence[Entry]) -> Markdown:
+def effects_sentence(log: Sequence[Entry]) -> Sentence:
     """How many predictions were supported, refuted or left open, what differs at all, and at which scale."""
     rows = effects(log)
     if rows.empty:
-        return Markdown("No experiment has been run with its present parameters, so there is no verdict yet.")
+        return Sentence("No experiment has been run with its present parameters, so there is no verdict yet.")
     outcomes = rows["outcome"].tolist()
     words = [
         f"{n} {outcome}"
@@ -326,7 +325,7 @@ def effects_sentence(log: Sequence[Entry]) -> Markdown:
     differs = f"{listed(standing)}" if standing else "none"
     demo = any(entry.verdict.demo for entry in log if entry.verdict)
     note = f" {DEMO}" if demo else ""
-    return Markdown(
+    return Sentence(
         f"Of {counted(len(outcomes), 'prediction')}, {listed(words)}. Differences from 0 "
         f"that stand when all are asked at once (Holm, 5 %): {differs}.{note}"
     )
@@ -349,7 +348,7 @@ def reported_table(log: Sequence[Entry]) -> Styler:
     return styled_table(frame, "reported")
 
 
-def reported_notes() -> Markdown:
+def reported_notes() -> Sentence:
     """What is wrong with single figures of the study, and what its rows can be compared with."""
     flags = results.reported_flags().groupby("reason", sort=False)
     doubts = [
@@ -358,7 +357,7 @@ def reported_notes() -> Markdown:
     ]
     alike = results.reported_comparability().groupby(results.reported_comparability(), sort=False).groups
     notes = [f"- {listed(list(names))}: {text}" for text, names in alike.items()]
-    return Markdown("\n".join([*doubts, *notes]))
+    return Sentence("\n".join([*doubts, *notes]))
 
 
 # The road map: the question of every experiment, by phase, from the notebooks and the table of contents.
@@ -369,7 +368,7 @@ def phases() -> dict[str, str]:
 
     The table of contents is the one place that tells an experiment's phase.
     """
-    parts = yaml.safe_load((provenance.repository() / "_toc.yml").read_text())["parts"]
+    parts = yaml.safe_load((provenance.repository() / "_toc.yml").read_text(encoding="utf-8"))["parts"]
     pages = {chapter["file"]: part["caption"] for part in parts for chapter in part["chapters"]}
     return {page.rsplit("/", 1)[1]: phase for page, phase in pages.items() if page.startswith("book/log/")}
 

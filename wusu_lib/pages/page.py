@@ -27,7 +27,7 @@ def excerpt(name: str) -> str:
     (``wusu_lib.models.decoders.DECODERS.deeplab``). Raises ValueError where the library has no such thing.
     """
     file, rest = _module(name)
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     node: ast.AST = ast.parse(text)
     for part in rest:
         inside = {_name(child): child for child in _children(node)}

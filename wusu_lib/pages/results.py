@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from wusu_lib.legend import LabelSpace
@@ -16,6 +15,7 @@ from wusu_lib.pages.style import (
     QUIET,
     SMALL,
     SPLITS_IN_WORDS,
+    Sentence,
     captioned,
     compared,
     counted,
@@ -296,7 +296,7 @@ def _heat_map(percent: np.ndarray, rows: list[str], columns: list[str], split: s
 # Sentences about results: curves, tables, classes, confusions, verdict.
 
 
-def ten_columns_sentence(runs: Sequence, baseline: Sequence) -> Markdown:
+def ten_columns_sentence(runs: Sequence, baseline: Sequence) -> Sentence:
     """Which of the validation figures rose and which fell, and the gap to training."""
     space = judged_in(runs, baseline)
     mine, theirs = (_pooled_scores(side, "val", space) for side in (runs, baseline))
@@ -308,7 +308,7 @@ def ten_columns_sentence(runs: Sequence, baseline: Sequence) -> Markdown:
     moves = [f"{side} in {listed(n)}" for side, n in (("higher", rose), ("lower", fell)) if n]
     how = f"{listed(moves)} than" if moves else "no better and no worse than"
     train = _pooled_scores(runs, "train", space)["mIoU"]
-    return Markdown(
+    return Sentence(
         f"On the validation patches **{name}** is {how} **{base}**. Its mIoU is {mine['mIoU']:.3f}, "
         f"against {theirs['mIoU']:.3f}. On its training patches it is {train:.3f}, "
         f"{_gap(float(train - mine['mIoU']))}. "
@@ -346,7 +346,7 @@ def unseen(runs: Sequence, space: LabelSpace) -> str:
     return words if names else ""
 
 
-def class_iou_sentence(runs: Sequence, baseline: Sequence) -> Markdown:
+def class_iou_sentence(runs: Sequence, baseline: Sequence) -> Sentence:
     """Best and worst class, largest gain and largest loss against the baseline."""
     space = judged_in(runs, baseline)
     mine, theirs = (_table(pooled_of_runs(side, "val"), space) for side in (runs, baseline))
@@ -366,10 +366,10 @@ def class_iou_sentence(runs: Sequence, baseline: Sequence) -> Markdown:
         for word, i, sign in ends
         if sign * change[i] > 0
     ]
-    return Markdown(f"{text}{'; '.join([gains, *largest])}.")
+    return Sentence(f"{text}{'; '.join([gains, *largest])}.")
 
 
-def confusion_sentence(runs: Sequence, pairs: int = 3) -> Markdown:
+def confusion_sentence(runs: Sequence, pairs: int = 3) -> Sentence:
     """The most frequent confusions, in percent of the annotated class."""
     space = judged_in(runs)
     matrix, names = merge(pooled_of_runs(runs, "val"), space), space.names
@@ -384,4 +384,4 @@ def confusion_sentence(runs: Sequence, pairs: int = 3) -> Markdown:
         for t, p in zip(*np.unravel_index(order, share.shape), strict=True)
         if share[t, p] > 0
     ]
-    return Markdown(f"The most frequent confusions: {listed(found)}." if found else "No pixel is confused.")
+    return Sentence(f"The most frequent confusions: {listed(found)}." if found else "No pixel is confused.")

@@ -4,20 +4,23 @@ import html
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML, Markdown
+from IPython.display import HTML
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend, transitions
 from wusu_lib.imagery import BAND_NAMES, class_image, shrink
 from wusu_lib.legend import LabelSpace
+from wusu_lib.pages import style
 from wusu_lib.pages.style import (
     MISSING,
     QUIET,
     SMALL,
     WIDTH,
+    Sentence,
     captioned,
     counted,
     listed,
@@ -112,7 +115,7 @@ def _thinned(path: Any) -> np.ndarray:
 
     with opened(path) as raster:
         step = max(1.0, max(raster.shape) / SIDE)
-        return raster.read(1, out_shape=tuple(round(side / step) for side in raster.shape))
+        return raster.read(1, out_shape=tuple(max(1, round(side / step)) for side in raster.shape))
 
 
 def _unit(task: Any) -> tuple[float, float, str]:
@@ -171,7 +174,7 @@ def parameters_table(task: Task) -> Styler:
     return styled_table(pd.DataFrame({"value": stated}).rename_axis("parameter"), "task", prose=["value"])
 
 
-def compared_sentence(task: Task) -> Markdown:
+def compared_sentence(task: Task) -> Sentence:
     """Which images, which grid, how large."""
     grid = task.layers[0].grid
     second = task.layers[1]
@@ -182,20 +185,21 @@ def compared_sentence(task: Task) -> Markdown:
         if second.warped
         else "Neither image has a coordinate system, so they are compared pixel by pixel"
     )
-    return Markdown(
+    return Sentence(
         f"`{task.t1.name}` ({task.dates[0]}) is compared with `{task.t2.name}` ({task.dates[1]}) on "
-        f"{grid.height:,} x {grid.width:,} pixels. {how}."
+        f"{grid.height:,} x {grid.width:,} pixels. {how}. Up to "
+        f"{7 * grid.height * grid.width / 1e9:,.2f} GB are written to `{task.out}` on the way."
     )
 
 
-def radiometry_sentence(task: Task) -> Markdown:
+def radiometry_sentence(task: Task) -> Sentence:
     """Whether the scene is as bright as what the model learnt from; a warning where it is not."""
     mean, std = (255 * np.asarray(v) for v in (task.predictor.mean, task.predictor.std))
     far = []
     for date, layer in zip(task.dates, task.layers, strict=True):
         counts, valid = reduced(layer)
         if not valid.any():
-            return Markdown(f"**Warning.** The image of {date} holds no data.")
+            return Sentence(f"**Warning.** The image of {date} holds no data.")
         shift = (counts[:, valid].mean(axis=1) - mean) / std
         far += [
             f"{band.lower()} in {date} ({size:+.1f})"
@@ -203,10 +207,10 @@ def radiometry_sentence(task: Task) -> Markdown:
             if abs(size) > FAR
         ]
     if not far:
-        return Markdown(
+        return Sentence(
             "The mean of each band is within one standard deviation of the training images at both dates."
         )
-    return Markdown(
+    return Sentence(
         f"**Warning.** The scene looks unlike the images that the model learnt from. Off by more than one "
         f"standard deviation of the training images: {listed(far)}. Expect more errors than the model made "
         "there."
@@ -239,20 +243,20 @@ def areas_table(task: Task, maps: SceneMaps) -> Styler:
     return styled_table(frame, "areas", index=False).format({"ha": "{:,.2f}", "share": "{:.1%}"})
 
 
-def found_sentence(task: Task, changes: "geopandas.GeoDataFrame") -> Markdown:
+def found_sentence(task: Task, changes: "geopandas.GeoDataFrame") -> Sentence:
     """How many changes of the kind and size asked for there are, or that there are none."""
     stated = task.parameters
     wanted = listed([name.lower() for name in stated.targets], "or") or "any class"
     limits = f"to {wanted} of at least {stated.minimum_area:g} m²"
     note = changes.attrs["area"]
     if changes.empty:
-        return Markdown(
+        return Sentence(
             f"No change {limits} was found between {listed(task.dates)}. "
             f"The files below are valid and empty. {note}"
         )
     hectares = changes["area_m2"].sum() / 1e4
     places = counted(changes["object"].nunique(), "place")
-    return Markdown(
+    return Sentence(
         f"{counted(len(changes), 'polygon')} in {places} changed {limits}: {hectares:,.2f} ha in all. "
         f"{note} Areas are those of the pixels; the outlines are simplified."
     )
@@ -278,10 +282,10 @@ def largest_table(changes: "geopandas.GeoDataFrame", most: int = 10) -> Styler:
     return style.format({"m²": "{:,.0f}", "confidence": "{:.2f}"}, na_rep=MISSING)
 
 
-def truth_sentence(task: Task, changes: "geopandas.GeoDataFrame") -> Markdown:
+def truth_sentence(task: Task, changes: "geopandas.GeoDataFrame") -> Sentence:
     """How many of the true changes were found, for the mini city; of other scenes nobody knows."""
     if task.truth is None:
-        return Markdown("Nobody annotated this scene, so how many of these changes are true is not known.")
+        return Sentence("Nobody annotated this scene, so how many of these changes are true is not known.")
     stated = task.parameters
     judged = judge_targets(task.truth, changes, stated.targets, stated.minimum_area, task.predictor.labels)
     words = [
@@ -289,7 +293,7 @@ def truth_sentence(task: Task, changes: "geopandas.GeoDataFrame") -> Markdown:
         f"{row['reported']} reported ones right"
         for name, row in judged.iterrows()
     ]
-    return Markdown(
+    return Sentence(
         f"This half of the mini city was not trained on, and its truth is known. New {'; new '.join(words)}. "
         "An area counts as found, or as right, if half of its pixels are. Areas without annotation are not "
         "judged."
@@ -308,28 +312,29 @@ def files_table(task: Task, maps: SceneMaps, written: Written) -> Styler:
         maps.confidence: "confidence",
     }
     rows = [
-        (_link(path), what, path.stat().st_size / 1e6)
-        for path, what in listed_files.items()
-        if path is not None
+        (path, what, path.stat().st_size / 1e6) for path, what in listed_files.items() if path is not None
     ]
     frame = pd.DataFrame(rows, columns=["file", "what", "MB"])
-    return styled_table(frame, "files", index=False, prose=["file", "what"]).format({"MB": "{:.2f}"})
+    return styled_table(frame, "files", index=False, prose=["file", "what"]).format(
+        {"MB": "{:.2f}", "file": _link}
+    )
 
 
 def _link(path: Path) -> str:
     """A link where the file lies below the working directory, where the report stands too; else its path."""
-    shown = os.path.relpath(path)
-    if shown.startswith(".."):
-        return html.escape(shown)
-    return f'<a href="{html.escape(shown)}">{html.escape(shown)}</a>'
+    relative = os.path.relpath(path)
+    text = style.shown(relative)
+    if relative.startswith(".."):
+        return text
+    return f'<a href="{quote(os.fsencode(relative))}">{text}</a>'
 
 
-def notes_sentence(written: Written) -> Markdown:
+def notes_sentence(written: Written) -> Sentence:
     """What the files cannot hold, and how far the page is reduced."""
     factor = written.page.reduction
     reduction = f"The page shows every {factor} x {factor} pixels as one." if factor > 1 else ""
     whole = "The page shows every pixel of the scene." if factor == 1 else ""
-    return Markdown(" ".join(filter(None, [written.polygons.note, reduction, whole])))
+    return Sentence(" ".join(filter(None, [written.polygons.note, reduction, whole])))
 
 
 def embedded(written: Written) -> Any:

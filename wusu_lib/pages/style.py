@@ -5,6 +5,8 @@ A figure is not on pyplot's list, so a notebook shows it exactly once: where a c
 
 import html
 import io
+import re
+import warnings
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 from pydantic.fields import FieldInfo
@@ -46,6 +49,41 @@ def compared(baseline_runs: Sequence[Any]) -> str:
     return "for this experiment and its baseline" if len(baseline_runs) else "for this experiment"
 
 
+# What comes from outside (names of files, labels, classes, texts of errors) is shown and never run: neither
+# as HTML, nor as an image or a link of Markdown, nor as a formula. ``Sentence``, ``Table`` and the figures'
+# ``text.parse_math`` see to it, so whoever writes a sentence or fills a table need not.
+
+_ALONE = {
+    sign: f"<span>&#{ord(sign)};</span>" for sign in "$\\"
+}  # in a tag of its own, neither starts a formula
+_LINK = re.compile(
+    r"\[([^\[\]]*)\]\((\w+\.ipynb)\)"
+)  # to a notebook of this log: the only ones that sentences hold
+
+
+def shown(text: str) -> str:
+    """A text as HTML that shows it letter by letter; a lone surrogate as ``\\udc80``."""
+    plain = html.escape(text.encode("utf-8", "backslashreplace").decode("utf-8"), quote=False)
+    return re.sub(r"[$\\]", lambda sign: _ALONE[sign[0]], plain)
+
+
+class Sentence(Markdown):
+    """Markdown with emphasis, code and links to notebooks; everything else in it is shown as it is."""
+
+    def __init__(self, text: str) -> None:
+        parts = _LINK.split(text)
+        plain = [re.sub(r"([\[\]!])", lambda m: f"&#{ord(m[0])};", _quoted(part)) for part in parts[::3]]
+        links = [f"[{_quoted(name)}]({to})" for name, to in zip(parts[1::3], parts[2::3], strict=True)]
+        super().__init__("".join(a + b for a, b in zip(plain, [*links, ""], strict=True)))
+
+
+def _quoted(text: str) -> str:
+    """``shown`` for Markdown, whose own signs for a quotation and for code stay."""
+    quote = "> " if text.startswith("> ") else ""
+    body = re.sub(r"`([^`]*)`", r"<code>\1</code>", shown(text.removeprefix(quote)))
+    return quote + body
+
+
 # A figure that shows itself with what stands under it, in JupyterLab and in the book.
 
 FIGURE, CAPTION = "figure", "caption"  # keys of the outputs' metadata; book/_ext/captions.py reads them
@@ -64,15 +102,19 @@ class Drawing(Figure):
 
     def _ipython_display_(self) -> None:
         """Called by IPython where a cell ends with the figure, and by ``display``."""
-        from IPython.display import Markdown, display
+        from IPython.display import display
 
         stored = io.BytesIO()
-        with style():
+        with style(), warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
             self.savefig(stored, format="png", bbox_inches="tight")
+        caption = self.caption
+        if any("missing from" in str(warning.message) for warning in said):
+            caption += f" {NO_GLYPH}"
         picture = {"image/png": b64encode(stored.getvalue()).decode(), "text/plain": repr(self)}
-        told = {"name": self.label, "caption": self.caption, "alt": self.alternative}
+        told = {"name": self.label, "caption": Sentence(caption).data, "alt": self.alternative}
         display(picture, metadata={FIGURE: told}, raw=True)
-        display(Markdown(f"*{self.caption}*"), metadata={CAPTION: self.label})
+        display(Sentence(f"*{caption}*"), metadata={CAPTION: self.label})
 
 
 # One look for every figure: fonts, sizes, line colours, and how a figure is opened and handed over.
@@ -94,7 +136,21 @@ SPLITS = {"train": "#9aa0a6", "val": ORANGE, "test": BLUE}
 BANDS = ("Blue", "Green", "Red", "NIR")  # order in the arrays
 OUTCOMES = {"supported": GREEN, "refuted": VERMILION, "inconclusive": QUIET}
 
+# Letters that DejaVu Sans lacks are taken from these; where none is installed, the caption says so.
+CJK = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "WenQuanYi Micro Hei",
+    "Microsoft YaHei",
+    "PingFang SC",
+    "SimHei",
+)
+NO_GLYPH = (
+    "Boxes stand for letters that no font of this machine has; install a font that has them (Noto Sans CJK)."
+)
+
 RC: dict[str, Any] = {
+    "text.parse_math": False,  # a dollar sign in a label is one
     "figure.dpi": DPI,
     "savefig.dpi": "figure",
     "figure.facecolor": "white",
@@ -133,8 +189,11 @@ RC: dict[str, Any] = {
 
 def _settings() -> Any:
     from cycler import cycler
+    from matplotlib.font_manager import fontManager
 
-    return RC | {"axes.prop_cycle": cycler(color=LINES)}
+    there = set(fontManager.get_font_names())
+    fonts = [RC["font.family"], *(name for name in CJK if name in there)]
+    return RC | {"font.family": fonts} | {"axes.prop_cycle": cycler(color=LINES)}
 
 
 @contextmanager
@@ -285,6 +344,18 @@ def them(names: Sequence[str]) -> str:
 MISSING = "–"
 
 
+class Table(Styler):
+    """A Styler that shows every text letter by letter; only a formatter of a cell's object may give HTML."""
+
+    def format(self, *args: Any, **told: Any) -> "Table":
+        return super().format(*args, **{"escape": "html"} | told)
+
+    def to_html(self, *args: Any, **told: Any) -> Any:
+        """As of Styler; no dollar sign and no backslash in it starts a formula."""
+        text = super().to_html(*args, **told)
+        return text and re.sub(r"[$\\]", lambda sign: _ALONE[sign[0]], text)
+
+
 def styled_table(frame: pd.DataFrame, name: str, *, index: bool = True, prose: Sequence[str] = ()) -> Styler:
     """A frame as the book shows it: left-aligned text, wrapped ``prose`` columns, a stable
     id, sortable classes.
@@ -292,7 +363,8 @@ def styled_table(frame: pd.DataFrame, name: str, *, index: bool = True, prose: S
     text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c]) and c not in prose]
     classes = pd.DataFrame("", index=frame.index, columns=frame.columns)
     classes[text], classes[list(prose)] = "text", "prose"
-    style = frame.style.set_uuid(name).set_table_attributes('class="dataframe"').format(na_rep=MISSING)
+    style = Table(frame, uuid=name).set_table_attributes('class="dataframe"').format(na_rep=MISSING)
+    style = style.format_index(escape="html", axis=0).format_index(escape="html", axis=1)
     style = style.set_td_classes(classes)
     return style if index else style.hide(axis="index")
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 
 from wusu_lib.pages.style import (
     QUIET,
@@ -16,6 +15,7 @@ from wusu_lib.pages.style import (
     THIS,
     WIDTH,
     Group,
+    Sentence,
     captioned,
     compared,
     counted,
@@ -208,10 +208,10 @@ def _draw_curves(axes: "Axes", histories: "list[pd.DataFrame]", column: str, nam
     axes.plot(mean.index, mean, color=colour, label=seeds)
 
 
-def curves_sentence(runs: Sequence, baseline: Sequence = ()) -> Markdown:
+def curves_sentence(runs: Sequence, baseline: Sequence = ()) -> Sentence:
     """Epochs, best epoch, and the gap between training and validation loss at it."""
     trained = [_curve(run) for run in [*runs, *baseline] if not run.history.empty]
-    return Markdown(" ".join(trained))
+    return Sentence(" ".join(trained))
 
 
 def _curve(run) -> str:
@@ -414,7 +414,7 @@ def taught_step_losses_figure(runs: Sequence[Any], baseline_runs: Sequence[Any])
     )
 
 
-def stability_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Markdown:
+def stability_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Sentence:
     """Whether the step losses vary less than the baseline's, and how many gradient norms are spikes.
 
     ``found``: the frame of ``compare_stability``.
@@ -423,11 +423,11 @@ def stability_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) 
     loss, spikes = found.iloc[0], found.iloc[1]
     name, base = (side[0].called for side in (runs, baseline))
     if math.isnan(loss["estimate"]):
-        return Markdown("The trainings have too few steps to tell how calm they are.")
+        return Sentence("The trainings have too few steps to tell how calm they are.")
     seeds = f", {counted(int(loss['seeds']), 'seed')}"
     interval = f"95 % interval {loss['low']:.2f} to {loss['high']:.2f}"
     points = [f"{100 * spikes[column]:+.1f}" for column in ("estimate", "low", "high")]
-    return Markdown(
+    return Sentence(
         f"Around its trend the step loss of **{name}** has a standard deviation of {loss['run'] ** 0.5:.3f} "
         f"nats, that of **{base}** {loss['baseline'] ** 0.5:.3f}. The ratio of the variances is "
         f"{loss['estimate']:.2f} ({interval}, {counted(int(loss['steps']), 'step')}{seeds}): "

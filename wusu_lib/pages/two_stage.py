@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend
@@ -22,6 +21,7 @@ from wusu_lib.pages.style import (
     QUIET,
     SMALL,
     THIS,
+    Sentence,
     captioned,
     counted,
     listed,
@@ -318,26 +318,26 @@ def three_dates_table(exp, runs: Sequence[Run]) -> Styler:
 # Sentences about two-stage change: source, figures, steps, transitions, targets, errors, chains.
 
 
-def two_stage_source_sentence(runs: Sequence) -> Markdown:
+def two_stage_source_sentence(runs: Sequence) -> Sentence:
     """Whose maps are compared, and how far the change masks agree with the class masks."""
     record = runs[0].record
     masks = [
         f"{found['agreement']:.1%} of the pixels of the {kind.upper()} masks"
         for kind, found in record["annotation"].items()
     ]
-    return Markdown(
+    return Sentence(
         f"The maps are those of **{record['source']['experiment']}**. Truth is made of the class masks of "
         f"both dates; through the learnt [code book](codes.ipynb) it agrees with {listed(masks)}."
     )
 
 
-def two_stage_figures_sentence(runs: Sequence, baseline: Sequence) -> Markdown:
+def two_stage_figures_sentence(runs: Sequence, baseline: Sequence) -> Sentence:
     """F1 of change and Fscd in both conventions, against the baseline, on the validation pairs."""
     mine, theirs = pooled_figures(runs, "val"), pooled_figures(baseline, "val")
     names = ("BCD F1", "Fscd per date", "Fscd from-to")
     words = [f"{name} is {mine[name]:.3f} against {theirs[name]:.3f}" for name in names]
     share = mine["BCD precision"]
-    return Markdown(
+    return Sentence(
         f"On the validation pairs {listed(words)} of **{baseline[0].called}**. Of the pixels "
         f"that are claimed to have changed, {share:.0%} did; of those that changed, "
         f"{mine['BCD recall']:.0%} are claimed. The two conventions differ because a "
@@ -345,7 +345,7 @@ def two_stage_figures_sentence(runs: Sequence, baseline: Sequence) -> Markdown:
     )
 
 
-def two_stage_settings_sentence(runs: Sequence) -> Markdown:
+def two_stage_settings_sentence(runs: Sequence) -> Sentence:
     """The chosen settings, and whether a choice lies at the end of what was tried."""
     stated, words = runs[0].parameters, []
     for run in runs:
@@ -364,7 +364,7 @@ def two_stage_settings_sentence(runs: Sequence) -> Markdown:
         ]
         verb = "lies" if len(ends) == 1 else "lie"
         words.append(f"The best {listed(ends)} {verb} at an end of what was tried." if ends else "")
-    return Markdown(" ".join(words))
+    return Sentence(" ".join(words))
 
 
 def _best(trials: list[dict]) -> dict[str, float]:
@@ -376,7 +376,7 @@ def _best(trials: list[dict]) -> dict[str, float]:
     return {step: trial["value"] for step, trial in found.items()}
 
 
-def two_stage_gains_sentence(gains: pd.DataFrame) -> Markdown:
+def two_stage_gains_sentence(gains: pd.DataFrame) -> Sentence:
     """Which steps help, which harm and which leave it open, by split; and MAP decoding against argmax."""
     words = []
     for split, part in gains.groupby("split", sort=False):
@@ -393,14 +393,14 @@ def two_stage_gains_sentence(gains: pd.DataFrame) -> Markdown:
         f"{row.value:+.3f} ({row.low:+.3f} to {row.high:+.3f}) on {SPLITS[row.split]}"
         for row in decoded.itertuples()
     ]
-    return Markdown(
+    return Sentence(
         f"{' '.join(words)} Decoding two dates together instead of taking each date's likeliest class "
         f"changes the figure by {listed(moved)}. The settings were chosen on validation, so its gains are "
         "flattered; those on test are not."
     )
 
 
-def change_flows_sentence(matrix: np.ndarray) -> Markdown:
+def change_flows_sentence(matrix: np.ndarray) -> Sentence:
     """How much changed in truth and prediction, and the largest flow of each."""
     sides = {"Annotated": matrix.sum(axis=1), "Predicted": matrix.sum(axis=0)}
     names = transitions(matrix)["name"]
@@ -409,10 +409,10 @@ def change_flows_sentence(matrix: np.ndarray) -> Markdown:
         total, top = int(pixels[1:].sum()), int(pixels[1:].argmax()) + 1
         largest = f"; the largest flow is {names[top].lower()} ({pixels[top] / total:.0%})" if total else ""
         words.append(f"{side} change covers {total / matrix.sum():.1%} of the labelled ground{largest}.")
-    return Markdown(" ".join(words))
+    return Sentence(" ".join(words))
 
 
-def change_transitions_sentence(matrix: np.ndarray) -> Markdown:
+def change_transitions_sentence(matrix: np.ndarray) -> Sentence:
     """How many transitions occur, how many are found at all, and the best of them."""
     table = transitions(matrix).iloc[1:]
     real = table[table["support"] > 0]
@@ -420,7 +420,7 @@ def change_transitions_sentence(matrix: np.ndarray) -> Markdown:
     invented = table[(table["support"] == 0) & (table["predicted"] > 0)]
     best = [f"{row.name_.lower()} ({row.IoU:.2f})" for row in _top(found)]
     named = f" The best are {listed(best)}." if best else ""
-    return Markdown(
+    return Sentence(
         f"{counted(len(real), 'transition')} of 110 occur in the annotation of the validation pairs, and "
         f"{len(found)} of them are found on some pixel.{named} {counted(len(invented), 'transition')} "
         "that the annotation does not have "
@@ -434,7 +434,7 @@ def _top(found: pd.DataFrame, most: int = 3) -> list:
     )
 
 
-def change_targets_sentence(runs: Sequence, pairs: pd.DataFrame) -> Markdown:
+def change_targets_sentence(runs: Sequence, pairs: pd.DataFrame) -> Sentence:
     """How much of each target is found, and how much of what is claimed is none, over all of the pairs."""
     words = []
     for target, row in target_counts(runs, pairs).iterrows():
@@ -446,10 +446,10 @@ def change_targets_sentence(runs: Sequence, pairs: pd.DataFrame) -> Markdown:
             f"; {row['found'] / claimed:.0%} of what is claimed is right" if claimed else "; none is claimed"
         )
         words.append(f"{target}: {row['found'] / real:.0%} of {real:,} pixels are found{right}.")
-    return Markdown("Over all validation pairs. " + " ".join(words))
+    return Sentence("Over all validation pairs. " + " ".join(words))
 
 
-def change_errors_sentence(runs: Sequence) -> Markdown:
+def change_errors_sentence(runs: Sequence) -> Sentence:
     """False and missed change against what independent errors would give, and how errors go together."""
     counts = analysis.joint_errors(runs, "val")
     rates, shared = analysis.error_rates(counts), analysis.error_dependence(counts)
@@ -457,7 +457,7 @@ def change_errors_sentence(runs: Sequence) -> Markdown:
         f"{name} is observed on {row['observed']:.1%}, expected on {row['expected']:.1%}"
         for name, row in rates.iloc[:2].iterrows()
     ]
-    return Markdown(
+    return Sentence(
         f"On the validation pairs {listed(words)} of the pixels concerned. On unchanged ground, "
         f"{shared['wrong_first']:.0%} of the pixels are wrong at the first date and "
         f"{shared['wrong_second']:.0%} at the second; the correlation of the two errors is "
@@ -466,7 +466,7 @@ def change_errors_sentence(runs: Sequence) -> Markdown:
     )
 
 
-def three_dates_sentence(exp, runs: Sequence) -> Markdown:
+def three_dates_sentence(exp, runs: Sequence) -> Sentence:
     """Implausible chains before and after decoding all dates together, beside the annotation's."""
     frame = chain_counts(exp, runs)
     words = []
@@ -476,4 +476,4 @@ def three_dates_sentence(exp, runs: Sequence) -> Markdown:
             f"On {SPLITS[split]}, {before:,} pixels follow an implausible chain when each date is mapped by "
             f"itself, {after:,} after decoding all dates together; the annotation has {truth:,}."
         )
-    return Markdown(" ".join(words))
+    return Sentence(" ".join(words))

@@ -204,7 +204,7 @@ def linked_folder(folder: Path, key: str) -> Path:
 def read_json(path: Path) -> Any:
     """Content of a JSON file; None where there is none that can be read."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not there, or not JSON: no record either way
         return None
 
@@ -427,13 +427,13 @@ def _locked(folder: Path) -> Iterator[None]:
     """
     with _said_where():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        file = _lock(folder).open("a")
+        file = _lock(folder).open("a", encoding="utf-8")
     with file:
         try:
             if not _take(file):
                 log.info("run %s is being made by another process: waiting", folder.name)
                 fcntl.flock(file, fcntl.LOCK_EX)
-            with _lock(folder).open() as other:
+            with _lock(folder).open(encoding="utf-8") as other:
                 excludes = not _take(other, fcntl.LOCK_SH)  # for that it may be open to be read only
         except OSError as error:
             raise _lockless(folder, os.strerror(error.errno or 0)) from error
@@ -457,7 +457,7 @@ def _take(file: IO[str], how: int = fcntl.LOCK_EX) -> bool:
 def _is_locked(folder: Path) -> bool:
     """Whether a process makes the run. Nothing is written: the folder may be one that can only be read."""
     try:
-        with _lock(folder).open() as file:
+        with _lock(folder).open(encoding="utf-8") as file:
             return not _take(file, fcntl.LOCK_SH)
     except OSError:  # no lock was made, or none can be: then nobody makes the run
         return False

@@ -28,6 +28,7 @@ def check_engine(engine: str) -> None:
     if engine not in get_args(Engine):
         raise ValueError(f"engine: got {engine!r}; allowed: {', '.join(get_args(Engine))}")
     if engine == "ray":
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray tells its maker of each cluster
         try:
             import ray  # noqa: F401
         except ImportError as error:

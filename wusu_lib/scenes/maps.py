@@ -17,7 +17,7 @@ from filelock import FileLock
 from wusu_lib import legend, provenance
 from wusu_lib.change.decoding import Prior, drop_slivers, drop_small
 from wusu_lib.experiment.predictor import Predictor
-from wusu_lib.files import writable, write_json
+from wusu_lib.files import faults_told, writable, write_json
 from wusu_lib.legend import LabelSpace
 from wusu_lib.runs.store import RECORD, complete_record
 from wusu_lib.scenes import rasters
@@ -255,7 +255,7 @@ def _hash(path: str) -> str:
 def _held(folder: Path, engine: str) -> Iterator[None]:
     """The output folder, made and locked: a second process waits, then finds the maps."""
     check_engine(engine)
-    with FileLock(writable(folder) / LOCK):
+    with FileLock(writable(folder) / LOCK), faults_told(folder):
         yield
 
 

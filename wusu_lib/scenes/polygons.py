@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wusu_lib import legend
-from wusu_lib.files import writable
+from wusu_lib.files import faults_told, writable
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.scenes.rasters import opened
 from wusu_lib.transitions import FIRST, N_LABELS, SECOND
@@ -353,7 +353,7 @@ def write_polygons(frame: "geopandas.GeoDataFrame", folder: str | Path) -> Polyg
     cannot be written to.
     """
     target = writable(folder)
-    with TemporaryDirectory(dir=target, prefix=".") as scratch:
+    with faults_told(target), TemporaryDirectory(dir=target, prefix=".") as scratch:
         geopackage = _write(frame, Path(scratch), target, "gpkg", "GPKG", layer=NAME)
         if frame.crs is None:
             (target / f"{NAME}.geojson").unlink(missing_ok=True)  # of an earlier scene

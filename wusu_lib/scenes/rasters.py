@@ -5,6 +5,8 @@ GeoTIFFs, written in bounded memory.
 """
 
 import os
+import re
+import stat
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +19,7 @@ from xml.etree import ElementTree as Xml
 import numpy as np
 
 from wusu_lib import legend, transitions
+from wusu_lib.files import faults_told
 from wusu_lib.imagery import BAND_NAMES
 from wusu_lib.legend import LabelSpace
 
@@ -116,6 +119,7 @@ def whole_shift(grid: Grid, other: Grid) -> tuple[int, int] | None:
 # size.
 
 BANDS = len(BAND_NAMES)
+ADDRESS = r"/vsi|[A-Za-z][A-Za-z0-9+.-]+:"  # of what GDAL would fetch or unpack
 CACHE_MB = 128  # of decoded blocks; GDAL's own default is a twentieth of the machine's memory
 _OPENING = threading.Lock()  # warnings.catch_warnings swaps global state
 
@@ -182,12 +186,14 @@ def _valid(source: Any, counts: np.ndarray, window: Any) -> np.ndarray:
 def check(path: str | Path, name: str) -> Grid:
     """The grid of an image after checking that it can be mapped; ``name`` is what errors call it.
 
-    Raises FileNotFoundError, and ValueError for a file that is no raster, or not of four bands of uint8 (an
-    alpha band may follow).
+    Raises FileNotFoundError, and ValueError for a file that is no raster, not of four bands of uint8 (an
+    alpha band may follow), cut off before its last pixels, or of a CRS that is nowhere on Earth.
     """
     with opened(path, name) as source:
         _check_bands(source, path, name)
+        _check_end(source, path, name)
         crs = source.crs.to_wkt() if source.crs else ""
+        _check_crs(source.crs, path, name)
         return Grid(crs, tuple(source.transform)[:6], source.height, source.width)
 
 
@@ -225,8 +231,7 @@ def opened(path: str | Path, name: str = "image") -> Iterator[Any]:
     import rasterio
     from rasterio.errors import RasterioError
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{name}: no such file {path}")
+    _check_path(path, name)
     try:
         with without_georeference():
             source = rasterio.open(path)
@@ -234,6 +239,60 @@ def opened(path: str | Path, name: str = "image") -> Iterator[Any]:
         raise ValueError(f"{name}: {path} is not a raster that GDAL can read ({error})") from error
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MB), source:
         yield source
+
+
+def _check_path(path: str | Path, name: str) -> None:
+    """Raise FileNotFoundError or ValueError, in words, unless this is a file that can be asked for."""
+    text = os.fspath(path)
+    if re.match(ADDRESS, text):
+        raise ValueError(
+            f"{name}: got {text}; addresses and archives are not read, download or unpack the file"
+        )
+    try:
+        text.encode()
+        found = os.stat(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{name}: no such file {path}") from error
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name}: the name {text!r} is not UTF-8; rename the file") from error
+    except (OSError, ValueError) as error:  # the latter: a NUL in it
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ValueError(f"{name}: {text[:200]!r} cannot be read ({reason})") from error
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no plain file"
+        raise ValueError(f"{name}: {path} is {kind}; give a GeoTIFF")
+
+
+def _check_end(source: Any, path: str | Path, name: str) -> None:
+    """Raise ValueError unless the last pixel of each band can be read."""
+    from rasterio.errors import RasterioError
+
+    row, column = source.height - 1, source.width - 1
+    try:
+        source.read(window=((row, row + 1), (column, column + 1)))
+    except RasterioError as error:
+        raise ValueError(
+            f"{name}: {path} is truncated or damaged: its last pixels cannot be read; copy or download it "
+            "again"
+        ) from error
+
+
+def _check_crs(crs: Any, path: str | Path, name: str) -> None:
+    """Raise ValueError for a CRS that no other can be computed from: engineering ones, vertical ones."""
+    from rasterio._err import CPLE_BaseError
+    from rasterio.warp import transform
+
+    if not crs:
+        return
+    try:
+        transform("EPSG:4326", crs, [0.0], [0.0])
+    except CPLE_BaseError as error:
+        raise ValueError(
+            f"{name}: {path} has a coordinate system that is tied to no place on Earth "
+            f"({crs.to_wkt()[:60]}); "
+            "assign the true one (gdal_edit.py -a_srs EPSG:...), or take it from both images (gdal_edit.py "
+            '-a_srs ""), which compares them pixel by pixel'
+        ) from error
 
 
 @contextmanager
@@ -360,7 +419,7 @@ def write(path: Path, grid: Grid, style: Style, read: Read, rows: int = TILE) ->
 
     plain = path.with_name(f".{path.name}.plain.tif")
     whole = path.with_name(f".{path.name}.whole.tif")
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_PAM_ENABLED="NO"):
+    with faults_told(path.parent), rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_PAM_ENABLED="NO"):
         _write_plain(plain, grid, style, read, rows)
         with without_georeference():
             copy(
@@ -435,7 +494,7 @@ def _write_names(path: Path, names: dict[int, str], colours: np.ndarray | None) 
         for cell in (value, name, *rgb):
             Xml.SubElement(row, "F").text = str(cell)
     Xml.indent(root)
-    path.write_text(Xml.tostring(root, encoding="unicode") + "\n")
+    path.write_text(Xml.tostring(root, encoding="unicode") + "\n", encoding="utf-8")
 
 
 # Colours, names and values without data of the maps of a scene.

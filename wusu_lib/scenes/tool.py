@@ -5,6 +5,7 @@ is known.
 """
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,17 +22,17 @@ from wusu_lib.change.codebook import count_transitions
 from wusu_lib.change.decoding import Prior, learn_prior
 from wusu_lib.data import inspection, tree
 from wusu_lib.data.masks import read_index
-from wusu_lib.experiment import notebooks, parameters, predictor
+from wusu_lib.experiment import notebooks, parameters, predictor, segmentation
 from wusu_lib.experiment.parameters import Label
 from wusu_lib.experiment.predictor import Predictor
-from wusu_lib.files import located, writable
+from wusu_lib.files import located, require_places, writable
 from wusu_lib.imagery import read
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import classes
 from wusu_lib.runs import store
 from wusu_lib.runs.store import Run, is_run
 from wusu_lib.scenes import rasters
-from wusu_lib.scenes.maps import SceneMaps, change_map
+from wusu_lib.scenes.maps import LOCK, NAMES, STATE, SceneMaps, change_map
 from wusu_lib.scenes.polygons import PolygonFiles, label_targets, polygons, resolve_targets, write_polygons
 from wusu_lib.scenes.sweep import Tiling
 from wusu_lib.scenes.viewer.page import Page, write_page
@@ -78,7 +79,9 @@ class MapChangeParameters(BaseModel):
         50.0, examples=[50.0], description="m2 that a change has at least"
     )
     out: Label = Field("", description="folder of the results; empty: runs/map_change")
-    window: Annotated[int, Field(ge=0)] = Field(0, examples=[512], description="px; 0: as in training")
+    window: Annotated[int, Field(ge=0, le=4096)] = Field(
+        0, examples=[512], description="px; 0: as in training"
+    )
     overlap: Annotated[int, Field(ge=0)] = Field(0, examples=[128], description="px; 0: a quarter")
     tolerance: Annotated[int, Field(ge=0, le=32)] = Field(
         1, examples=[1], description="px of misregistration; slivers of change so narrow are taken back"
@@ -332,15 +335,37 @@ def prepare(namespace: Mapping[str, Any]) -> Task:
     stated = notebooks.from_namespace(namespace, MapChangeParameters)
     _run(stated)
     out = writable(stated.out or store.root() / "map_change")
+    require_places(out, WRITTEN, [STATE, "images"])
     if not stated.t1:
         city = example_scene(out / "images")
         layers = rasters.pair(city.t1, city.t2)
         return Task(stated, city.t1, city.t2, city.dates, out, layers, city.truth)
-    t1, t2 = _located(stated.t1), _located(stated.t2)
+    t1, t2 = (path if re.match(rasters.ADDRESS, path) else _located(path) for path in (stated.t1, stated.t2))
+    layers = rasters.pair(t1, t2)
+    _require_room(out, layers[0].grid)
+    t1, t2 = Path(t1), Path(t2)
     dates = stated.date1 or _date(t1, "t1"), stated.date2 or _date(t2, "t2")
     if dates[0] == dates[1]:
         dates = (f"{dates[0]} (t1)", f"{dates[1]} (t2)")
-    return Task(stated, t1, t2, dates, out, rasters.pair(t1, t2))
+    return Task(stated, t1, t2, dates, out, layers)
+
+
+WRITTEN = (
+    *(f"{name}tif{end}" for name in NAMES for end in ("", ".aux.xml")),
+    *("record.json", "changes.html", "changes.gpkg", "changes.geojson", LOCK),
+)
+BYTES = 3  # a pixel: two dates and the confidence, as strips, which are not compressed
+
+
+def _require_room(out: Path, grid: rasters.Grid) -> None:
+    """Raise ValueError where the disk cannot hold what is computed of a scene."""
+    needed, free = BYTES * grid.height * grid.width, shutil.disk_usage(out).free
+    if needed > free:
+        raise ValueError(
+            f"out: the scene has {grid.height:,} x {grid.width:,} px, for which {needed / 1e9:,.1f} GB are "
+            f"written before the maps, but {out} has room for {free / 1e9:,.1f} GB; give a folder on a "
+            "larger disk, or cut the images"
+        )
 
 
 def _changed(stated: MapChangeParameters) -> dict[str, Any]:
@@ -356,15 +381,27 @@ def _run(stated: MapChangeParameters) -> str:
     """Folder or experiment. Raises FileNotFoundError where ``run`` is neither."""
     folder = _located(stated.run)
     if store.is_run(folder):
+        _require_model(stated.run, Run(folder).parameters)
         return str(folder)
-    notebooks = provenance.repository() / "notebooks"
-    if not (notebooks / f"{stated.run}.ipynb").is_file():
-        known = ", ".join(sorted(path.stem for path in notebooks.glob("exp*.ipynb")))
+    there = provenance.repository() / "notebooks"
+    path = there / f"{stated.run}.ipynb"
+    if not (stated.run.startswith("exp") and path.is_file()):
+        known = ", ".join(sorted(path.stem for path in there.glob("exp*.ipynb")))
         raise FileNotFoundError(
             f"run: got {stated.run!r}, which is neither the folder of a stored run nor an "
             f"experiment; experiments: {known}"
         )
+    _require_model(stated.run, notebooks.literals(path))
     return stated.run
+
+
+def _require_model(run: str, names: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the parameters are those of a segmentation model, which alone maps a scene."""
+    if notebooks.schema_for(names) is not segmentation.KIND.schema:
+        raise ValueError(
+            f"run: {run} is not a segmentation run, so it has no model that maps one image; give an "
+            "experiment that trains one, for instance exp05"
+        )
 
 
 def _located(path: str) -> Path:

@@ -27,7 +27,7 @@ from torch import nn
 
 from wusu_lib import provenance
 from wusu_lib.data.loading import SPLITS, SplitDataModule
-from wusu_lib.files import replacing
+from wusu_lib.files import faults_told, replacing
 from wusu_lib.models import arithmetic
 from wusu_lib.training.progress import Events, Line
 from wusu_lib.training.task import Counted, Task
@@ -225,7 +225,7 @@ def _train_and_count[C: Counted](
     line = Line(f"{task.settings.name}, seed {seed}")
     session = Session(folder, seed, line)
     session.restore(task.model)
-    with subdued(), arithmetic.exact_float32():
+    with faults_told(folder), subdued(), arithmetic.exact_float32():
         if not session.done(task.settings.epochs):
             _train(task, session, data)
         clock = time.monotonic()

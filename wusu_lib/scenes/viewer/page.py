@@ -7,6 +7,7 @@ dates are small pictures in natural colour, brightened alike.
 import base64
 import html
 import json
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -161,11 +162,8 @@ def _asset(name: str) -> str:
 
 
 def _filled(**parts: str) -> str:
-    """The page's frame with its parts; the data come last, so that no text in them is taken for a place."""
-    text = _asset("page.html")
-    for name, part in parts.items():
-        text = text.replace("{{" + name + "}}", part)
-    return text
+    """The page's frame with its parts, all put in at once: no text in them is taken for a place."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _asset("page.html"))
 
 
 def _summary(changes: "geopandas.GeoDataFrame", dates: Sequence[str]) -> str:
