@@ -73,12 +73,44 @@ class Comparison:
 class Verdict:
     """The outcome, and a sentence that gives it with difference, interval and n. demo: no evidence.
 
-    ``outcome``: None where nothing was predicted.
+    ``outcome``: None where nothing was predicted before the result. ``looks``: how often was looked.
     """
 
     outcome: Outcome | None
     sentence: str
     demo: bool = False
+    looks: int = 1
+    late: bool = False  # predicted, but after the result
+
+    @property
+    def word(self) -> str:
+        """The outcome in a table; empty where nothing was predicted."""
+        return self.outcome or ("stated after the result" if self.late else "")
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How often the data were asked: sets of seeds and budgets, other variants, predictions restated.
+
+    An interval and its p-value are those of a single look.
+    """
+
+    sets: int = 1
+    variants: int = 0
+    restated: int = 0
+
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return max(1, self.sets) + self.variants + self.restated
+
+    def __str__(self) -> str:
+        if self.count == 1:
+            return "This is the first look."
+        nouns = ("with other seeds or budgets", "of other variants", "at restated predictions")
+        counts = (self.count - self.variants - self.restated, self.variants, self.restated)
+        more = ", ".join(f"{n} {noun}" for n, noun in zip(counts, nouns, strict=True) if n)
+        return f"Looks so far: {self.count} ({more}); the interval is that of a single look."
 
 
 def verdict(prediction: Prediction, difference: Difference, demo: bool = False) -> Verdict:
@@ -95,15 +127,17 @@ def verdict(prediction: Prediction, difference: Difference, demo: bool = False) 
     return Verdict(outcome, " ".join([sentence, *_limits(difference, demo)]), demo)
 
 
-def unpredicted(comparison: Comparison, difference: Difference, called: str, demo: bool = False) -> Verdict:
-    """The difference in words where nothing was predicted of the run, which is ``called`` so.
+def unpredicted(
+    comparison: Comparison, difference: Difference, reason: str, demo: bool = False, late: bool = False
+) -> Verdict:
+    """The difference in words where there is no verdict. ``reason``: why, a sentence without its end.
 
     Raises ValueError if the difference is of another metric or split than the comparison.
     """
     _check(comparison, difference)
     moved = _moved(comparison, difference, _signs_kept(difference))
-    sentence = f"{moved}. Nothing was predicted of {called}, so there is no verdict."
-    return Verdict(None, " ".join([sentence, *_limits(difference, demo)]), demo)
+    sentence = f"{moved}. {reason}, so there is no verdict."
+    return Verdict(None, " ".join([sentence, *_limits(difference, demo)]), demo, late=late)
 
 
 def _check(asked: Prediction | Comparison, difference: Difference) -> None:
