@@ -233,11 +233,12 @@ def test_intervals_of_a_family_are_wider():
     assert of_eleven.p_value == one.p_value
 
 
-def test_nothing_labelled_is_refused():
+def test_nothing_labelled_is_undefined():
     table = patch_table(2)
     a = runs_of(table, {0: np.zeros((12, 12, 12), dtype=np.int64)})
-    with pytest.raises(ValueError, match="mIoU is undefined: the split has no labelled pixel"):
-        interval(a)
+    for found in (interval(a), difference(a, a)):
+        assert np.isnan([found.value, found.low, found.high]).all()
+        assert found.missing == "nothing that counts is annotated"
 
 
 def test_arguments_are_checked():

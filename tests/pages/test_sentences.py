@@ -202,6 +202,34 @@ def test_ten_columns_say_what_rose_fell_and_cannot_be_known():
     assert "is no better and no worse than **exp05**" in results.ten_columns_sentence([mine], [mine]).data
 
 
+def test_figures_in_sentences_are_by_seed_and_then_averaged():
+    # 500 and 900 of 1,000 pixels of each class against 695 twice: pooled, the first would seem better
+    def side(name, *hits):
+        return [store(name, seed, (n, 1000, n, 1000)) for seed, n in enumerate(hits)]
+
+    mine, base = side("exp05", 500, 900), side("exp04", 695, 695)
+    iou = [(500 / 1500 + 900 / 1100) / 2, 695 / 1305]
+    text = results.ten_columns_sentence(mine, base).data
+    assert iou[0] > iou[1]
+    assert f"Its mIoU is {iou[0]:.3f}, against {iou[1]:.3f}." in text
+    assert "is higher in acc, pixel_acc, mIoU and F1" in text
+    assert f"the largest gain is {iou[0] - iou[1]:+.2f} (road)" in results.class_iou_sentence(mine, base).data
+    assert "30% of road is predicted as low building" in results.confusion_sentence(mine).data
+
+
+def test_nothing_annotated_is_undefined():
+    empty = store("exp05", 1, np.zeros((12, 12), dtype=np.int64))
+    text = results.ten_columns_sentence([empty], [empty]).data
+    assert "Its mIoU is undefined (nothing annotated), against undefined (nothing annotated)." in text
+    assert "nan" not in text
+    assert results.class_iou_sentence([empty], [empty]).data == (
+        "No pixel is annotated on the validation patches, so no class has an IoU."
+    )
+    assert maps.predictions_sentence(empty, ["test/HS18_1"]).data == (
+        "From top to bottom, exp05 is right on – (nothing labelled) of the labelled pixels."
+    )
+
+
 def test_a_class_that_training_never_showed_is_named():
     train = np.zeros((12, 12), dtype=np.int64)
     train[1, 1] = 10

@@ -272,6 +272,11 @@ class Experiment:
                 f"This is {self.called}, a variant: title and hypothesis of this page are about "
                 f"{self.name} as it is defined."
             )
+        if getattr(self.parameters, "run", None) == "best":
+            found.append(
+                "The maps are those of the stored run with the highest val mIoU. That choice was made on the "
+                "validation patches, so figures on them are flattered."
+            )
         own = self._defined()
         if own is not None and self._predicts_anew():
             kept = own.get("prediction") or "nothing"

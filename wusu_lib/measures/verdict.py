@@ -49,15 +49,19 @@ class Prediction:
         for what, word, known in (("split", split, SPLITS), ("metric", metric, MEASURE_NAMES)):
             if word not in known:
                 raise ValueError(f"prediction: {what} is {word!r}; allowed: {', '.join(known)}")
+        if float(threshold) == 0:
+            raise ValueError(
+                f"prediction: {threshold} would be reached by a difference of 0; state the least "
+                f"{direction[:-1]} that would count, above 0"
+            )
         if float(threshold) > 1:
             raise ValueError(f"prediction: {threshold} is impossible; metrics run from 0 to 1")
         return cls(split, metric, "rises" if direction == "rises" else "falls", float(threshold), baseline)
 
     def __str__(self) -> str:
-        """The sentence again."""
-        return (
-            f"{self.split} {self.metric} {self.direction} by at least {self.threshold:g} over {self.baseline}"
-        )
+        """The sentence again, the threshold with all its digits."""
+        size = np.format_float_positional(self.threshold, trim="-")
+        return f"{self.split} {self.metric} {self.direction} by at least {size} over {self.baseline}"
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ def unpredicted(
     Raises ValueError if the difference is of another metric or split than the comparison.
     """
     _check(comparison, difference)
-    moved = _moved(comparison, difference, _signs_kept(difference))
+    moved = _moved(comparison, difference, signs_kept(difference.low, difference.high, difference.value))
     sentence = f"{moved}. {reason}, so there is no verdict."
     return Verdict(None, " ".join([sentence, *_limits(difference, demo)]), demo, late=late)
 
@@ -182,13 +186,13 @@ def _digits(prediction: Prediction, difference: Difference, outcome: Outcome) ->
             and round(prediction.threshold, n) == prediction.threshold
         )
 
-    return next((n for n in range(3, 7) if faithful(n)), 7)
+    return next((n for n in range(3, 16) if faithful(n)), 16)
 
 
-def _signs_kept(difference: Difference) -> int:
+def signs_kept(*numbers: float) -> int:
     """As many digits, from three on, as it takes for no printed number to lose its sign."""
-    exact = [x for x in (difference.low, difference.high, difference.value) if x and not math.isnan(x)]
-    return next((n for n in range(3, 7) if all(round(x, n) for x in exact)), 7)
+    exact = [x for x in numbers if x and not math.isnan(x)]
+    return next((n for n in range(3, 16) if all(round(x, n) for x in exact)), 16)
 
 
 def _sentence(prediction: Prediction, difference: Difference, outcome: Outcome, digits: int) -> str:
@@ -202,6 +206,8 @@ def _moved(asked: Prediction | Comparison, difference: Difference, digits: int) 
     moved = f"rose by {size}" if difference.value > 0 else f"fell by {size}"
     if difference.value == 0:
         moved = "did not change"
+    if math.isnan(difference.value):
+        moved = "is undefined"
     return (
         f"{difference.split} {difference.metric}{_space(difference)} {moved} over "
         f"{asked.baseline} ({_interval(difference, digits)}; {_sizes(difference, digits)})"
@@ -328,7 +334,8 @@ def design(
     found = f"a true difference of {gain:g} in {metric} is found {_times(power(blocks, seeds, gain, spread))}"
     if threshold:
         shown = _times(power(blocks, seeds, gain, spread, threshold))
-        found += f", and shown to be at least the predicted {threshold:g} {shown}"
+        found += ", and shown to be at least the predicted "
+        found += f"{np.format_float_positional(threshold, trim='-')} {shown}"
     training = f" and trainings by {spread.training:g}" if seeds > 1 else ""
     return (
         f"{words}, {found}. This takes it that what single blocks show differs by {spread.block:g}{training} "
