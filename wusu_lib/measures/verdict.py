@@ -297,13 +297,13 @@ def power(
 ) -> float:
     """How often a true difference of ``gain`` is found: the whole 95 % interval is at ``threshold`` or above.
 
-    blocks: their names, as of the patch table; seeds: of each side. 0 with one block, which gives no
-    interval. Raises ValueError for a reach that is not one of ``neighbours.REACHES``.
+    blocks: their names, as of the patch table; seeds: of each side. 0 with fewer than two blocks, which give
+    no interval. Raises ValueError for a reach that is not one of ``neighbours.REACHES``.
     """
     if spread.reach not in REACHES:
         raise ValueError(f"reach: got {spread.reach}; allowed: {', '.join(f'{r:g}' for r in REACHES)}")
     names = tuple(sorted(set(blocks)))
-    if len(names) == 1:
+    if len(names) < 2:
         return 0.0
     from scipy.special import ndtr
 
@@ -329,7 +329,7 @@ def design(
     """``power`` in words, with all that is assumed; ``threshold``: the predicted difference."""
     n = len(set(blocks))
     words = f"With {n} {'block' if n == 1 else 'blocks'} and {seeds} {'seed' if seeds == 1 else 'seeds'}"
-    if n == 1:
+    if n < 2:
         return f"{words} there is no interval, so no difference of {metric} can be found."
     found = f"a true difference of {gain:g} in {metric} is found {_times(power(blocks, seeds, gain, spread))}"
     if threshold:
@@ -337,9 +337,10 @@ def design(
         found += ", and shown to be at least the predicted "
         found += f"{np.format_float_positional(threshold, trim='-')} {shown}"
     training = f" and trainings by {spread.training:g}" if seeds > 1 else ""
+    whose = ", as of the made methods on the page of simulations" if spread == MADE else ""
     return (
         f"{words}, {found}. This takes it that what single blocks show differs by {spread.block:g}{training} "
-        f"(standard deviations), with errors that are alike over {spread.reach:g} of a block's side."
+        f"(standard deviations{whose}), with errors that are alike over {spread.reach:g} of a block's side."
     )
 
 

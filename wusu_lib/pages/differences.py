@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 from IPython.display import Markdown
 
-from wusu_lib.measures.verdict import signs_kept
+from wusu_lib.measures.verdict import design, signs_kept
 from wusu_lib.pages.style import (
     LINES,
     OUTCOMES,
@@ -343,6 +343,20 @@ def _each(rows: pd.DataFrame) -> str:
         for row in rows.itertuples()
     ]
     return listed([word.replace("-", "\N{MINUS SIGN}") for word in words])
+
+
+LEAST_GAIN = 0.02  # of the metric: what a design is asked to find
+
+
+def design_sentence(exp: Any) -> Markdown:
+    """What the experiment's blocks and seeds can find, known before anything is trained.
+
+    The true difference that is asked about is twice the predicted one, and at least ``LEAST_GAIN``.
+    """
+    asked, judged = exp.comparison, exp.table[exp.table["split"] == exp.comparison.split]
+    threshold = getattr(asked, "threshold", 0.0)
+    blocks = judged.loc[judged["mask"].notna(), "block"].tolist()
+    return Markdown(design(blocks, len(exp.seeds), asked.metric, max(LEAST_GAIN, 2 * threshold), threshold))
 
 
 def verdict_sentence(verdict) -> Markdown:

@@ -421,9 +421,8 @@ def change_flows_sentence(matrix: np.ndarray) -> Markdown:
     for side, pixels in sides.items():
         total, top = int(pixels[1:].sum()), int(pixels[1:].argmax()) + 1
         largest = f"; the largest flow is {names[top].lower()} ({pixels[top] / total:.0%})" if total else ""
-        words.append(
-            f"{side} change covers {pixels[1:].sum() / pixels.sum():.1%} of the labelled ground{largest}."
-        )
+        share = figure_in_words(pixels[1:].sum() / pixels.sum() if pixels.any() else np.nan, ".1%")
+        words.append(f"{side} change covers {share} of the labelled ground{largest}.")
     return Markdown(" ".join(words))
 
 
