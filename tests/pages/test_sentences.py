@@ -55,7 +55,7 @@ class Overlaps:
         return self._share
 
 
-def made_experiment(masks=("m",) * 4, severities=(), overlaps=None):
+def made_experiment(masks=("m",) * 4, severities=(), overlaps=None, problem="other"):
     table = pd.DataFrame(
         {
             "patch": ["a", "b", "c", "d"],
@@ -67,7 +67,9 @@ def made_experiment(masks=("m",) * 4, severities=(), overlaps=None):
         }
     )
     dossier = SimpleNamespace(
-        table=table, problems=pd.DataFrame({"severity": severities}), overlaps=overlaps or Overlaps()
+        table=table,
+        problems=pd.DataFrame({"severity": severities, "problem": problem}),
+        overlaps=overlaps or Overlaps(),
     )
     return SimpleNamespace(table=table, dossier=dossier, parameters=SimpleNamespace(split="study"))
 
@@ -75,8 +77,9 @@ def made_experiment(masks=("m",) * 4, severities=(), overlaps=None):
 def test_data_is_counted():
     assert data.data_sentence(made_experiment()).data == (
         "The data has 2 patches for training, 1 patch for validation and 1 patch for testing, from HS "
-        "and JA, of 2015 and 2018. The check of the files reports nothing. No ground of the validation "
-        "patches is also in another split."
+        "and JA, of 2015 and 2018. The check of the files reports nothing. The validation patches share no "
+        "pixels with another split at any whole offset. No whole patch was found that is another place's "
+        "again, turned, flipped, re-exposed, resampled, or of another date and still alike."
     )
 
 
@@ -92,10 +95,20 @@ def test_shared_ground_is_said():
     assert data.shared_ground_sentence(made_experiment(overlaps=overlaps)).data == (
         "3 pairs of patches share ground, 3 of 3 sites among them. The most frequent offset is 64 "
         "pixels. With `split='study'`: Of the ground of the validation patches, 25% is also in train and "
-        "50% is also in test, so their figures do not stand for new ground."
+        "50% is also in test, so their figures do not stand for new ground. No whole patch was found that is "
+        "another place's again, turned, flipped, re-exposed, resampled, or of another date and still alike."
     )
     assert data.shared_ground_sentence(made_experiment()).data.startswith(
-        "No two patches share ground. No ground"
+        "No two patches share pixels. The validation patches share no pixels with another split at any "
+    )
+
+
+def test_patches_in_disguise_are_said_where_nothing_is_shared():
+    found = made_experiment(severities=("warning", "warning"), problem="patch again in disguise")
+    assert data.shared(found) == (
+        "The validation patches share no pixels with another split at any whole offset. 2 patches in all the "
+        "data look like another place's, turned, re-exposed, resampled or of another date: the check of the "
+        "files names them."
     )
 
 
