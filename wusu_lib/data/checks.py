@@ -301,10 +301,12 @@ CHUNK = 1024  # images that are compared with all at a time
 
 def look(image: np.ndarray) -> np.ndarray:
     """How an image [C, H, W] looks from afar: float32 [FREQUENCIES, FREQUENCIES] of length 1 (0 if empty)."""
-    valid = image.any(axis=0)
-    filled = np.where(valid, image, image.mean(axis=(1, 2), where=valid, keepdims=True) if valid.any() else 0)
+    filled, valid = image.astype(np.float32), image.any(axis=0)
+    if valid.any() and not valid.all():  # a black collar is no look of the ground
+        filled[:, ~valid] = image[:, valid].mean(axis=1, keepdims=True)
     rows, columns = (_waves(size) for size in image.shape[1:])
-    found = rows @ filled.astype(np.float32) @ columns.T
+    along = (filled.reshape(-1, filled.shape[2]) @ columns.T).reshape(*filled.shape[:2], -1)
+    found = np.einsum("fh,bhc->bfc", rows, along)
     found *= np.hypot(*np.indices(found.shape[1:]))  # fine waves are weak in any image; the mean counts 0
     length = np.linalg.norm(found, axis=(1, 2), keepdims=True)
     total = np.divide(found, length, out=np.zeros_like(found), where=length > 0).sum(axis=0)
