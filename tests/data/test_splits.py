@@ -58,6 +58,12 @@ def test_blocks_share_no_pixel_and_halve_the_ground(city: tuple) -> None:
     assert again.share(result).to_numpy().tolist() == np.eye(3).tolist()
 
 
+def test_no_gap_is_promised_between_the_halves() -> None:
+    told = (Path(__file__).parents[2] / "book" / "data.md").read_text()
+    assert "the parts may touch" in told
+    assert " gap" not in told
+
+
 def test_study_is_seeded_halves_that_leak(city: tuple) -> None:
     table, overlaps = city
     result = splits.assign(table, "study", overlaps)

@@ -298,13 +298,15 @@ def error_rates_table(runs: Sequence[Run]) -> Styler:
 
 
 def chain_counts(exp, runs: Sequence[Run]) -> pd.DataFrame:
-    """``analysis.summarise_chains`` by split and source (annotation, single dates, all dates together), first
-    run.
+    """``analysis.summarise_chains`` by split and source (annotation, single dates, all dates together), means
+    over the runs.
     """
     train = count_chains(exp.table[exp.table["split"] == "train"])
-    found = read_beside(runs[0].folder, "chains")
+    by_run = [read_beside(run.folder, "chains") for run in runs]
     rows = {
-        (split, source): analysis.summarise_chains(found[i, j], train)
+        (split, source): pd.DataFrame(
+            [analysis.summarise_chains(found[i, j], train) for found in by_run]
+        ).mean()
         for i, split in enumerate(analysis.SPLITS)
         for j, source in enumerate(CHAIN_SOURCES)
     }
@@ -401,16 +403,18 @@ def two_stage_gains_sentence(gains: pd.DataFrame) -> Markdown:
     moved = [f"{_difference(row)} on {SPLITS[row.split]}" for row in decoded.itertuples()]
     return Markdown(
         f"{' '.join(words)} Decoding two dates together instead of taking each date's likeliest class "
-        f"changes the figure by {listed(moved)}. The settings were chosen on validation, so its gains are "
+        f"changes the figure: {listed(moved)}. The settings were chosen on validation, so its gains are "
         "flattered; those on test are not."
     )
 
 
 def _difference(row) -> str:  # type: ignore[no-untyped-def]  # a row of pandas' itertuples
     """A difference with its interval, or that there is none."""
+    if np.isnan(row.value):
+        return figure_in_words(row.value)
     n = signs_kept(row.value, row.low, row.high)
     ends = "no interval" if np.isnan(row.low) else f"{row.low:+.{n}f} to {row.high:+.{n}f}"
-    return f"{figure_in_words(row.value, f'+.{n}f')} ({ends})"
+    return f"{row.value:+.{n}f} ({ends})"
 
 
 def change_flows_sentence(matrix: np.ndarray) -> Markdown:
@@ -486,7 +490,7 @@ def three_dates_sentence(exp, runs: Sequence) -> Markdown:
     frame = chain_counts(exp, runs)
     words = []
     for split in analysis.SPLITS:
-        truth, before, after = (int(frame.loc[(split, s), "implausible"]) for s in CHAIN_SOURCES)
+        truth, before, after = (round(frame.loc[(split, s), "implausible"]) for s in CHAIN_SOURCES)
         words.append(
             f"On {SPLITS[split]}, {before:,} pixels follow an implausible chain when each date is mapped by "
             f"itself, {after:,} after decoding all dates together; the annotation has {truth:,}."
