@@ -165,7 +165,7 @@ def test_the_page_on_the_data_reads_one_labelled_date(runs, tmp_path):
     assert len(floors) == 1
     assert "Labels are there for 2014 only, so no change can be told." in text
     assert "No ground is labelled at two dates, so no transition can be counted." in text
-    assert "No two patches share ground." in text
+    assert "No two patches share pixels." in text
     assert "The band that differs most is NIR" in text
 
 

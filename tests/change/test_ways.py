@@ -67,6 +67,23 @@ def test_the_best_way_by_each_figure():
     assert text.endswith(").")
 
 
+def test_ways_that_tie_are_named_together_and_what_is_undefined_is_called_so():
+    rows = pd.DataFrame(
+        [("a", "BCD F1", 0.5), ("b", "BCD F1", 0.5), ("a", "SeK", float("nan"))],
+        columns=["way", "figure", "value"],
+    )
+    assert change.change_figures_sentence(rows).data == (
+        "*a* and *b* are highest in BCD F1 (0.500); SeK: undefined, since nothing is annotated."
+    )
+    change.change_ways_figure(rows[2:].assign(low=float("nan"), high=float("nan")))  # draws all the same
+
+
+def test_a_small_difference_keeps_its_sign():
+    rows = pd.DataFrame({"experiment": ["a"], "value": [-0.0004], "low": [-0.0006], "high": [-0.0001]})
+    text = change.ways_sentence(rows.assign(n_patches=1, n_blocks=1, n_seeds=1), "BCD F1", "exp15").data
+    assert text.startswith("*a* (−0.0004) has a lower BCD F1 than exp15.")
+
+
 def test_f1_of_each_pair_shown():
     pairs = SIDES["two"][0].confusion["patch"][:2].tolist()
     text = change.change_maps_sentence(

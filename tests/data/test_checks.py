@@ -1,5 +1,7 @@
 """Every kind of bad input is found, in one table, with its file and its count."""
 
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,6 +195,60 @@ def flip_labelled(tree: Path, name: str, n: int) -> int:
 
     rewrite(tree, name, edit)
     return len(labelled)
+
+
+DISGUISES = {
+    "turned": lambda image: np.rot90(image, 1, (1, 2)),
+    "turned and flipped": lambda image: np.rot90(image, 1, (1, 2))[:, ::-1],
+    "upside down": lambda image: image[:, ::-1, ::-1],
+    "brighter by 1": lambda image: np.minimum(image, 254) + 1,
+    "gains": lambda image: np.clip(image * np.array([1.1, 0.9, 1.2, 1.05])[:, None, None], 0, 255),
+    "resampled": lambda image: np.kron(image[:, ::2, ::2], np.ones((1, 2, 2))),
+    "half a pixel": lambda image: (image.astype(float) + np.roll(image, (1, 1), (1, 2))) / 2,
+    "bands": lambda image: image[[2, 0, 3, 1]],
+    "noisy": lambda image: image + (np.random.default_rng(0).random(image.shape[1:]) < 0.02),
+}
+
+
+@pytest.fixture(scope="module")
+def wide_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """HS, three dates, 2 x 2 half-overlapping sites of 64 px in train and in test."""
+    return write_tree(tmp_path_factory.mktemp("wide"), size=64, rows=2, columns=2)
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_a_patch_in_disguise_is_found(wide_tree: Path, tmp_path: Path, disguise: str) -> None:
+    root = Path(shutil.copytree(wide_tree, tmp_path / "tree"))
+    image = raster(root / "train/HS/imgs/HS15_0.tif")
+    write_raster(root / "test/HS/imgs/HS16_2.tif", DISGUISES[disguise](image).astype(np.uint8))
+    problems = checks.check(root)
+    (row,) = problems[problems["problem"] == "patch again in disguise"].itertuples()
+    assert row.file == "test/HS/imgs/HS16_2.tif"
+    assert row.detail.startswith("looks like train/HS/imgs/HS15_0.tif")
+    turned = disguise in ("turned", "turned and flipped", "upside down")
+    assert ("turned or flipped" in row.detail) == turned
+    assert not checks.check(wide_tree)["problem"].isin(checks.COPIES).any()
+
+
+def test_ground_of_another_date_under_another_name_is_found(wide_tree: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(wide_tree, tmp_path / "tree"))
+    for kind in ("imgs", "class"):
+        shutil.copy(root / f"train/HS/{kind}/HS18_0.tif", root / f"test/HS/{kind}/HS15_2.tif")
+        (root / f"train/HS/{kind}/HS18_0.tif").unlink()
+    problems = checks.check(root)
+    (row,) = problems[problems["problem"] == "same ground at another date"].itertuples()
+    assert row.file == "test/HS/imgs/HS15_2.tif"
+    assert row.detail.startswith("looks like train/HS/imgs/HS1")
+
+
+def test_looks_of_many_images_are_compared_in_little_time() -> None:
+    rng = np.random.default_rng(0)
+    looks = rng.standard_normal((2000, 10, 10)).astype(np.float32)
+    looks /= np.linalg.norm(looks, axis=(1, 2), keepdims=True)
+    looks[1999] = looks[3].T
+    start = time.process_time()
+    assert [pair[:2] for pair in checks._alike(looks)] == [(3, 1999)]
+    assert time.process_time() - start < 5
 
 
 def test_few_contradictory_pixels_are_counted_in_a_note(tree: Path) -> None:

@@ -58,6 +58,12 @@ def test_blocks_share_no_pixel_and_halve_the_ground(city: tuple) -> None:
     assert again.share(result).to_numpy().tolist() == np.eye(3).tolist()
 
 
+def test_no_gap_is_promised_between_the_halves() -> None:
+    told = (Path(__file__).parents[2] / "book" / "data.md").read_text()
+    assert "the parts may touch" in told
+    assert " gap" not in told
+
+
 def test_study_is_seeded_halves_that_leak(city: tuple) -> None:
     table, overlaps = city
     result = splits.assign(table, "study", overlaps)
@@ -151,7 +157,7 @@ def test_sites_that_share_pixels_with_training_are_dropped() -> None:
     assert overlaps.share(result).to_numpy().tolist() == np.eye(3).tolist()
 
 
-def test_a_gap_that_leaves_nothing_is_refused() -> None:
+def test_a_cut_that_leaves_nothing_is_refused() -> None:
     table, overlaps = made_up({"test/HS_0": (0, 0), "test/HS_1": (0, 10), "test/HS_2": (0, 20)})
     with pytest.raises(ValueError, match=r"leaves .* of 3 sites"):
         splits.assign(table, "blocks", overlaps)
@@ -170,7 +176,7 @@ def test_blocks_never_share_pixels_wherever_patches_lie(places: list[tuple[int, 
     try:
         result = splits.assign(table, "blocks", overlaps)
     except ValueError:
-        reject()  # the gap may leave nothing; hypothesis fails the test if that happens nearly always
+        reject()  # the cut may leave nothing; hypothesis fails the test if that happens nearly always
     share = overlaps.share(result).to_numpy()
     assert share.tolist() == np.eye(len(share)).tolist()
 

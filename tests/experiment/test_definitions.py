@@ -10,6 +10,7 @@ import tiny
 
 from wusu_lib.experiment import experiment, segmentation
 from wusu_lib.experiment.notebooks import called, conditions, definition
+from wusu_lib.measures.verdict import Looks
 from wusu_lib.models import build as model_build
 from wusu_lib.pages import overview, results, style, training
 from wusu_lib.pages.overview import Entry
@@ -330,3 +331,108 @@ def test_a_figure_without_a_prediction_draws_no_threshold():
     (axes,) = figure.axes
     assert axes.get_xlabel() == "difference in val mIoU to exp05 (95 % interval)"
     assert [text.get_text() for text in axes.texts] == ["+0.020  [−0.010, +0.050]", "no effect"]
+
+
+def registered(name):
+    (path,) = (store.root() / name / "registered").glob("*.json")
+    return json.loads(path.read_text())
+
+
+def test_a_prediction_is_registered_before_the_training_begins(root, notebooks, monkeypatch):
+    build, seen = model_build.build, []
+    monkeypatch.setattr(
+        model_build, "build", lambda *a, **k: seen.append(registered("exp05")) or build(*a, **k)
+    )
+    exp = prepare(root, "exp05")
+    (run,) = exp.runs()
+    (stated,) = seen[0]["predictions"]
+    head = subprocess.run(["git", "-C", str(notebooks), "rev-parse", "HEAD"], capture_output=True, text=True)
+    assert stated["text"] == "val mIoU rises by at least 0.01 over exp04"
+    assert stated["time"] <= run.record["started"]
+    assert (stated["notebook"], stated["after"]) == (head.stdout.strip(), None)
+    _, verdict = exp.judge([run], exp.baseline())
+    assert f"the notebook in commit {head.stdout[:8]}. This is the first look." in verdict.sentence
+    own = {"prediction": "val mIoU rises by at least 0.01 over exp04", "decoder": "unet"}
+    save(notebooks, "exp99", **own)
+    new = experiment.prepare({"name": "exp99", **SHARED, **own, "data_root": str(root)})
+    new.runs()
+    assert registered("exp99")["predictions"][0]["notebook"] == "not under version control"
+
+
+def test_a_prediction_rewritten_after_the_result_is_not_judged(root, notebooks):
+    exp = prepare(root, "exp05")
+    exp.judge(exp.runs(), exp.baseline())
+    save(notebooks, "exp05", prediction="val acc rises by at least 0.001 over exp04")
+    later = prepare(root, "exp05", prediction="val acc rises by at least 0.001 over exp04")
+    assert str(later.prediction) == "val mIoU rises by at least 0.01 over exp04"
+    for _ in range(2):  # the second look sees what the first wrote down
+        mine = prepare(root, "exp05", prediction="val acc rises by at least 0.001 over exp04")
+        difference, verdict = mine.judge(mine.runs(), mine.baseline())
+        assert (difference.metric, verdict.outcome, verdict.looks) == ("mIoU", "inconclusive", 2)
+        assert '"val acc rises by at least 0.001 over exp04" was stated after the result, at 20' in (
+            verdict.sentence
+        )
+        assert "; the training began at 20" in verdict.sentence
+        assert (
+            "Looks so far: 2 (1 with other seeds or budgets, 1 at restated predictions)" in verdict.sentence
+        )
+    first, second = registered("exp05")["predictions"]
+    assert (first["after"], second["after"]) == (None, mine.runs()[0].record["started"])
+
+
+def test_what_was_predicted_only_after_the_result_has_no_verdict_word_and_is_out_of_the_family(root):
+    prepare(root, "exp05", decoder="unet").runs()  # a try-out without a prediction of its own
+    exp = prepare(root, "exp05", decoder="unet", prediction="val mIoU rises by at least 0.02 over exp04")
+    assert exp.prediction is None
+    assert (exp.comparison.metric, exp.comparison.baseline) == ("mIoU", "exp04")
+    difference, verdict = exp.judge(exp.runs(), exp.baseline())
+    assert (verdict.outcome, verdict.word) == (None, "stated after the result")
+    assert "The prediction was stated after the result, at 20" in verdict.sentence
+    entry = Entry(exp, "A question?", exp.runs(), difference, verdict)
+    assert overview.status_board([entry]).data["verdict"].tolist() == ["stated after the result"]
+    assert overview.effects([entry]).empty
+
+
+def test_a_longer_training_is_no_new_start_for_a_prediction(root):
+    exp = prepare(root, "exp05")
+    exp.runs()
+    again = prepare(root, "exp05", epochs=2, prediction="val acc rises by at least 0.001 over exp04")
+    assert str(again.prediction) == "val mIoU rises by at least 0.01 over exp04"
+
+
+def test_where_nothing_is_registered_the_first_runs_own_record_counts(root):
+    exp = prepare(root, "exp05")
+    (run,) = exp.runs()
+    for path in (store.root() / "exp05" / "registered").iterdir():
+        path.unlink()
+    mine = prepare(root, "exp05", prediction="val acc rises by at least 0.001 over exp04")
+    first, second = mine.registration["predictions"]
+    assert (first["text"], first["time"]) == (str(exp.prediction), run.record["started"])
+    assert second["after"] == run.record["started"]
+
+
+def test_a_copy_of_an_experiment_with_a_result_predicts_too_late(root):
+    prepare(root, "exp04").runs()
+    copy = {"name": "exp98", **COMMITTED["exp04"], "data_root": str(root)}
+    copied = experiment.prepare({**copy, "prediction": "val acc rises by at least 0.2 over exp03"})
+    assert copied.prediction is None
+
+
+def test_looks_are_counted_in_the_record_beside_the_verdict_and_on_the_board(root):
+    for seeds in ([1], [1, 2], [1]):
+        exp = prepare(root, "exp05", seeds=seeds)
+        difference, verdict = exp.judge(exp.runs(), exp.baseline())
+    prepare(root, "exp05", decoder="unet").runs()
+    assert [look["seeds"] for look in registered_looks("exp05", exp)] == [[1], [1, 2]]
+    assert exp.looks == Looks(2, 1, 0)
+    difference, verdict = exp.judge(exp.runs(), exp.baseline())
+    assert (
+        "Looks so far: 3 (2 with other seeds or budgets, 1 of other variants); the interval is that of a "
+        "single look." in verdict.sentence
+    )
+    entry = Entry(exp, "A question?", exp.runs(), difference, verdict)
+    assert overview.status_board([entry]).data["looks"].tolist() == [3]
+
+
+def registered_looks(name, exp):
+    return store.registration(name, exp._setting)["looks"]

@@ -132,7 +132,7 @@ def test_settings_are_chosen_among_those_stated(root, places):
 def test_errors_and_chains_are_counted_of_the_maps_as_they_are(root, places):
     places["share"] = 0.2
     (run,) = prepare(root).runs()
-    counts = analysis.joint_errors([run], "val")
+    (counts,) = analysis.joint_errors([run], "val")
     observed = analysis.error_rates(counts)["observed"]
     argmax = read_variant(run.folder, "argmax", len(run.confusion))
     val = argmax[(run.confusion["split"] == "val").to_numpy()].sum(axis=0)
@@ -153,9 +153,12 @@ def test_every_sentence_says_what_the_run_holds(root, places):
     exp = prepare(root, tolerances=[0, 1])
     runs = exp.runs()
     val = every_pair(exp)
-    matrix = style.pooled_of_runs(runs, "val")
+    matrix = style.pooled_by_seed(runs, "val")[0]
     table = change.scores(matrix)
     assert f"BCD F1 is {table['BCD F1']:.3f} against" in two_stage_figures_sentence(runs, runs).data
+    assert "highest val mIoU. That choice was made on the validation patches" in " ".join(
+        prepare(root, run="best").notes
+    )
     assert "those of **exp00**" in two_stage_source_sentence(runs).data
     assert "The best tolerance lies at an end" in two_stage_settings_sentence(runs).data
     assert "Of 6 steps on test" in two_stage_gains_sentence(analysis.step_gains(runs)).data

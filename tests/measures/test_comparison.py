@@ -209,6 +209,30 @@ def test_what_is_wrong_in_every_block_has_no_interval():
     assert found.missing == "no two blocks show anything but all right or all wrong"
 
 
+def test_nothing_found_by_either_side_is_no_certainty():
+    counts = np.array([[[0, 10]], [[0, 9]], [[0, 10]]])  # in each block, found and there: 0 of 29
+    recall = comparison.Figure("recall", lambda c: comparison.ratio(c[..., 0, 0], c[..., 0, 1]))
+    found = comparison.effect_of_counts([[counts], [counts]], ["a", "b", "c"], recall)
+    assert found["difference"] == 0
+    assert np.isnan([found["low"], found["high"]]).all()
+    assert found["missing"] == "no two blocks show anything but all right or all wrong"
+
+
+def test_classes_that_are_read_together_have_simultaneous_intervals():
+    rng = np.random.default_rng(0)
+    sides = [[np.stack([rng.binomial(50, 0.5, (12, 3)), np.full((12, 3), 50)], axis=1)] for _ in range(2)]
+    blocks = [f"val/A{i}/0/0_0" for i in range(12)]
+    of = [
+        comparison.Figure(str(k), lambda c, k=k: comparison.ratio(c[..., 0, k], c[..., 1, k]))
+        for k in range(3)
+    ]
+    of.append(comparison.Figure("absent", lambda c: np.full(c.shape[:-2], np.nan)))  # asks nothing
+    together = comparison.effects(sides, blocks, of)
+    for figure, found in zip(of[:3], together, strict=False):
+        assert found["low"] == comparison.effect_of_counts(sides, blocks, figure, family=3)["low"]
+        assert found["low"] < comparison.effect_of_counts(sides, blocks, figure)["low"]
+
+
 def test_one_block_gives_no_interval():
     a, b = random_runs(7, n_blocks=1)
     found = difference(a, b)
@@ -237,11 +261,12 @@ def test_intervals_of_a_family_are_wider():
     assert of_eleven.p_value == one.p_value
 
 
-def test_nothing_labelled_is_refused():
+def test_nothing_labelled_is_undefined():
     table = patch_table(2)
     a = runs_of(table, {0: np.zeros((12, 12, 12), dtype=np.int64)})
-    with pytest.raises(ValueError, match="mIoU is undefined: the split has no labelled pixel"):
-        interval(a)
+    for found in (interval(a), difference(a, a)):
+        assert np.isnan([found.value, found.low, found.high]).all()
+        assert found.missing == "nothing that counts is annotated"
 
 
 def test_arguments_are_checked():

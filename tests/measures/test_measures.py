@@ -202,7 +202,11 @@ def test_transitions_literal():
     assert table.loc[high, columns].tolist() == [0, 0, 0, 0, 2]
     assert table.loc[0, columns].tolist() == [50 / 56, 50 / 52, 50 / 54, 54, 52]
     assert table.loc[lake, ["IoU", "precision", "recall"]].isna().all()
-    assert change.transitions(np.stack([matrix, matrix])).loc[low, "support"] == 20
+    other = matrix.copy()  # another seed finds all of it: its figures are averaged with the first one's
+    other[low] = 0
+    other[low, low] = 10
+    both = change.transitions(np.stack([matrix, other])).loc[low]
+    assert both[columns].tolist() == [(6 / 14 + 10 / 14) / 2, (6 / 10 + 10 / 14) / 2, 0.8, 10, 12]
 
 
 def test_refuses():

@@ -15,13 +15,19 @@ def change(value, low, high, **fields) -> Difference:
 
 def test_parse_literal():
     assert Prediction.parse(SENTENCE) == Prediction("val", "mIoU", "rises", 0.01, "exp04")
-    assert Prediction.parse("test pixel_acc falls by at least 0 over exp00").direction == "falls"
+    assert Prediction.parse("test pixel_acc falls by at least 0.02 over exp00").direction == "falls"
     assert Prediction.parse(" val  F1 rises by at least .5\n over exp05 ").threshold == 0.5
 
 
 @pytest.mark.parametrize(
     "sentence",
-    [SENTENCE, "train acc falls by at least 0.125 over exp12", "val F1 rises by at least 0 over exp00"],
+    [
+        SENTENCE,
+        "train acc falls by at least 0.125 over exp12",
+        "val F1 rises by at least 1 over exp00",
+        "val F1 rises by at least 0.00001 over exp00",
+        "val F1 rises by at least 0.0123456789 over exp00",
+    ],
 )
 def test_parse_and_str_are_inverse(sentence):
     assert str(Prediction.parse(sentence)) == sentence
@@ -38,6 +44,8 @@ def test_parse_and_str_are_inverse(sentence):
         ("val iou rises by at least 0.01 over exp04", "metric is 'iou'; allowed: acc, pixel_acc, mIoU, F1"),
         ("val mIoU rises by at least 3 over exp04", "3 is impossible; metrics run from 0 to 1"),
         ("", "got ''"),
+        ("val mIoU rises by at least 0 over exp04", "state the least rise that would count, above 0"),
+        ("val mIoU falls by at least 0.00 over exp04", "state the least fall that would count, above 0"),
     ],
 )
 def test_parse_refuses(sentence, words):
@@ -113,6 +121,18 @@ def test_printed_numbers_never_contradict_the_outcome():
     assert "rose by 0.0002 " in found.sentence
     finer = Prediction.parse(SENTENCE.replace("0.01", "0.0125"))
     assert "rise of 0.0125." in verdict(finer, found_at(0.02)).sentence
+    finest = Prediction.parse(SENTENCE.replace("0.01", "0.00001"))
+    assert "rise of 0.00001." in verdict(finest, found_at(0.02)).sentence
+
+
+def test_an_undefined_figure_is_called_so():
+    nan = float("nan")
+    found = verdict(
+        Prediction.parse(SENTENCE), change(nan, nan, nan, missing="nothing that counts is annotated")
+    )
+    assert found.sentence.startswith(
+        "Inconclusive: val mIoU is undefined over exp04 (no interval, since nothing that counts is annotated;"
+    )
 
 
 def found_at(value: float) -> Difference:

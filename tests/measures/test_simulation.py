@@ -15,7 +15,7 @@ PAIRS = 200
 def test_ground_is_that_of_the_real_data_set():
     whole, half = half_scenes("folders"), half_scenes("blocks")
     assert whole.n_sites == 288 + 270
-    assert 200 < half.n_sites < 558 / 2  # the gap costs some
+    assert 200 < half.n_sites < 558 / 2  # the cut costs some
     assert (whole.member.sum(axis=1) == 4).all()
     assert whole.member.sum(axis=0).max() == 4  # patches overlap by half in both directions
     assert len(set(whole.blocks)) == 39

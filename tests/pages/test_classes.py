@@ -138,9 +138,9 @@ def test_rows_without_truth_say_so():
     assert texts.count("absent from the truth") == 9
 
 
-def test_runs_are_summed_before_the_rows_are_scaled():
-    other = np.zeros((12, 12), dtype=np.int64)
-    other[1, 2] = 4
+def test_percentages_are_by_seed_and_then_averaged():
+    other = counts()
+    other[1, [1, 2]] = 0, 4
     figure = results.confusion_matrix_figure([one_run(counts(), "class"), one_run(other, "class")])
     assert percent(figure)[1, 1:3].tolist() == [37.5, 62.5]
 

@@ -26,6 +26,22 @@ def test_the_gap_is_training_minus_validation():
     assert "0.250 nats above training, against 0.000" in text
 
 
+def test_better_in_validation_than_in_training_is_called_lower():
+    mine = store("exp04", 1, (9, 10, 9, 10), train=(8, 10, 5, 10), losses={"train": 0.5, "val": 0.4})
+    found = closer.gap([mine], [mine])
+    size = mine.scores("val")["mIoU"] - mine.scores("train")["mIoU"]
+    text = closer.gap_sentence(found, [mine], [mine]).data
+    assert f"The mIoU of **exp04** is {size:.3f} lower in training than in validation" in text
+    assert "validation is 0.100 nats below training, against 0.100 nats below" in text
+
+
+def test_other_patches_are_refused():
+    mine, base = store("exp04", 1, (8, 10, 5, 10)), store("exp03", 1, (8, 10, 5, 10))
+    base.confusion["patch"] = base.confusion["patch"].str.replace("test", "elsewhere")
+    with pytest.raises(ValueError, match="the runs lie on different ground"):
+        closer.gap([mine], [base])
+
+
 def test_the_gap_of_a_merged_run_is_judged_merged_on_both_sides():
     mine = store("exp04", 1, (8, 10, 5, 10), classes="merged")
     base = store("exp03", 1, (8, 10, 8, 10))

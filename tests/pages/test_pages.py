@@ -3,9 +3,12 @@
 import inspect
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from wusu_lib.measures.classes import merge
+from wusu_lib.measures.verdict import Prediction, power
+from wusu_lib.pages import differences
 from wusu_lib.pages import page as log_page
 from wusu_lib.pages.page import Page, excerpt
 
@@ -63,6 +66,7 @@ def test_a_page_shows_its_parts_in_order(shown):
         call()
     assert shown == [
         "style.parameters_table",
+        "differences.design_sentence",
         "data.data_sentence",
         "maps.patch_examples_figure",
         "maps.examples_sentence",
@@ -81,6 +85,23 @@ def test_a_page_shows_its_parts_in_order(shown):
         "differences.verdict_sentence",
         "style.provenance_table",
     ]
+
+
+def test_what_a_design_can_find_is_said_from_the_blocks_alone():
+    rows = [("val", f"val/HS/0/{n // 7}_{n % 7}", "m") for n in range(21)]
+    table = pd.DataFrame([*rows, ("val", "val/HS/0/9_9", None), ("test", "test/HS/0/0_0", "m")])
+    table.columns = ["split", "block", "mask"]
+    exp = SimpleNamespace(table=table, seeds=[42])  # no run is there to be read
+    exp.comparison = Prediction.parse("val mIoU rises by at least 0.01 over exp04")
+    text = differences.design_sentence(exp).data
+    blocks = [block for _, block, _ in rows]
+    found, shown = (f"{100 * power(blocks, 1, 0.02, threshold=at):.0f} times of 100" for at in (0, 0.01))
+    assert text.startswith(
+        f"With 21 blocks and 1 seed, a true difference of 0.02 in mIoU is found {found}, and shown to be at "
+        f"least the predicted 0.01 {shown}. This takes it that what single blocks show differs by 0.025"
+    )
+    exp.comparison = Prediction.parse("val F1 falls by at least 0.05 over exp04")
+    assert "a true difference of 0.1 in F1 is found" in differences.design_sentence(exp).data
 
 
 def test_the_source_of_a_page_is_highlighted_python(shown):

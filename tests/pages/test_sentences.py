@@ -55,7 +55,7 @@ class Overlaps:
         return self._share
 
 
-def made_experiment(masks=("m",) * 4, severities=(), overlaps=None):
+def made_experiment(masks=("m",) * 4, severities=(), overlaps=None, problem="other"):
     table = pd.DataFrame(
         {
             "patch": ["a", "b", "c", "d"],
@@ -67,7 +67,9 @@ def made_experiment(masks=("m",) * 4, severities=(), overlaps=None):
         }
     )
     dossier = SimpleNamespace(
-        table=table, problems=pd.DataFrame({"severity": severities}), overlaps=overlaps or Overlaps()
+        table=table,
+        problems=pd.DataFrame({"severity": severities, "problem": problem}),
+        overlaps=overlaps or Overlaps(),
     )
     return SimpleNamespace(table=table, dossier=dossier, parameters=SimpleNamespace(split="study"))
 
@@ -75,8 +77,9 @@ def made_experiment(masks=("m",) * 4, severities=(), overlaps=None):
 def test_data_is_counted():
     assert data.data_sentence(made_experiment()).data == (
         "The data has 2 patches for training, 1 patch for validation and 1 patch for testing, from HS "
-        "and JA, of 2015 and 2018. The check of the files reports nothing. No ground of the validation "
-        "patches is also in another split."
+        "and JA, of 2015 and 2018. The check of the files reports nothing. The validation patches share no "
+        "pixels with another split at any whole offset. No whole patch was found that is another place's "
+        "again, turned, flipped, re-exposed, resampled, or of another date and still alike."
     )
 
 
@@ -93,10 +96,20 @@ def test_shared_ground_is_said():
         "3 pairs of patches share ground, 3 of 3 sites among them. The most frequent offset is 64 "
         "pixels. "
         "With <code>split='study'</code>: Of the ground of the validation patches, 25% is also in train and "
-        "50% is also in test, so their figures do not stand for new ground."
+        "50% is also in test, so their figures do not stand for new ground. No whole patch was found that is "
+        "another place's again, turned, flipped, re-exposed, resampled, or of another date and still alike."
     )
     assert data.shared_ground_sentence(made_experiment()).data.startswith(
-        "No two patches share ground. No ground"
+        "No two patches share pixels. The validation patches share no pixels with another split at any "
+    )
+
+
+def test_patches_in_disguise_are_said_where_nothing_is_shared():
+    found = made_experiment(severities=("warning", "warning"), problem="patch again in disguise")
+    assert data.shared(found) == (
+        "The validation patches share no pixels with another split at any whole offset. 2 patches in all the "
+        "data look like another place's, turned, re-exposed, resampled or of another date: the check of the "
+        "files names them."
     )
 
 
@@ -201,6 +214,34 @@ def test_ten_columns_say_what_rose_fell_and_cannot_be_known():
         "validation patches. No pixel is annotated as high building, arable land,"
     )
     assert "is no better and no worse than **exp05**" in results.ten_columns_sentence([mine], [mine]).data
+
+
+def test_figures_in_sentences_are_by_seed_and_then_averaged():
+    # 500 and 900 of 1,000 pixels of each class against 695 twice: pooled, the first would seem better
+    def side(name, *hits):
+        return [store(name, seed, (n, 1000, n, 1000)) for seed, n in enumerate(hits)]
+
+    mine, base = side("exp05", 500, 900), side("exp04", 695, 695)
+    iou = [(500 / 1500 + 900 / 1100) / 2, 695 / 1305]
+    text = results.ten_columns_sentence(mine, base).data
+    assert iou[0] > iou[1]
+    assert f"Its mIoU is {iou[0]:.3f}, against {iou[1]:.3f}." in text
+    assert "is higher in acc, pixel_acc, mIoU and F1" in text
+    assert f"the largest gain is {iou[0] - iou[1]:+.2f} (road)" in results.class_iou_sentence(mine, base).data
+    assert "30% of road is predicted as low building" in results.confusion_sentence(mine).data
+
+
+def test_nothing_annotated_is_undefined():
+    empty = store("exp05", 1, np.zeros((12, 12), dtype=np.int64))
+    text = results.ten_columns_sentence([empty], [empty]).data
+    assert "Its mIoU is undefined (nothing annotated), against undefined (nothing annotated)." in text
+    assert "nan" not in text
+    assert results.class_iou_sentence([empty], [empty]).data == (
+        "No pixel is annotated on the validation patches, so no class has an IoU."
+    )
+    assert maps.predictions_sentence(empty, ["test/HS18_1"]).data == (
+        "From top to bottom, exp05 is right on – (nothing labelled) of the labelled pixels."
+    )
 
 
 def test_a_class_that_training_never_showed_is_named():

@@ -47,6 +47,13 @@ def test_a_calmer_training_is_found_and_its_spikes_counted():
     assert "in 0.0% of the steps, against 10.7% (difference -10.7 points" in text
 
 
+def test_an_interval_just_below_one_is_not_printed_as_one():
+    found = training.compare_stability([made_run(1, 0.02)], [made_run(1, 0.12, own=1)])
+    found.loc[0, ["low", "high"]] = 0.6, 0.9999
+    text = training.stability_sentence(found, [made_run(1, 0.02)], [made_run(1, 0.12)]).data
+    assert "95 % interval 0.6000 to 0.9999" in text
+
+
 def test_the_interval_covers_one_where_both_are_alike():
     missed = 0
     for seed in range(40):

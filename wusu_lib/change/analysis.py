@@ -145,8 +145,8 @@ _CLAIMED = (_A != _B) & (_A > 0) & (_B > 0)  # a predicted pair of classes that 
 
 
 def joint_errors(runs: Sequence[Run], split: str) -> np.ndarray:
-    """Counts N of one split, int64 [12, 12, 12, 12], summed over the runs."""
-    return np.sum([read_beside(run.folder, "errors")[SPLITS.index(split)] for run in runs], axis=0)
+    """Counts N of one split by run, int64 [S, 12, 12, 12, 12]."""
+    return np.stack([read_beside(run.folder, "errors")[SPLITS.index(split)] for run in runs])
 
 
 def error_rates(counts: np.ndarray) -> pd.DataFrame:
@@ -154,9 +154,12 @@ def error_rates(counts: np.ndarray) -> pd.DataFrame:
 
     "false change": of truly unchanged pixels, those predicted as changed. "missed change": of truly changed
     pixels, those predicted as unchanged. "wrong transition": of these, those predicted as another change.
-    ``pixels``: what the share is of. Pixels unlabelled at either date do not count. Raises ValueError for
-    another shape.
+    ``pixels``: what the share is of. Pixels unlabelled at either date do not count. Of counts by seed, with
+    one axis more in front, the rates are averaged. Raises ValueError for another shape.
     """
+    if counts.ndim == 5:
+        each = pd.concat([error_rates(of_seed) for of_seed in counts])
+        return each.groupby(level=0, sort=False).mean().astype({"pixels": int})
     if counts.shape != (legend.N_INDEX,) * 4:
         raise ValueError(f"counts have shape {counts.shape}; expected {(legend.N_INDEX,) * 4}")
     labelled = counts.copy()
@@ -202,8 +205,10 @@ def error_dependence(counts: np.ndarray) -> dict[str, float]:
 
     wrong_first, wrong_second: share of pixels that are wrong at either date. correlation: phi of the two
     (-1 to 1). repeated: share of the pixels wrong at the first date that are wrong at the second in the same
-    way. NaN where undefined.
+    way. NaN where undefined. Counts by seed as of ``error_rates``.
     """
+    if counts.ndim == 5:
+        return pd.DataFrame([error_dependence(of_seed) for of_seed in counts]).mean().to_dict()
     same = np.einsum("aacd->acd", counts)[1:]  # truly unchanged, labelled
     right = np.arange(1, legend.N_INDEX)
     total = same.sum()

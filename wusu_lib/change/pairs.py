@@ -39,7 +39,7 @@ def pairs(table: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
     ``table``: patches with split and block assigned; ``changes``: change masks, of ``tree.scan_changes``.
     Columns: patch (the pair's key, "test/HS1516_0"), site, date (1516), split and block (the site's), date1,
     date2 (two-digit years), patch1, patch2, image1, image2, mask1, mask2 (keys and paths of a date), bcd,
-    scd (paths, or NA where there is none). A site that lost its place in the table (the gap between splits)
+    scd (paths, or NA where there is none). A site that lost its place in the table (the cut between splits)
     has no pair. Raises ValueError where no pair is left.
     """
     labelled = table.loc[table["mask"].notna(), ["site", "date", "split", "block", *_OF_A_DATE]]

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ class Tally:
     ``sizes``: (height, width) by path. ``cover``: by (area, date, cover), each band's sum and the number of
     pixels, [5]. ``changes``: by path of a change mask, cross-tabulations with rows (a, b, count):
     "classes" has a = index at date 1 * 12 + index at date 2, b = the mask's value; "bcd" (of SCD masks) has
-    a = BCD value and b = SCD value. ``digests``: hash of the image's pixels by path.
+    a = BCD value and b = SCD value. ``digests``: hash of the image's pixels by path. ``looks``:
+    ``look`` of the image by path.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -55,6 +57,7 @@ class Tally:
     cover: dict[tuple[str, int, str], np.ndarray] = field(default_factory=dict)
     changes: dict[Path, dict[str, np.ndarray]] = field(default_factory=dict)
     digests: dict[Path, int] = field(default_factory=dict)
+    looks: dict[Path, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
@@ -185,8 +188,9 @@ def _unknown(name: str, code: int, pixels: int, coding: Coding) -> Problem:
 
 
 def _image(entry: Entry, image: np.ndarray, root: Path, tally: Tally) -> None:
-    """Emptiness and content hash of an image [4, H, W]."""
+    """Emptiness, content hash and look of an image [4, H, W]."""
     tally.digests[entry.path] = hash(image.tobytes())
+    tally.looks[entry.path] = look(image)
     constant = image.min(axis=(1, 2)) == image.max(axis=(1, 2))
     if constant.all():
         detail = f"every pixel is {image[:, 0, 0].tolist()}"
@@ -283,6 +287,86 @@ def judge_duplicates(tally: Tally, root: Path) -> list[Problem]:
             detail = f"the same pixels as {name_of(first[digest], root)}"
             found.append(Problem("warning", "same image twice", name_of(path, root), detail))
         first.setdefault(digest, path)
+    return found
+
+
+# Patches that are another one again without sharing a pixel with it: turned, flipped, re-exposed, resampled,
+# moved by a part of a pixel, with bands exchanged, noisy, or the same ground at another date.
+#
+# Each image is known by its lowest frequencies (a cosine transform of the whole image), every band to the
+# same size, summed over the bands: that bears gain, offset, resampling, noise and the order of bands. A turn
+# or a flip changes signs and exchanges the axes, so all 8 are compared without turning an image.
+
+FREQUENCIES = 10  # along each axis; over 128 pixels the finest wave is 26 pixels long
+COPY, SAME_GROUND = 0.9, 0.7  # likeness (at most 1): copies have 0.94 and more, unlike ground under 0.6
+COPIES = ("patch again in disguise", "same ground at another date")
+CHUNK = 1024  # images that are compared with all at a time
+
+
+def look(image: np.ndarray) -> np.ndarray:
+    """How an image [C, H, W] looks from afar: float32 [FREQUENCIES, FREQUENCIES] of length 1 (0 if empty)."""
+    filled, valid = image.astype(np.float32), image.any(axis=0)
+    if valid.any() and not valid.all():  # a black collar is no look of the ground
+        filled[:, ~valid] = image[:, valid].mean(axis=1, keepdims=True)
+    rows, columns = (_waves(size) for size in image.shape[1:])
+    along = (filled.reshape(-1, filled.shape[2]) @ columns.T).reshape(*filled.shape[:2], -1)
+    found = np.einsum("fh,bhc->bfc", rows, along)
+    found *= np.hypot(*np.indices(found.shape[1:]))  # fine waves are weak in any image; the mean counts 0
+    length = np.linalg.norm(found, axis=(1, 2), keepdims=True)
+    total = np.divide(found, length, out=np.zeros_like(found), where=length > 0).sum(axis=0)
+    return (total / max(np.linalg.norm(total), 1e-6)).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _waves(size: int) -> np.ndarray:
+    """Cosines along an axis, [FREQUENCIES, size]."""
+    places = (np.arange(size) + 0.5) / size
+    return (np.cos(np.pi * np.outer(np.arange(FREQUENCIES), places)) / size).astype(np.float32)
+
+
+def _alike(looks: np.ndarray) -> Iterable[tuple[int, int, float, bool]]:
+    """Pairs of looks [N, F, F] that are alike: both numbers, likeness, whether the second is turned."""
+    signs = [np.ones(FREQUENCIES, np.float32), (-1.0) ** np.arange(FREQUENCIES, dtype=np.float32)]
+    turned = [
+        (part * a[:, None] * b).reshape(len(looks), -1)
+        for part in (looks, looks.swapaxes(1, 2))
+        for a in signs
+        for b in signs
+    ]
+    for start in range(0, len(looks), CHUNK):
+        rows = turned[0][start : start + CHUNK]
+        likeness = rows @ turned[0].T
+        plain = likeness.copy()
+        for each in turned[1:]:
+            np.maximum(likeness, rows @ each.T, out=likeness)
+        for first, second in np.argwhere(likeness >= SAME_GROUND):
+            if start + first < second:
+                best = likeness[first, second]
+                yield int(start + first), int(second), float(best), bool(best > plain[first, second])
+
+
+def judge_copies(tally: Tally, files: Iterable[Entry], root: Path) -> list[Problem]:
+    """Images that look like one of another site, one row for two sites, of their two images most alike.
+
+    Exact copies are left to ``judge_duplicates``. Only whole patches are compared. Ground at another date is
+    found as far as it still looks alike.
+    """
+    images = [entry for entry in files if entry.path in tally.looks]
+    if not images:
+        return []
+    best: dict[tuple[str, str], tuple[float, Entry, Entry, bool]] = {}
+    for i, k, likeness, turned in _alike(np.stack([tally.looks[entry.path] for entry in images])):
+        a, b = images[i], images[k]
+        same = a.site == b.site or tally.digests[a.path] == tally.digests[b.path]
+        wanted = likeness >= COPY or (a.dates != b.dates and not turned)
+        if not same and wanted and likeness > best.get((a.site, b.site), (0.0,))[0]:
+            best[a.site, b.site] = (likeness, a, b, turned)
+    found = []
+    for likeness, a, b, turned in best.values():
+        kind = COPIES[0 if likeness >= COPY else 1]
+        how = " turned or flipped" if turned else ""
+        detail = f"looks like {name_of(a.path, root)}{how} (likeness {likeness:.2f} of 1)"
+        found.append(Problem("warning", kind, name_of(b.path, root), detail))
     return found
 
 
@@ -464,6 +548,7 @@ def check(root: str | Path, unlabelled: int | None = None) -> pd.DataFrame:
         *mapping_problems,
         *judge_sizes(tally, base),
         *judge_duplicates(tally, base),
+        *judge_copies(tally, usable, base),
         *judge_band_order(tally),
         *judge_changes(tally, base, unlabelled),
         *published_counts(usable),
@@ -532,6 +617,7 @@ def _examine_all(files: list[Entry], root: Path, coding: Coding) -> Tally:
             total.sizes |= tally.sizes
             total.changes |= tally.changes
             total.digests |= tally.digests
+            total.looks |= tally.looks
             for key, sums in tally.cover.items():
                 total.cover[key] = total.cover.get(key, 0) + sums
     return total

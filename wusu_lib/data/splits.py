@@ -282,7 +282,7 @@ _log = logging.getLogger(__name__)
 def assign(
     table: pd.DataFrame, scheme: Scheme, overlaps: Overlaps | None = None, seed: int = 42
 ) -> pd.DataFrame:
-    """Give every row its split and its spatial block; rows lost to the gap are dropped.
+    """Give every row its split and its spatial block; rows lost to the cut are dropped.
 
     - "folders": as on disk.
     - "study": the sites of the test folder, shuffled with ``seed`` in each area, half validation and half
@@ -294,7 +294,7 @@ def assign(
     A val folder on disk is kept as it is under every scheme. ``block`` names contiguous groups of about
     2 x 2 patch footprints in one area and split (1 x 1 where the ground is small); a site that shares no
     ground is a block of its own.
-    ``overlaps`` is computed if not given. Raises ValueError for an unknown scheme, or where a gap leaves
+    ``overlaps`` is computed if not given. Raises ValueError for an unknown scheme, or where a cut leaves
     nothing.
     """
     if scheme not in get_args(Scheme):
@@ -316,7 +316,7 @@ def assign(
         split = pd.concat([split[split != "test"], *halves])
         if scheme == "blocks":
             split = _without_shared(split, overlaps)
-            _report_gap(sites, split)
+            _report_cut(sites, split)
     blocks = _blocks(sites[sites["site"].isin(split.index)].assign(split=lambda s: s["site"].map(split)))
     kept = table[table["site"].isin(split.index)]
     return kept.assign(split=kept["site"].map(split), block=kept["site"].map(blocks)).reset_index(drop=True)
@@ -379,12 +379,12 @@ def _without_shared(split: pd.Series, overlaps: Overlaps) -> pd.Series:
     return split
 
 
-def _report_gap(sites: pd.DataFrame, split: pd.Series) -> None:
-    """Log how many sites the gap costs; ValueError if it costs a whole half."""
+def _report_cut(sites: pd.DataFrame, split: pd.Series) -> None:
+    """Log how many sites the cut costs; ValueError if it costs a whole half."""
     n_before = int((sites["folder"] == "test").sum())
     n_after = {name: int((split == name).sum()) for name in ("val", "test")}
     _log.info(
-        "blocks: %d of %d test sites dropped for the gap; %s left",
+        "blocks: %d of %d test sites dropped at the cut; %s left",
         n_before - sum(n_after.values()),
         n_before,
         n_after,

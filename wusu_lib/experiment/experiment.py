@@ -10,6 +10,7 @@ this one's scale, data and budget, so it is read or trained like any other run. 
 own notebook's definition is a variant: see ``notebooks``.
 """
 
+import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ from wusu_lib.legend import LabelSpace
 from wusu_lib.measures import comparison
 from wusu_lib.measures import verdict as verdicts
 from wusu_lib.measures.comparison import Difference
-from wusu_lib.measures.verdict import Comparison, Prediction, Verdict, unpredicted
+from wusu_lib.measures.verdict import Comparison, Looks, Prediction, Verdict, unpredicted
 from wusu_lib.runs import store
 from wusu_lib.runs.store import Run, differences, run_key, run_question, stored
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 # What an experiment hands on to those that it asks for: the same data, the same budget.
 SHARED = tuple(name for name in BudgetParameters.model_fields if name not in ("name", "prediction"))
+
+UNVERSIONED = "not under version control"
 
 
 def prepare(namespace: Mapping[str, Any]) -> "Experiment":
@@ -142,13 +145,18 @@ class Experiment:
 
     @property
     def prediction(self) -> Prediction | None:
-        """The prediction stated before the run.
+        """The prediction that is judged: the last one that was registered before the first training began.
 
-        None for the floor, which is compared with nothing, and for a variant that was given none: what its
-        notebook predicts is about the notebook's own experiment.
+        None where there was none: for the floor, which is compared with nothing, and for a variant that was
+        given none, since what its notebook predicts is about the notebook's own experiment.
         """
-        stated = self._stated_prediction()
-        return None if self.is_variant and not self._predicts_anew() else stated
+        before = [each for each in self.registration["predictions"] if each["after"] is None]
+        return Prediction.parse(before[-1]["text"]) if before else None
+
+    @property
+    def _predicted(self) -> Prediction | None:
+        """The prediction that is stated of this run now."""
+        return None if self.is_variant and not self._predicts_anew() else self._stated_prediction()
 
     def _stated_prediction(self) -> Prediction | None:
         stated = getattr(self.parameters, "prediction", None)
@@ -163,9 +171,97 @@ class Experiment:
     def comparison(self) -> Prediction | Comparison | None:
         """What is compared with what: as predicted; else a variant with its experiment as defined."""
         stated = self._stated_prediction()
-        if stated is None or self.prediction is not None:
-            return stated
-        return Comparison(stated.split, stated.metric, self.name)
+        if self.prediction is not None or stated is None:
+            return self.prediction
+        baseline = self.name if self._predicted is None else stated.baseline
+        return Comparison(stated.split, stated.metric, baseline)
+
+    @cached_property
+    def registration(self) -> dict[str, Any]:
+        """What is written down of this experiment on these data before it is trained; see ``runs``.
+
+        predictions: in the order in which they were stated: text, time, the notebook's commit, and in
+        ``after`` when the first training had begun, None where none had. looks: the seeds and budgets that
+        were asked for. Conditions other than scale and data do not count: whoever has seen an experiment's
+        figures cannot predict them by training it longer.
+        """
+        record = store.registration(self.name, self._setting) or {
+            "scale": self.parameters.scale,
+            "data": self.dossier.fingerprint,
+            "predictions": self._recorded(),
+            "looks": [],
+        }
+        stated, known = self._predicted, record["predictions"]
+        if stated is not None and str(stated) not in [each["text"] for each in known[-1:]]:
+            begun = min((each["started"] for each in self._trainings()), default=None)
+            known.append(self._statement(str(stated), provenance.now(), begun))
+        budget = {k: v for k, v in self.parameters.effective().items() if k in notebooks.CONDITIONS}
+        look = {"seeds": sorted(self.seeds), "budget": budget}
+        return record if look in record["looks"] else {**record, "looks": [*record["looks"], look]}
+
+    @cached_property
+    def _setting(self) -> str:
+        return self._setting_of(self.parameters.model_dump(), self.dossier.fingerprint)
+
+    def _setting_of(self, stated: Mapping[str, Any], data: str | None) -> str:
+        """Key of what is registered together: what the experiment is about, its scale and its data."""
+        usual = {name: field.default for name, field in type(self.parameters).model_fields.items()}
+        about = {k: v for k, v in stated.items() if k not in notebooks.CONDITIONS and v != usual.get(k)}
+        return provenance.text_hash(json.dumps([about, stated.get("scale"), data], sort_keys=True))
+
+    def _trainings(self) -> list[dict[str, Any]]:
+        """Records of the runs of this setting that are stored or were begun."""
+        found = [(run.parameters, run.record) for run in store.find(self.name)]
+        found += [(part.parameters, part.record) for part in store.incomplete(self.name)]
+        alike = [
+            record
+            for stated, record in found
+            if self._setting_of(stated, record.get("data", {}).get("fingerprint")) == self._setting
+        ]
+        shared = [run.record for run in self.stored()]  # that another experiment made
+        return [record for record in [*alike, *shared] if "started" in record]
+
+    def _recorded(self) -> list[dict[str, Any]]:
+        """What the first run's own record says was predicted, where nothing is registered."""
+        first = min(self._trainings(), key=lambda record: record["started"], default=None)
+        if first is None or first["experiment"] != self.name:
+            return []
+        text = first["parameters"].get("prediction")
+        own = self._defined() or {}
+        if text is None or (self.is_variant and text == own.get("prediction")):
+            return []
+        commit = first["git"]["commit"] or UNVERSIONED
+        return [{"text": text, "time": first["started"], "notebook": commit, "after": None}]
+
+    def _statement(self, text: str, time: str, begun: str | None) -> dict[str, Any]:
+        committed = self.definition is not None and self.definition.committed and not self._predicts_anew()
+        commit = notebooks.last_commit(notebook(self.name)) if committed else None
+        return {"text": text, "time": time, "notebook": commit or UNVERSIONED, "after": begun}
+
+    @property
+    def looks(self) -> Looks:
+        """How often these data were asked about this experiment."""
+        mine = self.registration
+        others = [
+            each
+            for each in store.registrations(self.name)
+            if all(each[part] == mine[part] for part in ("scale", "data"))
+        ]
+        saved = bool(store.registration(self.name, self._setting))
+        return Looks(len(mine["looks"]), len(others) - saved, max(0, len(mine["predictions"]) - 1))
+
+    def _stated_when(self) -> str:
+        """When the prediction was registered, and what was stated after the result, in sentences."""
+        *_, last = self.registration["predictions"] or [None]
+        judged = [each for each in self.registration["predictions"] if each["after"] is None]
+        words = []
+        if judged:
+            when, commit = judged[-1]["time"], judged[-1]["notebook"]
+            held = commit if commit == UNVERSIONED else f"in commit {commit[:8]}"
+            words.append(f"The prediction was registered at {_minute(when)}, the notebook {held}.")
+        if judged and last["after"] is not None and last["text"] != judged[-1]["text"]:
+            words.append(f'"{last["text"]}" was {_late(last)} and is not judged.')
+        return " ".join(words)
 
     @property
     def notes(self) -> list[str]:
@@ -175,6 +271,11 @@ class Experiment:
             found.append(
                 f"This is {self.called}, a variant: title and hypothesis of this page are about "
                 f"{self.name} as it is defined."
+            )
+        if getattr(self.parameters, "run", None) == "best":
+            found.append(
+                "The maps are those of the stored run with the highest val mIoU. That choice was made on the "
+                "validation patches, so figures on them are flattered."
             )
         own = self._defined()
         if own is not None and self._predicts_anew():
@@ -190,9 +291,12 @@ class Experiment:
     def runs(self) -> list[Run]:
         """One run a seed, in the order of ``seeds``: read where it is stored, made where it is not.
 
+        What is predicted of them, and that they were asked for, is registered before any is made.
         With ``reuse="any code"`` a run that other code, packages or another processor made counts as stored;
         without it a warning says what differs where there is such a run, before a new one is made.
         """
+        if self.registration != store.registration(self.name, self._setting):
+            store.register(self.name, self._setting, self.registration)
         return [self._run(seed) for seed in self.seeds]
 
     def _run(self, seed: int) -> Run:
@@ -314,7 +418,7 @@ class Experiment:
     def judge(self, mine: list[Run], baseline: list[Run]) -> tuple[Difference, Verdict]:
         """Difference to the baseline on the predicted metric and split, and the verdict on the prediction.
 
-        Of a variant without a prediction of its own the verdict has no outcome, only the difference.
+        Without a prediction from before the result the verdict has no outcome, only the difference.
         """
         stated = self.comparison
         if stated is None:
@@ -325,10 +429,16 @@ class Experiment:
         if isinstance(stated, Prediction):
             verdict = verdicts.verdict(stated, difference, demo)
         else:
-            verdict = unpredicted(stated, difference, self.called, demo)
+            late = self._predicted is not None
+            last = self.registration["predictions"][-1] if late else {}
+            reason = (
+                f"The prediction was {_late(last)}" if late else f"Nothing was predicted of {self.called}"
+            )
+            verdict = unpredicted(stated, difference, reason, demo, late)
         other = defined(stated.baseline)
         notes = [*self.notes, *([other.note] if other and stated.baseline != self.name else [])]
-        return difference, replace(verdict, sentence=" ".join([verdict.sentence, *filter(None, notes)]))
+        said = [verdict.sentence, self._stated_when(), str(self.looks), *notes]
+        return difference, replace(verdict, sentence=" ".join(filter(None, said)), looks=self.looks.count)
 
     def parts(self) -> pd.DataFrame:
         """Parts of the model with their sizes: from the stored run, else from a model built for it.
@@ -372,6 +482,17 @@ class Experiment:
             "machine": provenance.machine(),
             "working_directory": os.getcwd(),
         }
+
+
+def _late(statement: Mapping[str, Any]) -> str:
+    """That a prediction came too late, with both dates."""
+    begun = _minute(statement["after"])
+    return f"stated after the result, at {_minute(statement['time'])}; the training began at {begun}"
+
+
+def _minute(time: str) -> str:
+    """A recorded time in words."""
+    return f"{time[:16].replace('T', ' ')} UTC"
 
 
 def variant_effects(variants: Mapping[str, Experiment], runs: Sequence[Run]) -> pd.DataFrame:

@@ -266,7 +266,16 @@ def definition(path: Path) -> Definition:
 @cache
 def _committed(path: Path) -> str | None:
     """Content of a file in git's HEAD; None without git, outside a checkout and for a file unknown to it."""
-    command = ["git", "-C", str(path.parent), "show", f"HEAD:./{path.name}"]
+    return _git(path, "show", f"HEAD:./{path.name}")
+
+
+def last_commit(path: Path) -> str | None:
+    """Hash of the last commit that changed a file; None where ``_committed`` is."""
+    return (_git(path, "log", "-1", "--format=%H", "--", path.name) or "").strip() or None
+
+
+def _git(path: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(path.parent), *arguments]
     try:
         return subprocess.run(command, capture_output=True, timeout=20, check=True).stdout.decode()
     except (OSError, subprocess.SubprocessError):

@@ -207,18 +207,20 @@ def scores(matrix: np.ndarray) -> dict[str, float | np.ndarray]:
 
 
 def transitions(matrix: np.ndarray) -> pd.DataFrame:
-    """One row a label of from-to matrices [..., 111, 111], leading axes summed.
+    """One row a label of from-to matrices [..., 111, 111], figures of each (a seed) averaged.
 
     Columns: label, from, to, name, colour, IoU, precision, recall (0 to 1), support (true pixels), predicted
     (pixels). NaN where a transition is in neither truth nor prediction, 0 where it is in one of them only.
     """
-    matrix = np.asarray(matrix)
-    hits, truth, predicted = counts(reduce(matrix, "from-to").reshape(-1, N_LABELS, N_LABELS).sum(axis=0))
+    hits, truth, predicted = counts(reduce(np.asarray(matrix), "from-to").reshape(-1, N_LABELS, N_LABELS))
     union = truth + predicted - hits
+    known = (union > 0).sum(axis=0)
     found = table()
     for name, of in (("IoU", union), ("precision", predicted), ("recall", truth)):
-        found[name] = np.where(union > 0, _ratio(hits, np.maximum(of, 1)), np.nan)
-    return found.assign(support=truth.astype(np.int64), predicted=predicted.astype(np.int64))
+        shares = np.where(union > 0, _ratio(hits, np.maximum(of, 1)), 0.0).sum(axis=0)
+        found[name] = np.where(known > 0, shares / np.maximum(known, 1), np.nan)
+    pixels = {"support": truth, "predicted": predicted}
+    return found.assign(**{name: each.mean(axis=0).round().astype(np.int64) for name, each in pixels.items()})
 
 
 def _binary(pooled: Counts) -> _Binary:

@@ -329,13 +329,10 @@ class Estimate:
 
     @classmethod
     def of(cls, counted: BlockCounts, of: Measure) -> "Estimate":
-        """Leave out each block in turn. Raises ValueError where the figure itself is undefined."""
+        """Leave out each block in turn. NaN where the figure itself is undefined."""
         whole = of.score(counted.values.sum(axis=2))  # [sides, S]
         if not np.isfinite(whole).all():
-            raise ValueError(
-                f"{of.name} is undefined: the split has no labelled pixel that counts "
-                "(for change: none that changed, in truth or prediction)"
-            )
+            return cls(float("nan"), n_seeds=whole.shape[-1], missing="nothing that counts is annotated")
         by_seed = _difference(whole)
         n_seeds = len(by_seed)
         spread = float(by_seed.std(ddof=1)) if n_seeds > 1 else None
@@ -473,11 +470,9 @@ def effect_of_counts(
     values = np.stack([[by_block(array.astype(float), names) for array in side] for side in counts])
     mine, theirs = figure.score(values.sum(axis=2)).mean(axis=1)
     found = {"run": float(mine), "baseline": float(theirs), "difference": float(mine - theirs)}
-    sizes = {"blocks": values.shape[2], "seeds": values.shape[1]}
-    if not np.isfinite(mine - theirs):
-        return found | {"low": np.nan, "high": np.nan, "missing": "the figure is undefined"} | sizes
     kept = BlockCounts(values, tuple(np.unique(names).tolist()), n_patches=len(names))
     judged = paired(kept, figure, family=family)  # type: ignore[arg-type]
+    sizes = {"blocks": judged.n_blocks, "seeds": judged.n_seeds}
     return found | {"low": judged.low, "high": judged.high, "missing": judged.missing} | sizes
 
 

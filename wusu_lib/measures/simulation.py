@@ -56,7 +56,7 @@ class Ground:
 def half_scenes(split: Scheme = "folders") -> Ground:
     """Ground of the patches that a comparison uses, with blocks as ``splits.assign`` makes them.
 
-    "folders": the whole test folder, 558 sites. "blocks": the validation half of it, without the gap.
+    "folders": the whole test folder, 558 sites. "blocks": the validation half of it, without the cut.
     """
     layout = pd.concat([_sites(area, *size) for area, size in AREAS.items()], ignore_index=True)
     layout["component"] = pd.factorize(layout["area"])[0]

@@ -49,15 +49,19 @@ class Prediction:
         for what, word, known in (("split", split, SPLITS), ("metric", metric, MEASURE_NAMES)):
             if word not in known:
                 raise ValueError(f"prediction: {what} is {word!r}; allowed: {', '.join(known)}")
+        if float(threshold) == 0:
+            raise ValueError(
+                f"prediction: {threshold} would be reached by a difference of 0; state the least "
+                f"{direction[:-1]} that would count, above 0"
+            )
         if float(threshold) > 1:
             raise ValueError(f"prediction: {threshold} is impossible; metrics run from 0 to 1")
         return cls(split, metric, "rises" if direction == "rises" else "falls", float(threshold), baseline)
 
     def __str__(self) -> str:
-        """The sentence again."""
-        return (
-            f"{self.split} {self.metric} {self.direction} by at least {self.threshold:g} over {self.baseline}"
-        )
+        """The sentence again, the threshold with all its digits."""
+        size = np.format_float_positional(self.threshold, trim="-")
+        return f"{self.split} {self.metric} {self.direction} by at least {size} over {self.baseline}"
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,44 @@ class Comparison:
 class Verdict:
     """The outcome, and a sentence that gives it with difference, interval and n. demo: no evidence.
 
-    ``outcome``: None where nothing was predicted.
+    ``outcome``: None where nothing was predicted before the result. ``looks``: how often was looked.
     """
 
     outcome: Outcome | None
     sentence: str
     demo: bool = False
+    looks: int = 1
+    late: bool = False  # predicted, but after the result
+
+    @property
+    def word(self) -> str:
+        """The outcome in a table; empty where nothing was predicted."""
+        return self.outcome or ("stated after the result" if self.late else "")
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How often the data were asked: sets of seeds and budgets, other variants, predictions restated.
+
+    An interval and its p-value are those of a single look.
+    """
+
+    sets: int = 1
+    variants: int = 0
+    restated: int = 0
+
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return max(1, self.sets) + self.variants + self.restated
+
+    def __str__(self) -> str:
+        if self.count == 1:
+            return "This is the first look."
+        nouns = ("with other seeds or budgets", "of other variants", "at restated predictions")
+        counts = (self.count - self.variants - self.restated, self.variants, self.restated)
+        more = ", ".join(f"{n} {noun}" for n, noun in zip(counts, nouns, strict=True) if n)
+        return f"Looks so far: {self.count} ({more}); the interval is that of a single look."
 
 
 def verdict(prediction: Prediction, difference: Difference, demo: bool = False) -> Verdict:
@@ -95,15 +131,17 @@ def verdict(prediction: Prediction, difference: Difference, demo: bool = False) 
     return Verdict(outcome, " ".join([sentence, *_limits(difference, demo)]), demo)
 
 
-def unpredicted(comparison: Comparison, difference: Difference, called: str, demo: bool = False) -> Verdict:
-    """The difference in words where nothing was predicted of the run, which is ``called`` so.
+def unpredicted(
+    comparison: Comparison, difference: Difference, reason: str, demo: bool = False, late: bool = False
+) -> Verdict:
+    """The difference in words where there is no verdict. ``reason``: why, a sentence without its end.
 
     Raises ValueError if the difference is of another metric or split than the comparison.
     """
     _check(comparison, difference)
-    moved = _moved(comparison, difference, _signs_kept(difference))
-    sentence = f"{moved}. Nothing was predicted of {called}, so there is no verdict."
-    return Verdict(None, " ".join([sentence, *_limits(difference, demo)]), demo)
+    moved = _moved(comparison, difference, signs_kept(difference.low, difference.high, difference.value))
+    sentence = f"{moved}. {reason}, so there is no verdict."
+    return Verdict(None, " ".join([sentence, *_limits(difference, demo)]), demo, late=late)
 
 
 def _check(asked: Prediction | Comparison, difference: Difference) -> None:
@@ -148,13 +186,13 @@ def _digits(prediction: Prediction, difference: Difference, outcome: Outcome) ->
             and round(prediction.threshold, n) == prediction.threshold
         )
 
-    return next((n for n in range(3, 7) if faithful(n)), 7)
+    return next((n for n in range(3, 16) if faithful(n)), 16)
 
 
-def _signs_kept(difference: Difference) -> int:
+def signs_kept(*numbers: float) -> int:
     """As many digits, from three on, as it takes for no printed number to lose its sign."""
-    exact = [x for x in (difference.low, difference.high, difference.value) if x and not math.isnan(x)]
-    return next((n for n in range(3, 7) if all(round(x, n) for x in exact)), 7)
+    exact = [x for x in numbers if x and not math.isnan(x)]
+    return next((n for n in range(3, 16) if all(round(x, n) for x in exact)), 16)
 
 
 def _sentence(prediction: Prediction, difference: Difference, outcome: Outcome, digits: int) -> str:
@@ -168,6 +206,8 @@ def _moved(asked: Prediction | Comparison, difference: Difference, digits: int) 
     moved = f"rose by {size}" if difference.value > 0 else f"fell by {size}"
     if difference.value == 0:
         moved = "did not change"
+    if math.isnan(difference.value):
+        moved = "is undefined"
     return (
         f"{difference.split} {difference.metric}{_space(difference)} {moved} over "
         f"{asked.baseline} ({_interval(difference, digits)}; {_sizes(difference, digits)})"
@@ -257,13 +297,13 @@ def power(
 ) -> float:
     """How often a true difference of ``gain`` is found: the whole 95 % interval is at ``threshold`` or above.
 
-    blocks: their names, as of the patch table; seeds: of each side. 0 with one block, which gives no
-    interval. Raises ValueError for a reach that is not one of ``neighbours.REACHES``.
+    blocks: their names, as of the patch table; seeds: of each side. 0 with fewer than two blocks, which give
+    no interval. Raises ValueError for a reach that is not one of ``neighbours.REACHES``.
     """
     if spread.reach not in REACHES:
         raise ValueError(f"reach: got {spread.reach}; allowed: {', '.join(f'{r:g}' for r in REACHES)}")
     names = tuple(sorted(set(blocks)))
-    if len(names) == 1:
+    if len(names) < 2:
         return 0.0
     from scipy.special import ndtr
 
@@ -289,16 +329,18 @@ def design(
     """``power`` in words, with all that is assumed; ``threshold``: the predicted difference."""
     n = len(set(blocks))
     words = f"With {n} {'block' if n == 1 else 'blocks'} and {seeds} {'seed' if seeds == 1 else 'seeds'}"
-    if n == 1:
+    if n < 2:
         return f"{words} there is no interval, so no difference of {metric} can be found."
     found = f"a true difference of {gain:g} in {metric} is found {_times(power(blocks, seeds, gain, spread))}"
     if threshold:
         shown = _times(power(blocks, seeds, gain, spread, threshold))
-        found += f", and shown to be at least the predicted {threshold:g} {shown}"
+        found += ", and shown to be at least the predicted "
+        found += f"{np.format_float_positional(threshold, trim='-')} {shown}"
     training = f" and trainings by {spread.training:g}" if seeds > 1 else ""
+    whose = ", as of the made methods on the page of simulations" if spread == MADE else ""
     return (
         f"{words}, {found}. This takes it that what single blocks show differs by {spread.block:g}{training} "
-        f"(standard deviations), with errors that are alike over {spread.reach:g} of a block's side."
+        f"(standard deviations{whose}), with errors that are alike over {spread.reach:g} of a block's side."
     )
 
 

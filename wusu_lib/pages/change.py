@@ -315,10 +315,13 @@ def _draw(axes: "Axes", rows: pd.DataFrame, ways: list[str]) -> None:
         axes.plot([row.low, row.high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
         axes.plot(row.value, y, "o", color=colour, markersize=6, markeredgecolor="white")
         place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": SMALL}
+        if np.isnan(row.value):
+            continue
         value = f"{row.value:.2f}".replace("-", "\N{MINUS SIGN}")
         axes.annotate(value, (row.value, y), (0, 5), **place)
     lowest = min(0.0, rows["low"].min()) if rows["low"].notna().any() else 0.0
-    axes.set_xlim(lowest, max(rows[["value", "high"]].max().max() * 1.1, lowest + 0.05))
+    highest = rows[["value", "high"]].max().max()
+    axes.set_xlim(lowest, lowest + 0.05 if np.isnan(highest) else max(highest * 1.1, lowest + 0.05))
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -366,11 +369,21 @@ def ways_sentence(rows: pd.DataFrame, metric: str, baseline: str) -> Sentence:
 
 
 def change_figures_sentence(rows: pd.DataFrame) -> Sentence:
-    """The best way by each figure; ``rows`` as of ``analysis.method_intervals``."""
-    best = rows.loc[rows.groupby("figure", sort=False)["value"].idxmax()]
-    parts = [f"{row.figure} ({row.value:.3f})" for row in best.itertuples()]
-    by_way = {way: [p for p, w in zip(parts, best["way"], strict=True) if w == way] for way in best["way"]}
-    words = [f"*{way}* is highest in {listed(figures)}" for way, figures in by_way.items()]
+    """The best ways by each figure; ``rows`` as of ``analysis.method_intervals``."""
+    best: dict[tuple[str, ...], list[str]] = {}
+    for name, part in rows.groupby("figure", sort=False):
+        highest = part["value"].max()
+        shown = f"{name} ({highest:.3f})"
+        best.setdefault(tuple(part.loc[part["value"] == highest, "way"]), []).append(
+            str(name) if np.isnan(highest) else shown
+        )
+    words = [
+        f"{listed([f'*{way}*' for way in ways])} {'is' if len(ways) == 1 else 'are'} highest in "
+        f"{listed(names)}"
+        if ways
+        else f"{listed(names)}: undefined, since nothing is annotated"
+        for ways, names in best.items()
+    ]
     return Sentence(f"{'; '.join(words)}.")
 
 

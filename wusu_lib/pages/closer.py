@@ -475,11 +475,19 @@ def gap_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Sen
     """
     miou, loss = found.iloc[0], found.iloc[1]
     name, base = (side[0].called for side in (runs, baseline))
+    mine, theirs = (_ahead(miou[side], "higher", "lower") for side in ("run", "baseline"))
+    above = [_ahead(loss[side], "nats above", "nats below") for side in ("run", "baseline")]
     return Sentence(
-        f"The mIoU of **{name}** is {miou['run']:.3f} higher in training than in validation, that of "
-        f"**{base}** {miou['baseline']:.3f}. The gap {_moved(miou, base)}. In the loss, "
-        f"validation is {loss['run']:.3f} nats above training, against {loss['baseline']:.3f}."
+        f"The mIoU of **{name}** is {mine} in training than in validation, that of **{base}** {theirs}. The "
+        f"gap {_moved(miou, base)}. In the loss, validation is {above[0]} training, against {above[1]}."
     )
+
+
+def _ahead(size: float, more: str, less: str) -> str:
+    """A difference in words, without a sign."""
+    if math.isnan(size):
+        return f"not known to be {more.split()[-1]}"
+    return f"{abs(size):.3f} {more if size >= 0 else less}"
 
 
 def _moved(row: pd.Series, base: str) -> str:

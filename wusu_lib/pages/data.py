@@ -9,6 +9,7 @@ from pandas.io.formats.style import Styler
 
 from wusu_lib import legend
 from wusu_lib.data import splits
+from wusu_lib.data.checks import COPIES
 from wusu_lib.pages.style import (
     BANDS,
     LINES,
@@ -339,20 +340,31 @@ def _patches(labelled: pd.Series) -> str:
 
 
 def shared(exp) -> str:
-    """Whether ground of the validation patches is also in another split."""
+    """Whether ground of the validation patches is also in another split, as far as it was looked for."""
     share = exp.dossier.overlaps.share(exp.table)
     others = {s: share.loc["val", s] for s in ("train", "test") if s in share and share.loc["val", s] > 0}
+    again = int(exp.dossier.problems["problem"].isin(COPIES).sum())
+    disguised = (
+        f"{counted(again, 'patch')} in all the data {'looks' if again == 1 else 'look'} like another "
+        "place's, turned, re-exposed, resampled or of another date: the check of the files names them."
+        if again
+        else "No whole patch was found that is another place's again, turned, flipped, re-exposed, "
+        "resampled, or of another date and still alike."
+    )
     if not others:
-        return "No ground of the validation patches is also in another split."
+        return f"The validation patches share no pixels with another split at any whole offset. {disguised}"
     words = listed([f"{value:.0%} is also in {split}" for split, value in others.items()])
-    return f"Of the ground of the validation patches, {words}, so their figures do not stand for new ground."
+    return (
+        f"Of the ground of the validation patches, {words}, so their figures do not stand for new ground. "
+        f"{disguised}"
+    )
 
 
 def shared_ground_sentence(exp) -> Sentence:
     """How many pairs of patches share ground, by how much, and what that does to this run's split."""
     pairs = exp.dossier.overlaps.pairs
     if pairs.empty:
-        return Sentence("No two patches share ground. " + shared(exp))
+        return Sentence("No two patches share pixels. " + shared(exp))
     sites = len(set(pairs["site_a"]) | set(pairs["site_b"]))
     offsets = pairs[["dy", "dx"]].abs().max(axis=1)
     return Sentence(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from wusu_lib.measures.verdict import design, signs_kept
 from wusu_lib.pages.style import (
     LINES,
     OUTCOMES,
@@ -16,6 +17,7 @@ from wusu_lib.pages.style import (
     Sentence,
     captioned,
     counted,
+    figure_in_words,
     listed,
     open_figure,
     styled,
@@ -52,8 +54,9 @@ def effect_figure(difference: Any, prediction: Any) -> "Figure":
     text = f"{_signed(difference.value)}  [{_signed(difference.low)}, {_signed(difference.high)}]"
     if not math.isfinite(difference.low):
         text = f"{_signed(difference.value)}  (no interval)"
+    at = 0 if math.isnan(difference.value) else difference.value
     place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
-    axes.annotate(text, (difference.value, 0), (0, 9), **place).set_bbox(_BEHIND)
+    axes.annotate(text, (at, 0), (0, 9), **place).set_bbox(_BEHIND)
     threshold = _threshold(prediction)
     shown = [] if threshold is None else [threshold]
     _limits(axes, [difference.value, difference.low, difference.high, *shown])
@@ -156,7 +159,7 @@ def _panel(axes: "Axes", rows: pd.DataFrame, metric: str) -> None:
 
 def _signed(value: float) -> str:
     """A difference with its sign, a true minus, three decimals: +0.034."""
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+    return figure_in_words(value, "+.3f").replace("-", "\N{MINUS SIGN}")
 
 
 def _interval(
@@ -294,7 +297,7 @@ def over_two_stages_figure(rows: pd.DataFrame, metric: str, baseline: str) -> "F
 def _words(row) -> str:  # type: ignore[no-untyped-def]  # a row of pandas' itertuples
     """Value and interval, as in +0.034 [+0.010, +0.058], with a true minus."""
     ends = f" [{row.low:+.3f}, {row.high:+.3f}]" if math.isfinite(row.low) else ""
-    return f"{row.value:+.3f}{ends}".replace("-", "\N{MINUS SIGN}")
+    return f"{figure_in_words(row.value, '+.3f')}{ends}".replace("-", "\N{MINUS SIGN}")
 
 
 # Which of several differences are surely above zero, which below, and which may be either.
@@ -335,8 +338,25 @@ def variants_sentence(effects: pd.DataFrame, metric: str = "mIoU") -> Sentence:
 
 def _each(rows: pd.DataFrame) -> str:
     """The sides with their differences."""
-    words = [f"*{row.experiment}* ({row.value:+.3f})" for row in rows.itertuples()]
+    words = [
+        f"*{row.experiment}* ({figure_in_words(row.value, f'+.{signs_kept(row.value)}f')})"
+        for row in rows.itertuples()
+    ]
     return listed([word.replace("-", "\N{MINUS SIGN}") for word in words])
+
+
+LEAST_GAIN = 0.02  # of the metric: what a design is asked to find
+
+
+def design_sentence(exp: Any) -> Sentence:
+    """What the experiment's blocks and seeds can find, known before anything is trained.
+
+    The true difference that is asked about is twice the predicted one, and at least ``LEAST_GAIN``.
+    """
+    asked, judged = exp.comparison, exp.table[exp.table["split"] == exp.comparison.split]
+    threshold = getattr(asked, "threshold", 0.0)
+    blocks = judged.loc[judged["mask"].notna(), "block"].tolist()
+    return Sentence(design(blocks, len(exp.seeds), asked.metric, max(LEAST_GAIN, 2 * threshold), threshold))
 
 
 def verdict_sentence(verdict) -> Sentence:

@@ -331,7 +331,7 @@ def predictions_sentence(run, patches: Sequence[str], baseline=None) -> Sentence
     for patch in patches:
         matrix = run.matrices[rows.index[rows["patch"] == patch][0]]
         shares.append(classes.scores(matrix, space)["pixel_acc"])
-    words = [f"{share:.0%}" for share in shares]
+    words = ["– (nothing labelled)" if np.isnan(share) else f"{share:.0%}" for share in shares]
     return Sentence(f"From top to bottom, {run.called} is right on {listed(words)} of the labelled pixels.")
 
 

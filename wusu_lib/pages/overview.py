@@ -201,6 +201,7 @@ def _begun(part: store.Unfinished) -> str:
 def status_board(log: Sequence[Entry]) -> Styler:
     """One row an experiment: question, state, figure on the validation patches over the seeds, outcome.
 
+    looks: how often the data were asked, every seed, budget, variant and restated prediction counted.
     ``notebook``: whether its file states what is committed, and if not, in what it differs.
     """
     rows = [
@@ -211,13 +212,16 @@ def status_board(log: Sequence[Entry]) -> Styler:
             "metric": f"val {entry.metric}",
             **over_seeds(entry.runs, entry.metric),
             "against": entry.exp.comparison.baseline if entry.exp.comparison else MISSING,
-            "verdict": (entry.verdict and entry.verdict.outcome) or MISSING,
+            "verdict": (entry.verdict and entry.verdict.word) or MISSING,
+            "looks": entry.verdict.looks if entry.verdict else None,
             "notebook": _notebook(entry.exp.definition),
         }
         for entry in log
     ]
-    return styled_table(pd.DataFrame(rows), "board", index=False, prose=["question", "notebook"]).format(
-        precision=3, na_rep=MISSING
+    return (
+        styled_table(pd.DataFrame(rows), "board", index=False, prose=["question", "notebook"])
+        .format(precision=3, na_rep=MISSING)
+        .format("{:.0f}", subset=["looks"], na_rep=MISSING)
     )
 
 

@@ -109,8 +109,9 @@ class Page:
         return maps.validation_examples(self.exp.table)
 
     def parameters(self) -> None:
-        """Every parameter with its value, the baseline's, and its meaning."""
-        display(style.parameters_table(self.exp))
+        """Every parameter with its value, the baseline's, and its meaning; what such a design can find."""
+        asked = self.exp.comparison is not None
+        display(style.parameters_table(self.exp), *([differences.design_sentence(self.exp)] if asked else []))
 
     def data(self) -> None:
         """What the data are, and some validation patches."""

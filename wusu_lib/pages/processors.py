@@ -13,13 +13,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import yaml
-from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from wusu_lib import provenance
 from wusu_lib.experiment.experiment import open_notebook
 from wusu_lib.files import replacing
-from wusu_lib.pages.style import LINES, QUIET, captioned, counted, listed, open_figure, styled, styled_table
+from wusu_lib.pages.style import (
+    LINES,
+    QUIET,
+    Sentence,
+    captioned,
+    counted,
+    listed,
+    open_figure,
+    styled,
+    styled_table,
+)
 from wusu_lib.runs.store import Run
 
 if TYPE_CHECKING:
@@ -99,11 +108,11 @@ def spreads(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def sentence() -> Markdown:
+def sentence() -> Sentence:
     """Both spreads in words, and where the record comes from."""
     rows = recorded()
     if rows.empty:
-        return Markdown("Nothing is recorded yet: `make processors` trains and records.")
+        return Sentence("Nothing is recorded yet: `make processors` trains and records.")
     told = [
         f"In {row.experiment} val mIoU goes apart by up to {row.seed_range:.3f} over "
         f"{counted(row.seeds, 'seed')} with the same arithmetic, by up to {row.arithmetic_range:.3f} over "
@@ -114,7 +123,7 @@ def sentence() -> Markdown:
         listed(sorted(set(rows[column].astype(str)))) for column in ("processor", "torch", "commit")
     )
     made = f"Recorded on {processors} with torch {versions}, commit {commits}, {rows['finished'].max()}."
-    return Markdown(" ".join([*told, made]))
+    return Sentence(" ".join([*told, made]))
 
 
 def table() -> Styler:
@@ -125,11 +134,11 @@ def table() -> Styler:
 
 
 @styled
-def figure() -> "Figure | Markdown":
+def figure() -> "Figure | Sentence":
     """Val mIoU of every training: a row an experiment and arithmetic, a dot a seed; a sentence if none."""
     rows = recorded()
     if rows.empty:
-        return Markdown("There is nothing to draw yet.")
+        return Sentence("There is nothing to draw yet.")
     groups = list(rows.groupby(SAME[:2], sort=True))
     drawn = open_figure(0.36 * len(groups) + 1.2)
     axes = drawn.subplots()

@@ -19,12 +19,13 @@ from wusu_lib.pages.style import (
     captioned,
     compared,
     counted,
+    figure_in_words,
     groups,
     judged_in,
     listed,
     open_figure,
+    pooled_by_seed,
     pooled_of_run,
-    pooled_of_runs,
     styled,
     styled_table,
     text_on,
@@ -179,8 +180,7 @@ def class_iou_figure(
     ValueError where a run has no matrix of ``split``.
     """
     sides, space = groups(runs, baseline_runs, names), judged_in(runs, baseline_runs)
-    matrices = [np.stack([pooled_of_run(run, split) for run in side.runs]) for side in sides]
-    matrices = [merge(stack, space) for stack in matrices]
+    matrices = [merge(pooled_by_seed(side.runs, split), space) for side in sides]
     kept = list(space.scored)
     support = matrices[-1][0][kept].sum(axis=1)
     order = np.argsort(-support, kind="stable")
@@ -215,9 +215,9 @@ def _table(matrix: np.ndarray, space: LabelSpace) -> pd.DataFrame:
     return class_measures.classes(matrix, space)
 
 
-def _pooled_scores(runs: Sequence, split: str, space: LabelSpace) -> dict:
-    """The four figures of all the runs' matrices of a split together."""
-    return scores(pooled_of_runs(runs, split), space)
+def _mean_scores(runs: Sequence, split: str, space: LabelSpace) -> "pd.Series[float]":
+    """The four figures of each run's pooled matrix of a split, averaged over the runs."""
+    return pd.DataFrame(scores(pooled_by_seed(runs, split), space)).mean()
 
 
 def _iou_frame(axes: "Axes", names: list[str], shares: np.ndarray, split: str) -> None:
@@ -247,20 +247,17 @@ def _iou_dots(axes: "Axes", values: np.ndarray, name: str, colour: str) -> np.nd
 def confusion_matrix_figure(runs: Sequence[Any], split: str = "val") -> "Figure":
     """Heat map of a confusion matrix, each row as percent of its class's truth pixels.
 
-    ``runs``: as for ``class_iou_figure``; their matrices of ``split`` are summed, in their label space.
+    ``runs``: as for ``class_iou_figure``; the percentages of each seed's pooled matrix of ``split`` are
+    averaged, in their label space.
     Where it ignores unlabelled ground, pixels unlabelled in the truth are left out; labelled pixels that were
     predicted as unlabelled keep their column. Else unlabelled is a class like the others. A row without truth
     says so. Raises ValueError where a run has no matrix of ``split``.
     """
     space = judged_in(runs)
-    matrix = merge(np.sum([pooled_of_run(run, split) for run in runs], axis=0), space)
+    percent = 100 * _shares(runs, split, space)
     rows = list(space.scored)
-    support = matrix[rows].sum(axis=1)
-    columns = rows if rows[0] == 0 or not matrix[1:, 0].any() else [0, *rows]
-    counts = matrix[np.ix_(rows, columns)]
-    percent = np.divide(
-        100 * counts, support[:, None], where=support[:, None] > 0, out=np.full(counts.shape, np.nan)
-    )
+    columns = rows if rows[0] == 0 or not np.nansum(percent[1:, 0]) else [0, *rows]
+    percent = percent[np.ix_(rows, columns)]
     names = space.names
     return captioned(
         _heat_map(percent, [names[i] for i in rows], [names[i] for i in columns], split),
@@ -269,6 +266,13 @@ def confusion_matrix_figure(runs: Sequence[Any], split: str = "val") -> "Figure"
         "class and sums to 100 %; a column is what the model predicted.",
         "Heat map of annotated against predicted classes in percent of the annotated pixels.",
     )
+
+
+def _shares(runs: Sequence[Any], split: str, space: LabelSpace) -> np.ndarray:
+    """What each class's true pixels are predicted as, [12, 12], averaged over the runs; NaN without truth."""
+    matrices = merge(pooled_by_seed(runs, split), space)
+    truth = matrices.sum(axis=2, keepdims=True)
+    return np.divide(matrices, truth, where=truth > 0, out=np.full(matrices.shape, np.nan)).mean(axis=0)
 
 
 def _heat_map(percent: np.ndarray, rows: list[str], columns: list[str], split: str) -> "Figure":
@@ -299,7 +303,7 @@ def _heat_map(percent: np.ndarray, rows: list[str], columns: list[str], split: s
 def ten_columns_sentence(runs: Sequence, baseline: Sequence) -> Sentence:
     """Which of the validation figures rose and which fell, and the gap to training."""
     space = judged_in(runs, baseline)
-    mine, theirs = (_pooled_scores(side, "val", space) for side in (runs, baseline))
+    mine, theirs = (_mean_scores(side, "val", space) for side in (runs, baseline))
     names = ("acc", "pixel_acc", "mIoU", "F1")
     rose = [n for n in names if mine[n] > theirs[n]]
     fell = [n for n in names if mine[n] < theirs[n]]
@@ -307,18 +311,20 @@ def ten_columns_sentence(runs: Sequence, baseline: Sequence) -> Sentence:
     base = baseline[0].called
     moves = [f"{side} in {listed(n)}" for side, n in (("higher", rose), ("lower", fell)) if n]
     how = f"{listed(moves)} than" if moves else "no better and no worse than"
-    train = _pooled_scores(runs, "train", space)["mIoU"]
+    train = _mean_scores(runs, "train", space)["mIoU"]
     return Sentence(
-        f"On the validation patches **{name}** is {how} **{base}**. Its mIoU is {mine['mIoU']:.3f}, "
-        f"against {theirs['mIoU']:.3f}. On its training patches it is {train:.3f}, "
-        f"{_gap(float(train - mine['mIoU']))}. "
-        f"{absent(pooled_of_runs(runs, 'val'), space)}{unseen(runs, space)}"
+        f"On the validation patches **{name}** is {how} **{base}**. Its mIoU is "
+        f"{figure_in_words(mine['mIoU'])}, against {figure_in_words(theirs['mIoU'])}. On its training "
+        f"patches it is {figure_in_words(train)}{_gap(float(train - mine['mIoU']))}. "
+        f"{absent(pooled_by_seed(runs, 'val'), space)}{unseen(runs, space)}"
     )
 
 
 def _gap(gap: float) -> str:
-    """The difference between training and validation mIoU in words."""
-    return f"{abs(gap):.3f} {'more' if gap >= 0 else 'less'} than on the validation patches"
+    """The difference between training and validation mIoU in words; empty where there is none."""
+    if np.isnan(gap):
+        return ""
+    return f", {abs(gap):.3f} {'more' if gap >= 0 else 'less'} than on the validation patches"
 
 
 def absent(matrix: np.ndarray, space: LabelSpace) -> str:
@@ -339,18 +345,26 @@ def absent(matrix: np.ndarray, space: LabelSpace) -> str:
 
 def unseen(runs: Sequence, space: LabelSpace) -> str:
     """Names the classes that validation asks for and training never showed; empty where there are none."""
-    train, val = (merge(pooled_of_runs(runs, s), space).sum(axis=1) for s in ("train", "val"))
+    train, val = (merge(pooled_by_seed(runs, split), space).sum(axis=(0, 2)) for split in ("train", "val"))
     kept = space.annotated().scored
     names = [space.names[i].lower() for i in kept if val[i] and not train[i]]
     words = f" No training pixel is annotated as {listed(names, 'or')}, so no run could learn {them(names)}."
     return words if names else ""
 
 
+def _mean_table(runs: Sequence, space: LabelSpace) -> pd.DataFrame:
+    """``_table`` of the validation patches with the IoU of each seed averaged."""
+    each = [_table(pooled_of_run(run, "val"), space) for run in runs]
+    return each[0].assign(IoU=np.mean([table["IoU"] for table in each], axis=0))
+
+
 def class_iou_sentence(runs: Sequence, baseline: Sequence) -> Sentence:
     """Best and worst class, largest gain and largest loss against the baseline."""
     space = judged_in(runs, baseline)
-    mine, theirs = (_table(pooled_of_runs(side, "val"), space) for side in (runs, baseline))
+    mine, theirs = (_mean_table(side, space) for side in (runs, baseline))
     seen = mine[mine["support"] > 0]
+    if seen.empty:
+        return Sentence("No pixel is annotated on the validation patches, so no class has an IoU.")
     best, worst = seen.loc[seen["IoU"].idxmax()], seen.loc[seen["IoU"].idxmin()]
     change = (mine["IoU"] - theirs["IoU"])[seen.index]
     text = (
@@ -372,10 +386,8 @@ def class_iou_sentence(runs: Sequence, baseline: Sequence) -> Sentence:
 def confusion_sentence(runs: Sequence, pairs: int = 3) -> Sentence:
     """The most frequent confusions, in percent of the annotated class."""
     space = judged_in(runs)
-    matrix, names = merge(pooled_of_runs(runs, "val"), space), space.names
+    share, names = np.nan_to_num(_shares(runs, "val", space)), space.names
     first = space.scored[0]
-    truth = matrix.sum(axis=1, keepdims=True)
-    share = np.divide(matrix, truth, out=np.zeros(matrix.shape), where=truth > 0)
     np.fill_diagonal(share, 0)
     share[:first] = 0
     order = np.argsort(-share, axis=None, kind="stable")[:pairs]

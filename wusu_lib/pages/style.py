@@ -326,11 +326,14 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun if n == 1 else plural}"
 
 
-def pooled_of_runs(runs: Sequence, split: str) -> np.ndarray:
-    """Sum of all confusion matrices of a split over the runs: int64 [12, 12], rows truth,
-    columns prediction.
-    """
-    return sum(run.matrices[(run.confusion["split"] == split).to_numpy()].sum(axis=0) for run in runs)
+def pooled_by_seed(runs: Sequence[Any], split: str) -> np.ndarray:
+    """``pooled_of_run`` of each run: int64 [S, M, M], rows truth, columns prediction."""
+    return np.stack([pooled_of_run(run, split) for run in runs])
+
+
+def figure_in_words(value: float, form: str = ".3f") -> str:
+    """A figure, or that nothing is annotated that it could be of."""
+    return "undefined (nothing annotated)" if np.isnan(value) else format(value, form)
 
 
 def them(names: Sequence[str]) -> str:

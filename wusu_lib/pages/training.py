@@ -425,7 +425,8 @@ def stability_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) 
     if math.isnan(loss["estimate"]):
         return Sentence("The trainings have too few steps to tell how calm they are.")
     seeds = f", {counted(int(loss['seeds']), 'seed')}"
-    interval = f"95 % interval {loss['low']:.2f} to {loss['high']:.2f}"
+    digits = _apart_from_one(loss["low"], loss["high"])
+    interval = f"95 % interval {loss['low']:.{digits}f} to {loss['high']:.{digits}f}"
     points = [f"{100 * spikes[column]:+.1f}" for column in ("estimate", "low", "high")]
     return Sentence(
         f"Around its trend the step loss of **{name}** has a standard deviation of {loss['run'] ** 0.5:.3f} "
@@ -436,6 +437,11 @@ def stability_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) 
         f"{SPIKE:g} times its running median in {spikes['run']:.1%} of the steps, against "
         f"{spikes['baseline']:.1%} (difference {points[0]} points, 95 % interval {points[1]} to {points[2]})."
     )
+
+
+def _apart_from_one(*ends: float) -> int:
+    """As many digits, from two on, as it takes for no printed end to be 1 that is not."""
+    return next((n for n in range(2, 16) if all(round(x, n) != 1 for x in ends if x != 1)), 16)
 
 
 def _calmer(loss: pd.Series, name: str, base: str) -> str:

@@ -15,6 +15,7 @@ from wusu_lib.change.pairs import target_counts
 from wusu_lib.experiment.two_stage import VARIANTS
 from wusu_lib.measures import change
 from wusu_lib.measures.change import transitions
+from wusu_lib.measures.verdict import signs_kept
 from wusu_lib.pages.style import (
     BASELINE,
     MISSING,
@@ -24,6 +25,7 @@ from wusu_lib.pages.style import (
     Sentence,
     captioned,
     counted,
+    figure_in_words,
     listed,
     open_figure,
     short_count,
@@ -133,11 +135,12 @@ _NAMED = 0.012  # share of the taller column from which a class is named
 def change_flows_figure(matrix: np.ndarray, names: tuple[str, str] = ("Annotated", "Predicted")) -> "Figure":
     """Two diagrams of flows side by side: a ribbon a transition, as wide as its pixels, same scale in both.
 
-    ``matrix``: int64 [111, 111] by from-to label, rows truth, columns prediction. The left bars of a diagram
+    ``matrix``: [S, 111, 111] by seed and from-to label, rows truth, columns prediction; pixels are means
+    over the seeds. The left bars of a diagram
     are the classes at the first date, the right bars those at the second; unchanged ground is left out. A
     ribbon has the colour of its transition. Raises ValueError where nothing changed in truth and prediction.
     """
-    sides = [matrix.sum(axis=1), matrix.sum(axis=0)]
+    sides = _mean_sides(matrix)
     tallest = max(int(side[1:].sum()) for side in sides)
     if not tallest:
         raise ValueError("change_flows: no pixel changed, in the truth or in the prediction")
@@ -156,6 +159,12 @@ def change_flows_figure(matrix: np.ndarray, names: tuple[str, str] = ("Annotated
         "bars: class at the earlier date; right bars: at the later date. A ribbon is as wide as its pixels.",
         "Two flow diagrams beside each other: annotated and predicted transitions between classes.",
     )
+
+
+def _mean_sides(matrix: np.ndarray) -> list[np.ndarray]:
+    """Pixels by label in truth and in prediction, [111] each, means over the seeds of [S, 111, 111]."""
+    mean = np.reshape(matrix, (-1, N_LABELS, N_LABELS)).mean(axis=0)
+    return [mean.sum(axis=1), mean.sum(axis=0)]
 
 
 def _diagram(axes: "Axes", pixels: np.ndarray, tallest: int) -> None:
@@ -289,13 +298,15 @@ def error_rates_table(runs: Sequence[Run]) -> Styler:
 
 
 def chain_counts(exp, runs: Sequence[Run]) -> pd.DataFrame:
-    """``analysis.summarise_chains`` by split and source (annotation, single dates, all dates together), first
-    run.
+    """``analysis.summarise_chains`` by split and source (annotation, single dates, all dates together), means
+    over the runs.
     """
     train = count_chains(exp.table[exp.table["split"] == "train"])
-    found = read_beside(runs[0].folder, "chains")
+    by_run = [read_beside(run.folder, "chains") for run in runs]
     rows = {
-        (split, source): analysis.summarise_chains(found[i, j], train)
+        (split, source): pd.DataFrame(
+            [analysis.summarise_chains(found[i, j], train) for found in by_run]
+        ).mean()
         for i, split in enumerate(analysis.SPLITS)
         for j, source in enumerate(CHAIN_SOURCES)
     }
@@ -335,12 +346,12 @@ def two_stage_figures_sentence(runs: Sequence, baseline: Sequence) -> Sentence:
     """F1 of change and Fscd in both conventions, against the baseline, on the validation pairs."""
     mine, theirs = pooled_figures(runs, "val"), pooled_figures(baseline, "val")
     names = ("BCD F1", "Fscd per date", "Fscd from-to")
-    words = [f"{name} is {mine[name]:.3f} against {theirs[name]:.3f}" for name in names]
-    share = mine["BCD precision"]
+    words = [f"{n} is {figure_in_words(mine[n])} against {figure_in_words(theirs[n])}" for n in names]
+    right, found = (figure_in_words(mine[f"BCD {name}"], ".0%") for name in ("precision", "recall"))
     return Sentence(
         f"On the validation pairs {listed(words)} of **{baseline[0].called}**. Of the pixels "
-        f"that are claimed to have changed, {share:.0%} did; of those that changed, "
-        f"{mine['BCD recall']:.0%} are claimed. The two conventions differ because a "
+        f"that are claimed to have changed, {right} did; of those that changed, "
+        f"{found} are claimed. The two conventions differ because a "
         "transition has to be right at both dates at once."
     )
 
@@ -389,26 +400,33 @@ def two_stage_gains_sentence(gains: pd.DataFrame) -> Sentence:
         said = [f"{int(which.sum())} {verb}" for verb, which in kinds.items() if which.any()]
         words.append(f"Of {len(part)} steps on {SPLITS[str(split)]}, {listed(said)}.")
     decoded = gains[(gains["step"] == "map")]
-    moved = [
-        f"{row.value:+.3f} ({row.low:+.3f} to {row.high:+.3f}) on {SPLITS[row.split]}"
-        for row in decoded.itertuples()
-    ]
+    moved = [f"{_difference(row)} on {SPLITS[row.split]}" for row in decoded.itertuples()]
     return Sentence(
         f"{' '.join(words)} Decoding two dates together instead of taking each date's likeliest class "
-        f"changes the figure by {listed(moved)}. The settings were chosen on validation, so its gains are "
+        f"changes the figure: {listed(moved)}. The settings were chosen on validation, so its gains are "
         "flattered; those on test are not."
     )
 
 
+def _difference(row) -> str:  # type: ignore[no-untyped-def]  # a row of pandas' itertuples
+    """A difference with its interval, or that there is none."""
+    if np.isnan(row.value):
+        return figure_in_words(row.value)
+    n = signs_kept(row.value, row.low, row.high)
+    ends = "no interval" if np.isnan(row.low) else f"{row.low:+.{n}f} to {row.high:+.{n}f}"
+    return f"{row.value:+.{n}f} ({ends})"
+
+
 def change_flows_sentence(matrix: np.ndarray) -> Sentence:
     """How much changed in truth and prediction, and the largest flow of each."""
-    sides = {"Annotated": matrix.sum(axis=1), "Predicted": matrix.sum(axis=0)}
+    sides = dict(zip(("Annotated", "Predicted"), _mean_sides(matrix), strict=True))
     names = transitions(matrix)["name"]
     words = []
     for side, pixels in sides.items():
         total, top = int(pixels[1:].sum()), int(pixels[1:].argmax()) + 1
         largest = f"; the largest flow is {names[top].lower()} ({pixels[top] / total:.0%})" if total else ""
-        words.append(f"{side} change covers {total / matrix.sum():.1%} of the labelled ground{largest}.")
+        share = figure_in_words(pixels[1:].sum() / pixels.sum() if pixels.any() else np.nan, ".1%")
+        words.append(f"{side} change covers {share} of the labelled ground{largest}.")
     return Sentence(" ".join(words))
 
 
@@ -437,15 +455,16 @@ def _top(found: pd.DataFrame, most: int = 3) -> list:
 def change_targets_sentence(runs: Sequence, pairs: pd.DataFrame) -> Sentence:
     """How much of each target is found, and how much of what is claimed is none, over all of the pairs."""
     words = []
-    for target, row in target_counts(runs, pairs).iterrows():
-        real, claimed = int(row["found"] + row["missed"]), int(row["found"] + row["false"])
+    by_seed = [target_counts([run], pairs) for run in runs]
+    for target in by_seed[0].index:
+        counts = pd.DataFrame([each.loc[target] for each in by_seed])
+        real, claimed = int(counts.iloc[0][["found", "missed"]].sum()), counts["found"] + counts["false"]
         if not real:
-            words.append(f"{target}: none in the annotation, {claimed:,} pixels claimed.")
+            words.append(f"{target}: none in the annotation, {claimed.mean():,.0f} pixels claimed.")
             continue
-        right = (
-            f"; {row['found'] / claimed:.0%} of what is claimed is right" if claimed else "; none is claimed"
-        )
-        words.append(f"{target}: {row['found'] / real:.0%} of {real:,} pixels are found{right}.")
+        share = (counts["found"] / claimed.where(claimed > 0)).mean()  # over the seeds that claim any
+        right = "; none is claimed" if np.isnan(share) else f"; {share:.0%} of what is claimed is right"
+        words.append(f"{target}: {counts['found'].mean() / real:.0%} of {real:,} pixels are found{right}.")
     return Sentence("Over all validation pairs. " + " ".join(words))
 
 
@@ -471,7 +490,7 @@ def three_dates_sentence(exp, runs: Sequence) -> Sentence:
     frame = chain_counts(exp, runs)
     words = []
     for split in analysis.SPLITS:
-        truth, before, after = (int(frame.loc[(split, s), "implausible"]) for s in CHAIN_SOURCES)
+        truth, before, after = (round(frame.loc[(split, s), "implausible"]) for s in CHAIN_SOURCES)
         words.append(
             f"On {SPLITS[split]}, {before:,} pixels follow an implausible chain when each date is mapped by "
             f"itself, {after:,} after decoding all dates together; the annotation has {truth:,}."

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 RECORD = "record.json"
 LINK = "link.json"  # in the folder of an experiment that uses a run
+REGISTERED = "registered"  # beside an experiment's links: predictions and looks
 STORE = "by-key"  # an experiment's name holds no hyphen, so none is in the way
 
 
@@ -318,6 +319,33 @@ def _write(link: dict[str, Any]) -> None:
             write_json(path, {**link, "linked": before.get("linked", provenance.now())})
         except OSError as error:  # runs that can only be read: they are used without a link of one's own
             log.info("%s: no link was written: %s", path.parent, error)
+
+
+# What was predicted of an experiment and how often it was looked at, written down before it is trained.
+
+
+def registration(experiment: str, setting: str) -> dict[str, Any]:
+    """What is registered of a setting of an experiment; empty where nothing is."""
+    return read_json(_registered(experiment, setting)) or {}
+
+
+def registrations(experiment: str) -> list[dict[str, Any]]:
+    """All that is registered of an experiment, one a setting."""
+    return [found for path in root().glob(f"{experiment}/{REGISTERED}/*.json") if (found := read_json(path))]
+
+
+def register(experiment: str, setting: str, content: dict[str, Any]) -> None:
+    """Write what is registered of a setting, where runs can be written."""
+    path = _registered(experiment, setting)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, content)
+    except OSError as error:  # runs that can only be read, as of ``_write``
+        log.info("%s: nothing was registered: %s", path.parent, error)
+
+
+def _registered(experiment: str, setting: str) -> Path:
+    return root() / experiment / REGISTERED / f"{setting}.json"
 
 
 def find(experiment: str | None = None) -> list[Run]:
