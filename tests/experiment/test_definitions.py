@@ -411,6 +411,17 @@ def test_where_nothing_is_registered_the_first_runs_own_record_counts(root):
     assert second["after"] == run.record["started"]
 
 
+def test_a_recorded_prediction_that_is_no_longer_allowed_is_not_judged(root):
+    (run,) = prepare(root, "exp05").runs()
+    for path in (store.root() / "exp05" / "registered").iterdir():
+        path.unlink()
+    text = (run.folder / "record.json").read_text()
+    (run.folder / "record.json").write_text(text.replace("at least 0.01 over", "at least 0.00 over"))
+    exp = prepare(root, "exp05")
+    assert exp.prediction is None
+    assert exp.registration["predictions"][0]["after"] == run.record["started"]
+
+
 def test_a_copy_of_an_experiment_with_a_result_predicts_too_late(root):
     prepare(root, "exp04").runs()
     copy = {"name": "exp98", **COMMITTED["exp04"], "data_root": str(root)}

@@ -310,6 +310,13 @@ def test_what_cannot_change_a_figure_is_not_effective():
     assert set(compared) == {"scale", "split", "variant", "tolerances", "unit_shares", "smoothings"}
 
 
+def test_a_model_serves_whatever_was_predicted_of_it():
+    once = GOOD | {"prediction": "val mIoU rises by at least 0.00 over exp04"}
+    with pytest.raises(ValueError, match="state the least rise that would count, above 0"):
+        parse(SegmentationParameters, once)
+    assert parse(SegmentationParameters, once, stored=True).decoder == GOOD["decoder"]
+
+
 def test_the_figure_that_settings_are_chosen_by_is_effective():
     """With another figure other settings may be the best; of one value each nothing is chosen."""
     by_f1 = {"name": "exp15", "prediction": "val BCD F1 rises by at least 0.01 over exp06", "run": "exp06"}

@@ -123,6 +123,12 @@ def test_settings_are_chosen_among_those_stated(root, places):
     trials, settings = run.record["trials"], run.record["settings"]
     assert [t["step"] for t in trials] == ["tolerance"] * 2 + ["unit_share"] * 2 + ["smoothing"] * 2
     best = max(trials[:2], key=lambda t: t["figure"])
+    late = "val BCD F1 rises by at least 0.01 over exp00"  # not judged, but it says what is chosen by
+    (other,) = prepare(root, tolerances=[0, 1], prediction=late).runs()
+    own = read_variant(other.folder, "slivers", len(other.confusion))
+    best_of = max(trial["figure"] for trial in other.record["trials"][:2])
+    own = own[(other.confusion["split"] == "val").to_numpy()].sum(axis=0)
+    assert scores(own)["BCD F1"] == pytest.approx(best_of)
     assert settings["tolerance"] == best["value"] == 1
     matrices = read_variant(run.folder, "slivers", len(run.confusion))
     val = matrices[(run.confusion["split"] == "val").to_numpy()].sum(axis=0)

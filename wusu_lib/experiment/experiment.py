@@ -230,6 +230,10 @@ class Experiment:
         own = self._defined() or {}
         if text is None or (self.is_variant and text == own.get("prediction")):
             return []
+        try:
+            Prediction.parse(text)
+        except ValueError:  # of a grammar that allowed more
+            return []
         commit = first["git"]["commit"] or UNVERSIONED
         return [{"text": text, "time": first["started"], "notebook": commit, "after": None}]
 

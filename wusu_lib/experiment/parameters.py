@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -133,10 +134,11 @@ class BudgetParameters(DataParameters):
 
     @field_validator("prediction")
     @classmethod
-    def _stated(cls, prediction: str) -> str:
+    def _stated(cls, prediction: str, info: ValidationInfo) -> str:
         from wusu_lib.measures.verdict import Prediction
 
-        Prediction.parse(prediction)
+        if not info.context:
+            Prediction.parse(prediction)
         return prediction
 
     @property
@@ -195,12 +197,14 @@ class ModelParameters(BudgetParameters):
 # Values checked against a schema; what is wrong is told in one ValueError, in words.
 
 
-def parse[S: BaseModel](schema: type[S], values: Mapping[str, Any]) -> S:
+def parse[S: BaseModel](schema: type[S], values: Mapping[str, Any], stored: bool = False) -> S:
     """Check ``values`` against ``schema``. Raises one ValueError that lists every fault and what is
     allowed.
+
+    ``stored``: of a run, whose model serves whatever was predicted of it, and in whatever words.
     """
     try:
-        return schema.model_validate(dict(values))
+        return schema.model_validate(dict(values), context={"stored": True} if stored else None)
     except ValidationError as error:
         owner = str(values.get("name", "this experiment"))
         faults = [_explain(schema, owner, fault) for fault in error.errors()]

@@ -120,7 +120,7 @@ def _parameters(run: Run) -> "SegmentationParameters":
             f"{run.called}, run {run.key}, is not a segmentation run; give an experiment that trains a "
             "segmentation model, for instance exp05"
         )
-    return parse(SegmentationParameters, run.parameters)
+    return parse(SegmentationParameters, run.parameters, stored=True)
 
 
 def _bytes() -> "torch.dtype":

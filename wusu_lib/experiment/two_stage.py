@@ -314,7 +314,7 @@ def compare_maps(folder: Path, exp: "Experiment", seed: int) -> dict[str, Any]:
     val = judged[judged["split"] == "val"]
     settings, trials = choose_settings(
         stated,
-        exp.comparison.metric if exp.comparison else "",
+        stated.effective().get("chosen by", ""),  # as the key says, whatever is registered
         lambda: places(exp.table, val, stack),
         count_transitions(train),
         [true_labels(row) for row in rows[rows["split"] == "train"].itertuples()],
@@ -438,7 +438,7 @@ def _best(exp: "Experiment") -> DataParameters:
     for run in store.find():
         if "decoder" in run.parameters and set(run.parameters) <= set(SegmentationParameters.model_fields):
             own = {**run.parameters, "data_root": mine.data_root, "seeds": mine.seeds}
-            stated = parse(SegmentationParameters, own)
+            stated = parse(SegmentationParameters, own, stored=True)
             alike = all(run.parameters[k] == getattr(mine, k) for k in ("scale", "split", "background"))
             if alike and own["classes"] == "all" and exp.beside(stated).key(run.seed) == run.key:
                 found.append((run.scores("val", mine.labels)["mIoU"], stated))

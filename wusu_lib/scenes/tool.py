@@ -318,7 +318,7 @@ class Task:
         if _stored(stated):
             run = store.Run(Path(_run(stated)))
             kind = notebooks.schema_for(run.parameters)
-            opened = experiment.open_experiment(parameters.parse(kind, run.parameters))
+            opened = experiment.open_experiment(parameters.parse(kind, run.parameters, stored=True))
         else:
             opened = experiment.open_notebook(stated.run, **_changed(stated))
         counted = count_transitions(opened.table[opened.table["split"] == "train"])
