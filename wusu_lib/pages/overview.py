@@ -1,5 +1,6 @@
 """The log at a glance, from stored records only: status, effects, reported beside reproduced, every run."""
 
+import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -394,7 +395,7 @@ def roadmap() -> Styler:
         },
         index=pd.MultiIndex.from_tuples(index, names=["phase", "experiment"]),
     )
-    return styled_table(frame, "roadmap", prose=["question"])
+    return styled_table(frame, "roadmap", prose=["question"]).format_index(str, axis=0, level="experiment")
 
 
 def number(name: str) -> str:
@@ -403,7 +404,9 @@ def number(name: str) -> str:
 
 
 def _linked(name: str, page: bool) -> str:
-    return f'<a href="log/{name}.html">{number(name)}</a>' if page else number(name)
+    """The number as HTML, whatever letters a notebook's name has."""
+    shown = html.escape(number(name))
+    return f'<a href="log/{html.escape(name)}.html">{shown}</a>' if page else shown
 
 
 def _baseline(name: str) -> str:

@@ -279,14 +279,14 @@ def _check_end(source: Any, path: str | Path, name: str) -> None:
 
 def _check_crs(crs: Any, path: str | Path, name: str) -> None:
     """Raise ValueError for a CRS that no other can be computed from: engineering ones, vertical ones."""
-    from rasterio._err import CPLE_BaseError
-    from rasterio.warp import transform
+    from pyproj import CRS, Transformer
+    from pyproj.exceptions import ProjError
 
     if not crs:
         return
     try:
-        transform("EPSG:4326", crs, [0.0], [0.0])
-    except CPLE_BaseError as error:
+        Transformer.from_crs(CRS.from_wkt(crs.to_wkt()), "EPSG:4326")
+    except ProjError as error:
         raise ValueError(
             f"{name}: {path} has a coordinate system that is tied to no place on Earth "
             f"({crs.to_wkt()[:60]}); "
