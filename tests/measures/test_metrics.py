@@ -239,7 +239,7 @@ def test_a_merged_member_is_no_absent_class():
     assert table.index.tolist() == [1, 2, 4, 5, 6, 7, 9, 10, 11]
     pooled = classes.counts(np.eye(12, dtype=np.int64), MERGED)
     assert pooled.truth.tolist() == [1, 2, 1, 1, 1, 2, 1, 1, 1]
-    assert classes.merge(np.eye(12), "all").sum() == 12
+    assert classes.merge(np.eye(12), ELEVEN).sum() == 12
 
 
 def test_wrong_arguments_are_named():

@@ -107,4 +107,6 @@ def test_what_a_design_can_find_is_said_from_the_blocks_alone():
 def test_the_source_of_a_page_is_highlighted_python(shown):
     Page(SimpleNamespace()).source("wusu_lib.legend.index_from_code")
     (markdown,) = shown
-    assert markdown.data.startswith("From `wusu_lib.legend.index_from_code`:\n\n```python\ndef index_from_code(")
+    assert markdown.data.startswith(
+        "From `wusu_lib.legend.index_from_code`:\n\n```python\ndef index_from_code("
+    )

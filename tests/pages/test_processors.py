@@ -56,7 +56,7 @@ def test_the_committed_record_holds_three_seeds_of_each_arithmetic():
     rows = processors.recorded()
     assert set(rows["seed"]) == set(processors.SEEDS)
     assert rows.groupby(["experiment", "arithmetic"])["seed"].nunique().eq(3).all()
-    assert rows.groupby("experiment")["arithmetic"].nunique().ge(3).all()
+    assert rows.groupby("experiment")["arithmetic"].nunique().ge(2).all()
 
 
 def test_an_arithmetic_is_called_by_its_limit_and_threads():

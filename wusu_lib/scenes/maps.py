@@ -21,8 +21,7 @@ from wusu_lib.files import faults_told, writable, write_json
 from wusu_lib.legend import LabelSpace
 from wusu_lib.runs.store import RECORD, complete_record
 from wusu_lib.scenes import rasters
-from wusu_lib.scenes.engines import Engine, check_engine, compute
-from wusu_lib.scenes.sweep import Job, Store, Tiling
+from wusu_lib.scenes.sweep import Engine, Job, Store, Tiling, check_engine, compute
 from wusu_lib.transitions import from_to
 
 # The from-to map of a whole scene, cleaned, a square at a time: the same as of the whole map at once.
@@ -102,7 +101,7 @@ def _cut(values: np.ndarray, has: tuple[int, int, int, int], wanted: tuple[int, 
 STATE = ".strips"  # folder of what is computed so far
 LOCK = ".lock"
 NAMES = ("classes.", "t1.", "t2.", "fromto.", "confidence.")  # of the files that are written here
-CODE = ("wusu_lib.scenes.maps", "wusu_lib.scenes.engines")
+CODE = ("wusu_lib.scenes.maps",)
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def change_map(
     ``prior``: decode both dates together (``decoding.learn_prior``). ``tolerance`` and ``smallest``: slivers
     and small areas of change to take back, in pixels, in the from-to map only (``Cleaning``). ``tiling``:
     windows, by default of the training's size with a quarter of overlap. ``batch``: windows that go through
-    the model together. ``engine``: "local", or "ray" for a cluster (``engines``). ``threads``: torch's, 0 for
+    the model together. ``engine``: "local", or "ray" for a cluster (``sweep``). ``threads``: torch's, 0 for
     all; one gives the same bytes on any number of cores.
 
     Maps that are there already, of the same images, model and settings, are left as they are; whatever was
