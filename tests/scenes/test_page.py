@@ -82,7 +82,7 @@ def test_the_largest_page_stays_small_enough_to_send(page_scene, tmp_path):
 def test_of_very_many_polygons_the_largest_are_drawn(page_scene, tmp_path):
     folder, changes = page_scene
     many = changes.iloc[[0] * (MOST + 5)]
-    made = write_page(folder / "t1.tif", folder / "t2.tif", many, tmp_path)
+    made = write_page(folder / "t1.tif", folder / "t2.tif", many, tmp_path / "out")
     assert made.polygons == len(content(made.path)["polygons"]) == MOST
     assert "Of 5,005 polygons the 5,000 of the largest changes are drawn." in made.path.read_text()
 
@@ -91,7 +91,7 @@ def test_text_cannot_break_out_of_the_page(page_scene, tmp_path):
     folder, changes = page_scene
     dates = ("</script><b>", "2 & 3")
     made = write_page(
-        folder / "t1.tif", folder / "t2.tif", changes, tmp_path, dates=dates, title="<i>{{data}}"
+        folder / "t1.tif", folder / "t2.tif", changes, tmp_path / "out", dates=dates, title="<i>{{data}}"
     )
     text = made.path.read_text()
     assert content(made.path)["dates"] == list(dates)
