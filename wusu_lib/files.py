@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+import secrets
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -16,18 +18,29 @@ from wusu_lib import provenance
 
 # Files that are either whole or absent: written beside their place, flushed to disk, then renamed into it.
 
+DRAFT = ".tmp"  # how the name of what is not whole yet ends; it begins with a dot
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; what was written there becomes ``path`` when the block ends
     well.
+
+    Its name cannot be foreseen and it is made exclusively, so that nobody's link is followed; its mode is
+    that of the user's umask, whoever wrote into it.
     """
-    draft = path.with_name(f".{path.name}.tmp")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}{DRAFT}")
     with faults_told(path.parent):
-        yield draft
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)) as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+        try:
+            yield draft
+            draft.chmod(mode)  # a library may have put a file of its own there
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -84,6 +97,54 @@ def _has_room(folder: Path) -> bool:
     return True
 
 
+def read_json(path: Path) -> Any:
+    """Content of a JSON file; None where there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):  # not there, or not JSON: no record either way
+        return None
+
+
+def set_aside(path: Path) -> None:
+    """Move a damaged file or folder to a free name beside it, with a warning; nothing is deleted."""
+    names = (path.with_name(f"{path.name}.broken{n or ''}") for n in range(10_000))
+    free = next(name for name in names if not os.path.lexists(name))
+    os.rename(path, free)
+    warnings.warn(f"{path} is damaged: moved to {free.name}, it is made anew", stacklevel=3)
+
+
+# Whose a folder is: asked before anything is written into it.
+
+RECORD = "record.json"
+MADE = "made"  # in a record: the kind of what this library made in the folder
+
+
+def claim(
+    folder: str | Path, kind: str, inputs: Sequence[str | Path] = (), names: Sequence[str] = ()
+) -> Path:
+    """The folder for files of one kind ("maps", "run"): new, empty, or claimed for that kind before.
+
+    A record that says so is written into it. Raises ValueError, and writes nothing, for a folder that holds
+    anything else, an input that lies in it, a link in it, and a folder that has one of the ``names`` of the
+    files to be written; as ``writable``.
+    """
+    place = Path(folder).expanduser()
+    found = sorted(place.iterdir()) if place.is_dir() else []
+    record = read_json(place / RECORD)
+    mine = isinstance(record, dict) and record.get(MADE) == kind
+    faults = [path for path in map(Path, inputs) if path.resolve().parent == place.resolve()]
+    faults += [path for path in found if not mine or path.is_symlink()]
+    faults += [path for path in found if path.name in names and path.is_dir()]
+    if faults:
+        raise ValueError(
+            f"out: got {str(folder)!r}, which holds {faults[0].name}: not written there by this tool, which "
+            f"would have to write {kind} beside it or over it; give a new or an empty folder"
+        )
+    if writable(place) and not mine:
+        write_json(place / RECORD, {MADE: kind, "status": "begun"})
+    return place
+
+
 # The user's cache folder: what is worked out once and kept, for all who share the folder.
 
 
@@ -108,6 +169,8 @@ def kept[T](path: Path, load: Callable[[Path], T | None], make: Callable[[Path],
         if (found := _stored(path, load)) is not None:
             return found
         try:
+            if os.path.lexists(path):
+                set_aside(path)
             return make(path)
         except PermissionError as error:  # of another user's file here, or of what is being read elsewhere
             if error.filename and Path(error.filename).is_relative_to(path.parent):

@@ -7,6 +7,7 @@ notebook with what papermill injected, ``from_notebook`` another one without run
 import ast
 import difflib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from wusu_lib import provenance
 from wusu_lib.experiment import direct, per_pixel, segmentation, two_stage
 from wusu_lib.experiment.kind import Kind
 from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, parse
+from wusu_lib.files import replacing
 from wusu_lib.runs.store import read_record
 
 # The kinds of run, the most special first: what tells one of them tells none of those before it.
@@ -363,14 +365,16 @@ def copy_experiment(new: str, old: str, root: Path | None = None) -> Path:
     root = root or provenance.repository()
     path, original = (root / "notebooks" / f"{stem}.ipynb" for stem in (name, source))
     known = ", ".join(sorted(p.stem for p in path.parent.glob("exp*.ipynb")))
-    if path.exists():
+    if os.path.lexists(path):  # a link that leads nowhere is somebody's too
         raise FileExistsError(f"N={new}: {name} is there already; experiments: {known}")
     if not original.is_file():
         raise FileNotFoundError(f"FROM={old}: there is no {source} to copy; experiments: {known}")
     contents = root / "_toc.yml"
     listed = _with_page(contents.read_text(encoding="utf-8"), name, source)
-    path.write_text(_renamed(original.read_text(encoding="utf-8"), name, source), encoding="utf-8")
-    contents.write_text(listed, encoding="utf-8")
+    copy = _renamed(original.read_text(encoding="utf-8"), name, source)
+    for file, text in ((path, copy), (contents, listed)):
+        with replacing(file) as draft:
+            draft.write_text(text, encoding="utf-8")
     return path
 
 

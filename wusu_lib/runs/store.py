@@ -9,9 +9,7 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib import files, legend, provenance
-from wusu_lib.files import write_json
+from wusu_lib.files import RECORD, read_json, write_json
 from wusu_lib.legend import LabelSpace
 from wusu_lib.measures import change
 from wusu_lib.measures.classes import scores
@@ -34,9 +32,9 @@ if TYPE_CHECKING:
 
 # A complete run, read lazily from its folder; a folder that is damaged or half written is none.
 
-RECORD = "record.json"
 LINK = "link.json"  # in the folder of an experiment that uses a run
 REGISTERED = "registered"  # beside an experiment's links: predictions and looks
+KIND = "run"  # of the folder of a run, as its record says
 STORE = "by-key"  # an experiment's name holds no hyphen, so none is in the way
 
 
@@ -178,18 +176,19 @@ def _figures(pooled: np.ndarray, labels: LabelSpace) -> dict[str, float]:
 def complete_record(folder: Path) -> dict[str, Any] | None:
     """The record of a complete run whose every file is there with its recorded size, else None."""
     record = read_record(folder)
-    if record is None or record.get("status") != "complete":
+    if record is None or record.get("status") != "complete" or not isinstance(record.get("files"), dict):
         return None
-    files = {name: folder / name for name in record["files"]}
     whole = all(
-        file.is_file() and file.stat().st_size == record["files"][name] for name, file in files.items()
+        (folder / name).is_file() and (folder / name).stat().st_size == size
+        for name, size in record["files"].items()
     )
     return record if whole else None
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record in a folder, complete or not; None where there is none that can be read."""
-    return read_json(folder / RECORD)
+    record = read_json(folder / RECORD)
+    return record if isinstance(record, dict) else None
 
 
 def is_run(folder: Path) -> bool:
@@ -200,14 +199,6 @@ def is_run(folder: Path) -> bool:
 def linked_folder(folder: Path, key: str) -> Path:
     """Folder of the run that a link ``runs/<experiment>/<key>`` leads to, wherever the runs lie."""
     return folder.absolute().parent.parent / STORE / key
-
-
-def read_json(path: Path) -> Any:
-    """Content of a JSON file; None where there is none that can be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not there, or not JSON: no record either way
-        return None
 
 
 # Where runs are kept and how one comes to be there: partial folder, lock, rename.
@@ -269,7 +260,8 @@ def making(
         if complete_record(folder) is not None:
             yield None
             return
-        _set_aside(folder)
+        if os.path.lexists(folder):
+            files.set_aside(folder)
         partial = folder.with_name(f"{folder.name}.partial")
         with _not_moved(partial):
             if complete_record(partial) is not None:  # killed before it was renamed
@@ -401,10 +393,14 @@ def _not_moved(partial: Path) -> Iterator[None]:
 def _begin(partial: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """Write the record of a run that is begun or resumed."""
     with _said_where():
-        partial.mkdir(exist_ok=True)
+        try:
+            files.claim(partial, KIND)
+        except ValueError:  # somebody else's, or of a record that cannot be read
+            files.set_aside(partial)
+            files.claim(partial, KIND)
         before = read_record(partial) or {}
         started, attempts = before.get("started", provenance.now()), before.get("attempts", 0) + 1
-        record = {**facts, "started": started, "attempts": attempts}
+        record = {files.MADE: KIND, **facts, "started": started, "attempts": attempts}
         write_json(partial / RECORD, {**record, "status": "running"})
     return record
 
@@ -422,25 +418,16 @@ def _recorded(draft: Draft) -> Iterator[None]:
         if (partial / RECORD).is_file():  # nor moved away
             write_json(partial / RECORD, {**draft.record, "status": status, "error": reason})
         raise
-    files = [file for file in sorted(partial.iterdir()) if file.name[0] != "." and file.name != RECORD]
+    made = [file for file in sorted(partial.iterdir()) if file.name[0] != "." and file.name != RECORD]
     draft.record |= {
         "finished": provenance.now(),
         "wall_seconds": round(time.monotonic() - clock, 2),  # of the last attempt
         "peak_memory_bytes": provenance.peak_memory(),
         "warnings": warned,
         "status": "complete",
-        "files": {file.name: file.stat().st_size for file in files},
+        "files": {file.name: file.stat().st_size for file in made},
     }
     write_json(partial / RECORD, draft.record)
-
-
-def _set_aside(folder: Path) -> None:
-    """Move a folder that should be complete and is not out of the way, keeping the latest such folder."""
-    if folder.exists():
-        broken = folder.with_name(f"{folder.name}.broken")
-        shutil.rmtree(broken, ignore_errors=True)
-        os.replace(folder, broken)
-        warnings.warn(f"{folder} is damaged: moved to {broken.name}, the run is made anew", stacklevel=2)
 
 
 def _lock(folder: Path) -> Path:

@@ -5,7 +5,7 @@ The from-to map is cleaned a square at a time: the same as of the whole map at o
 
 import filecmp
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,9 +17,9 @@ from filelock import FileLock
 from wusu_lib import legend, provenance
 from wusu_lib.change.decoding import Prior, drop_slivers, drop_small
 from wusu_lib.experiment.predictor import Predictor
-from wusu_lib.files import faults_told, writable, write_json
+from wusu_lib.files import DRAFT, MADE, RECORD, claim, faults_told, write_json
 from wusu_lib.legend import LabelSpace
-from wusu_lib.runs.store import RECORD, complete_record
+from wusu_lib.runs.store import complete_record
 from wusu_lib.scenes import rasters
 from wusu_lib.scenes.sweep import Engine, Job, Store, Tiling, check_engine, compute
 from wusu_lib.transitions import from_to
@@ -100,7 +100,17 @@ def _cut(values: np.ndarray, has: tuple[int, int, int, int], wanted: tuple[int, 
 
 STATE = ".strips"  # folder of what is computed so far
 LOCK = ".lock"
+KIND = "maps"  # of the folder, as its record says
 NAMES = ("classes.", "t1.", "t2.", "fromto.", "confidence.")  # of the files that are written here
+FILES = tuple(f"{name}{end}" for name in NAMES for end in ("tif", "tif.aux.xml"))
+OUTPUTS = (
+    *FILES,
+    "changes.gpkg",
+    "changes.geojson",
+    "changes.html",
+    RECORD,
+    LOCK,
+)
 CODE = ("wusu_lib.scenes.maps",)
 
 
@@ -184,7 +194,7 @@ def change_map(
     job = Job(layers, tiling or Tiling.usual(predictor.window), batch, threads, prior)
     maps = SceneMaps(Path(folder))
     plan = _plan(job, predictor) | {"cleaning": cleaning.as_dict()}
-    with _held(maps.folder, engine):
+    with _held(maps.folder, engine, job.layers):
         if not _complete(maps.folder, plan):
             store = Store(maps.folder / STATE, job, plan)
             compute(job, predictor, store, engine, f"{Path(t1).name} to {Path(t2).name}")
@@ -208,7 +218,7 @@ def class_map(
     job = Job((rasters.single(image),), tiling or Tiling.usual(predictor.window), batch, threads)
     maps = SceneMaps(Path(folder))
     plan = _plan(job, predictor)
-    with _held(maps.folder, engine):
+    with _held(maps.folder, engine, job.layers):
         if not _complete(maps.folder, plan):
             store = Store(maps.folder / STATE, job, plan)
             compute(job, predictor, store, engine, Path(image).name)
@@ -251,10 +261,11 @@ def _hash(path: str) -> str:
 
 
 @contextmanager
-def _held(folder: Path, engine: str) -> Iterator[None]:
-    """The output folder, made and locked: a second process waits, then finds the maps."""
+def _held(folder: Path, engine: str, layers: Sequence[rasters.Layer]) -> Iterator[None]:
+    """The output folder, claimed and locked: a second process waits, then finds the maps."""
     check_engine(engine)
-    with FileLock(writable(folder) / LOCK), faults_told(folder):
+    claimed = claim(folder, KIND, [layer.path for layer in layers], OUTPUTS)
+    with FileLock(claimed / LOCK), faults_told(folder):
         yield
 
 
@@ -263,7 +274,7 @@ def _complete(folder: Path, plan: dict[str, Any]) -> bool:
     record = complete_record(folder)
     if record is not None and all(record.get(name) == value for name, value in plan.items()):
         return True
-    (folder / RECORD).unlink(missing_ok=True)
+    write_json(folder / RECORD, {MADE: KIND, "status": "begun"})
     return False
 
 
@@ -293,5 +304,6 @@ def _finish(folder: Path, record: dict[str, Any]) -> None:
     """Write the record, which makes the maps count, and clear away what they were made from."""
     files = sorted(file for file in folder.iterdir() if file.name[0] != "." and file.is_file())
     sizes = {file.name: file.stat().st_size for file in files if file.name.startswith(NAMES)}
-    write_json(folder / RECORD, record | {"status": "complete", "files": sizes})
-    shutil.rmtree(folder / STATE)
+    write_json(folder / RECORD, record | {MADE: KIND, "status": "complete", "files": sizes})
+    for scratch in (folder / STATE, *folder.glob(f".*{DRAFT}")):  # the latter of attempts that were killed
+        shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wusu_lib import legend
-from wusu_lib.files import faults_told, writable
+from wusu_lib.files import DRAFT, claim, faults_told
 from wusu_lib.legend import ELEVEN, LabelSpace
+from wusu_lib.scenes.maps import KIND, OUTPUTS
 from wusu_lib.scenes.rasters import opened
 from wusu_lib.transitions import FIRST, N_LABELS, SECOND
 
@@ -349,11 +350,10 @@ def write_polygons(frame: "geopandas.GeoDataFrame", folder: str | Path) -> Polyg
     The GeoPackage has the frame's CRS; a frame without one gives an undefined CRS and pixel coordinates
     (column, row; rows count downwards). The GeoJSON has longitude and latitude with seven decimals, as RFC
     7946 wants it; without a CRS there is none, since nobody knows where the scene is. A frame without rows
-    gives valid files without features. Each file appears whole or not at all. Raises ValueError if the folder
-    cannot be written to.
+    gives valid files without features. Each file appears whole or not at all. Errors as ``files.claim``.
     """
-    target = writable(folder)
-    with faults_told(target), TemporaryDirectory(dir=target, prefix=".") as scratch:
+    target = claim(folder, KIND, names=OUTPUTS)
+    with faults_told(target), TemporaryDirectory(dir=target, prefix=".", suffix=DRAFT) as scratch:
         geopackage = _write(frame, Path(scratch), target, "gpkg", "GPKG", layer=NAME)
         if frame.crs is None:
             (target / f"{NAME}.geojson").unlink(missing_ok=True)  # of an earlier scene

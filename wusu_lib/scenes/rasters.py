@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from xml.etree import ElementTree as Xml
 
 import numpy as np
 
 from wusu_lib import legend, transitions
-from wusu_lib.files import faults_told
+from wusu_lib.files import DRAFT, faults_told, replacing
 from wusu_lib.imagery import BAND_NAMES
 from wusu_lib.legend import LabelSpace
 
@@ -417,9 +418,10 @@ def write(path: Path, grid: Grid, style: Style, read: Read, rows: int = TILE) ->
     import rasterio
     from rasterio.shutil import copy
 
-    plain = path.with_name(f".{path.name}.plain.tif")
-    whole = path.with_name(f".{path.name}.whole.tif")
-    with faults_told(path.parent), rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_PAM_ENABLED="NO"):
+    environment = rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_PAM_ENABLED="NO")
+    drafts = TemporaryDirectory(dir=path.parent, prefix=".", suffix=DRAFT)
+    with faults_told(path.parent), drafts as scratch, environment:
+        plain, whole = Path(scratch) / "plain.tif", Path(scratch) / "whole.tif"
         _write_plain(plain, grid, style, read, rows)
         with without_georeference():
             copy(
@@ -431,10 +433,9 @@ def write(path: Path, grid: Grid, style: Style, read: Read, rows: int = TILE) ->
                 overview_resampling="NEAREST" if style.colours is not None else "AVERAGE",
                 bigtiff="IF_SAFER",
             )
-    plain.unlink()
-    if style.names is not None:
-        _write_names(path.with_name(f"{path.name}.aux.xml"), style.names, style.colours)
-    os.replace(whole, path)
+        if style.names is not None:
+            _write_names(path.with_name(f"{path.name}.aux.xml"), style.names, style.colours)
+        os.replace(whole, path)
 
 
 def _write_plain(path: Path, grid: Grid, style: Style, read: Read, rows: int) -> None:
@@ -494,7 +495,8 @@ def _write_names(path: Path, names: dict[int, str], colours: np.ndarray | None) 
         for cell in (value, name, *rgb):
             Xml.SubElement(row, "F").text = str(cell)
     Xml.indent(root)
-    path.write_text(Xml.tostring(root, encoding="unicode") + "\n", encoding="utf-8")
+    with replacing(path) as draft:
+        draft.write_text(Xml.tostring(root, encoding="unicode") + "\n", encoding="utf-8")
 
 
 # Colours, names and values without data of the maps of a scene.

@@ -25,14 +25,14 @@ from wusu_lib.data.masks import read_index
 from wusu_lib.experiment import notebooks, parameters, predictor, segmentation
 from wusu_lib.experiment.parameters import Label
 from wusu_lib.experiment.predictor import Predictor
-from wusu_lib.files import located, require_places, writable
+from wusu_lib.files import claim, located, require_places
 from wusu_lib.imagery import read
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import classes
 from wusu_lib.runs import store
 from wusu_lib.runs.store import Run, is_run
 from wusu_lib.scenes import rasters
-from wusu_lib.scenes.maps import LOCK, NAMES, STATE, SceneMaps, change_map
+from wusu_lib.scenes.maps import KIND, OUTPUTS, STATE, SceneMaps, change_map
 from wusu_lib.scenes.polygons import PolygonFiles, label_targets, polygons, resolve_targets, write_polygons
 from wusu_lib.scenes.sweep import Tiling
 from wusu_lib.scenes.viewer.page import Page, write_page
@@ -130,10 +130,11 @@ def example_scene(folder: str | Path) -> Example:
     table = inspection.inspect(tree.demo_city()).table
     mine = table[(table["folder"] == FOLDER) & (table["area"] == AREA)]
     paths, classes = [], []
+    place = claim(folder, "images")
     for date in DATES:
         rows = mine[mine["date"] == date].sort_values("index")
         image = _mosaic([read(path) for path in rows["image"]])
-        paths.append(_write(Path(folder) / f"mini_city_20{date}.tif", image))
+        paths.append(_write(place / f"mini_city_20{date}.tif", image))
         classes.append(_mosaic([read_index(mask)[None] for mask in rows["mask"]])[0])
     return Example(paths[0], paths[1], from_to(*classes), (f"20{DATES[0]}", f"20{DATES[1]}"))
 
@@ -156,7 +157,6 @@ def _write(path: Path, image: np.ndarray) -> Path:
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     count, height, width = image.shape
     shape = {"count": count, "height": height, "width": width, "dtype": image.dtype}
     with warnings.catch_warnings():
@@ -334,26 +334,23 @@ def prepare(namespace: Mapping[str, Any]) -> Task:
     """
     stated = notebooks.from_namespace(namespace, MapChangeParameters)
     _run(stated)
-    out = writable(stated.out or store.root() / "map_change")
-    require_places(out, WRITTEN, [STATE, "images"])
-    if not stated.t1:
+    images = [path for path in (stated.t1, stated.t2) if path]
+    given = [path if re.match(rasters.ADDRESS, path) else _located(path) for path in images]
+    out = claim(stated.out or store.root() / "map_change", KIND, given, OUTPUTS)
+    require_places(out, (), [STATE, "images"])
+    if not given:
         city = example_scene(out / "images")
         layers = rasters.pair(city.t1, city.t2)
         return Task(stated, city.t1, city.t2, city.dates, out, layers, city.truth)
-    t1, t2 = (path if re.match(rasters.ADDRESS, path) else _located(path) for path in (stated.t1, stated.t2))
-    layers = rasters.pair(t1, t2)
+    layers = rasters.pair(*given)
     _require_room(out, layers[0].grid)
-    t1, t2 = Path(t1), Path(t2)
+    t1, t2 = map(Path, given)
     dates = stated.date1 or _date(t1, "t1"), stated.date2 or _date(t2, "t2")
     if dates[0] == dates[1]:
         dates = (f"{dates[0]} (t1)", f"{dates[1]} (t2)")
     return Task(stated, t1, t2, dates, out, layers)
 
 
-WRITTEN = (
-    *(f"{name}tif{end}" for name in NAMES for end in ("", ".aux.xml")),
-    *("record.json", "changes.html", "changes.gpkg", "changes.geojson", LOCK),
-)
 BYTES = 3  # a pixel: two dates and the confidence, as strips, which are not compressed
 
 

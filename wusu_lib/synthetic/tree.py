@@ -108,8 +108,9 @@ def _check(root: Path, patch_size: int, rows: int, cols: int, areas: tuple[str, 
     unknown = [area for area in areas if area not in AREAS]
     if unknown or not areas:
         raise ValueError(f"areas: got {areas!r}; allowed: {', '.join(AREAS)}")
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise FileExistsError(f"{root} exists already; give a new or an empty folder")
+    found = sorted(root.iterdir()) if root.is_dir() else [root] if root.exists() else []
+    if found:
+        raise FileExistsError(f"{root} exists already ({found[0].name}); give a new or an empty folder")
 
 
 def code_book(seed: int) -> np.ndarray:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wusu_lib.files import replacing, writable
+from wusu_lib.files import claim, replacing
 from wusu_lib.imagery import rgb, stretch
 from wusu_lib.legend import ELEVEN, LabelSpace
+from wusu_lib.scenes.maps import KIND, OUTPUTS
 from wusu_lib.scenes.rasters import Grid, Layer, Reader, pair
 
 if TYPE_CHECKING:
@@ -123,10 +124,10 @@ def write_page(
 
     ``t1``, ``t2``: the images, put on one grid as for the maps. ``changes``: what ``polygons`` gave for them.
     The pictures have at most 2,000 pixels a side and the same stretch; of the polygons at most the 5,000 of
-    the largest objects are drawn. Both is said on the page. Errors as ``rasters.pair``; ValueError if the
-    folder cannot be written to.
+    the largest objects are drawn. Both is said on the page. Errors as ``rasters.pair`` and
+    ``files.claim``.
     """
-    target = writable(folder) / NAME
+    target = claim(folder, KIND, [t1, t2], OUTPUTS) / NAME
     layers = pair(t1, t2)
     grid = layers[0].grid
     factor = reduction(grid.height, grid.width)
