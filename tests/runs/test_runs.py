@@ -197,7 +197,7 @@ def write(folder: Path, fill_value: int = 3) -> dict:
     return {"losses": {"val": 0.5, "train": 0.25}}
 
 
-FACTS = {"seed": 1, "parameters": {"name": "exp05"}}
+FACTS = {"seed": 1, "parameters": {"name": "exp05", "background": "ignore"}}
 
 
 def make(fill=write, key="k1") -> store.Run:
@@ -207,7 +207,7 @@ def make(fill=write, key="k1") -> store.Run:
 def test_a_run_is_read_back():
     run = make()
     assert run.seed == 1
-    assert run.parameters == {"name": "exp05"}
+    assert run.parameters == FACTS["parameters"]
     assert run.history["train/loss"].tolist() == [1.5]
     assert run.steps["gradient_norm"].tolist() == [2.0]
     assert run.confusion["split"].tolist() == ["val", "train"]
