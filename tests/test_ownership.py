@@ -13,6 +13,7 @@ from affine import Affine
 
 from wusu_lib import files, synthetic
 from wusu_lib.experiment import notebooks
+from wusu_lib.legend import ELEVEN
 from wusu_lib.runs import store
 from wusu_lib.scenes import maps, polygons, tool
 from wusu_lib.scenes.viewer import page
@@ -25,7 +26,7 @@ ALL = ("t1.tif", "fromto.tif", "changes.gpkg", "changes.geojson", "changes.html"
 class Model:
     """A model that must not be reached."""
 
-    window, classes, name, fingerprint = 64, "all", "none", "0"
+    window, labels, name, fingerprint = 64, ELEVEN, "none", "0"
 
 
 def write_image(path: Path, value: int) -> Path:
