@@ -193,7 +193,7 @@ def test_a_claimed_folder_is_taken_again_by_its_kind_only(tmp_path):
     with pytest.raises(ValueError, match=r"holds t1\.tif"):
         files.claim(tmp_path / "out", "maps", inputs=[tmp_path / "out" / "t1.tif"])
     (tmp_path / "out" / "t2.tif").mkdir()
-    with pytest.raises(ValueError, match=r"holds t2\.tif"):
+    with pytest.raises(ValueError, match=r"t2\.tif is a folder"):
         files.claim(tmp_path / "out", "maps", names=["t2.tif"])
 
 

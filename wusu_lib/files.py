@@ -134,12 +134,12 @@ def claim(
     mine = isinstance(record, dict) and record.get(MADE) == kind
     faults = [path for path in map(Path, inputs) if path.resolve().parent == place.resolve()]
     faults += [path for path in found if not mine or path.is_symlink()]
-    faults += [path for path in found if path.name in names and path.is_dir()]
     if faults:
         raise ValueError(
             f"out: got {str(folder)!r}, which holds {faults[0].name}: not written there by this tool, which "
             f"would have to write {kind} beside it or over it; give a new or an empty folder"
         )
+    require_places(place, names)
     if writable(place) and not mine:
         write_json(place / RECORD, {MADE: kind, "status": "begun"})
     return place

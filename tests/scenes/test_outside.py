@@ -259,7 +259,7 @@ def test_what_is_no_file_is_named_as_what_it_is(given, told, pair):
 )
 def test_a_folder_in_the_place_of_a_file_is_refused_first(name, kind, pair):
     out = Path(pair["out"])
-    out.mkdir()
+    files.claim(out, "maps")
     (out / name).write_text("") if kind == "a file" else (out / name).mkdir()
     with pytest.raises(ValueError, match=f"out: .*{name} is {kind}, but its name is needed"):
         tool.prepare(pair)
