@@ -133,7 +133,9 @@ def claim(
     record = read_json(place / RECORD)
     mine = isinstance(record, dict) and record.get(MADE) == kind
     faults = [path for path in map(Path, inputs) if path.resolve().parent == place.resolve()]
-    faults += [path for path in found if not mine or path.is_symlink()]
+    begun = re.compile(rf"\.{re.escape(RECORD)}\.[0-9a-f]{{16}}{re.escape(DRAFT)}")
+    ours = [path for path in found if mine or begun.fullmatch(path.name)]  # a kill may leave the first draft
+    faults += [path for path in found if path not in ours or path.is_symlink()]
     if faults:
         raise ValueError(
             f"out: got {str(folder)!r}, which holds {faults[0].name}: not written there by this tool, which "
