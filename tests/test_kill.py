@@ -118,15 +118,15 @@ def test_killed_again_and_again(undisturbed, tmp_path):
 
 
 def renames(whole: Run) -> int:
-    """How often an undisturbed run renames: link, records, weights, checkpoints, results, last its folder."""
+    """How often a run renames: link, records, weights, checkpoints, results, last its folder."""
     improved = (whole.history["val/loss"].cummin().diff() != 0).sum()
-    linked, begun, results, complete, folder = 1, 1, 2, 1, 1
-    return linked + begun + improved + len(whole.history) + results + complete + folder
+    linked, claimed, begun, results, complete, folder = 1, 1, 1, 2, 1, 1
+    return linked + claimed + begun + improved + len(whole.history) + results + complete + folder
 
 
-@pytest.mark.parametrize("place", [0, 1, 2, 5, -5, -4, -3, -2, -1])
+@pytest.mark.parametrize("place", [0, 1, 2, 3, 5, -5, -4, -3, -2, -1])
 def test_killed_at_a_rename(place, undisturbed, tmp_path):
-    """Link, first record, weights, checkpoints; results, last record, and the rename of the run itself."""
+    """Link, claim, first record, weights, checkpoints; results, last record, last the run's own folder."""
     tree, whole, _ = undisturbed
     process = start(tree, tmp_path, place % renames(whole))
     process.join()

@@ -83,9 +83,9 @@ class Slow(Global):
 
 
 def predictor(kind=Local, window: int = 64, seed: int = 0, **more) -> Predictor:
-    """A predictor with random weights. ``more``: background, classes, precision, the model's arguments."""
+    """A predictor with random weights. ``more``: labels, precision, the model's arguments."""
     torch.manual_seed(seed)
-    rest = {k: more.pop(k) for k in list(more) if k in ("background", "classes", "precision", "name")}
+    rest = {k: more.pop(k) for k in list(more) if k in ("labels", "precision", "name")}
     empty = Predictor(nn.Identity(), MEAN, STD, window=window, device="cpu", **rest)
     arguments = {"window": window, **more} if issubclass(kind, Global) else more
     empty.model = kind(len(empty.indices), **arguments).eval()
