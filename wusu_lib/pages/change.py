@@ -1,11 +1,15 @@
 """Change shown: what the masks' codes mean, maps of pairs of dates, targets, several methods side by side."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend
@@ -32,10 +36,6 @@ from wusu_lib.pages.style import (
     styled_table,
 )
 from wusu_lib.transitions import N_LABELS, SECOND, UNCHANGED_COLOUR, UNLABELLED
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 def codes_table(book: CodeBook) -> Styler:
@@ -87,8 +87,8 @@ _GAP, _LEGEND_ROW, _UNDER = 0.08, 0.2, 0.14  # inches
 
 @styled
 def change_maps_figure(
-    pairs: "pd.DataFrame", shown: Sequence[str], runs: Mapping[str, Any] | None = None
-) -> "Figure":
+    pairs: pd.DataFrame, shown: Sequence[str], runs: Mapping[str, Any] | None = None
+) -> Figure:
     """One row a pair: its two images, the annotated change, and the change that each run finds.
 
     ``pairs``: table of pairs (``pairs.pairs``); ``shown``: keys of some; ``runs``: title -> anything
@@ -156,7 +156,6 @@ def _became(labels: np.ndarray, binary: bool = False) -> np.ndarray:
 
 def _coloured(index: np.ndarray) -> np.ndarray:
     """What is drawn in its colours, uint8 [H,W,3]."""
-    from matplotlib.colors import to_rgb
 
     return np.array([np.round(np.multiply(to_rgb(c), 255)) for c in _COLOURS], dtype=np.uint8)[index]
 
@@ -175,9 +174,8 @@ def _extent(labels: np.ndarray) -> tuple[int, int, int, int]:
 
 def _grid(
     rows: int, titles: Sequence[str], present: np.ndarray, noted: bool
-) -> "tuple[Figure, list[list[Axes]]]":
+) -> tuple[Figure, list[list[Axes]]]:
     """A figure of ``rows`` x ``len(titles)`` square panels with one legend of what is ``present``."""
-    from matplotlib.patches import Patch
 
     handles = [
         Patch(facecolor=_COLOURS[i], edgecolor=QUIET, linewidth=0.5, label=_label(i))
@@ -208,7 +206,7 @@ _FADED = 0.55  # how far the image under the map is taken towards white
 
 
 @styled
-def change_targets_figure(run: Any, pairs: pd.DataFrame, shown: dict[str, str]) -> "Figure":
+def change_targets_figure(run: Any, pairs: pd.DataFrame, shown: dict[str, str]) -> Figure:
     """One row a target: image at both dates, and where it was found (hit), missed or falsely claimed.
 
     ``run``: ``prediction(pair)`` -> from-to labels uint8 [H, W]. ``pairs``: of ``pairs``. ``shown``:
@@ -247,7 +245,6 @@ def change_targets_figure(run: Any, pairs: pd.DataFrame, shown: dict[str, str]) 
 
 def _judged(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray, target: str) -> np.ndarray:
     """The later image, faded and grey, with hits, misses and false alarms in colour: [H, W, 3]."""
-    from matplotlib.colors import to_rgb
 
     grey = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2)
     shown = grey + (1 - grey) * _FADED
@@ -261,8 +258,7 @@ def _judged(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray, targ
     return shown
 
 
-def _legend(figure: "Figure") -> None:
-    from matplotlib.patches import Patch
+def _legend(figure: Figure) -> None:
 
     entries = (("found", HIT), ("missed", MISS), ("false alarm", FALSE))
     handles = [Patch(facecolor=colour, label=name) for name, colour in entries]
@@ -276,7 +272,7 @@ _ACROSS = 3  # panels in a row
 
 
 @styled
-def change_ways_figure(rows: pd.DataFrame) -> "Figure":
+def change_ways_figure(rows: pd.DataFrame) -> Figure:
     """One panel a figure, in it one line a way: its value with the 95 % interval.
 
     ``rows``: columns way, figure, value, low, high (of ``analysis.method_intervals``); a way without a figure
@@ -307,7 +303,7 @@ def change_ways_figure(rows: pd.DataFrame) -> "Figure":
     )
 
 
-def _draw(axes: "Axes", rows: pd.DataFrame, ways: list[str]) -> None:
+def _draw(axes: Axes, rows: pd.DataFrame, ways: list[str]) -> None:
     """One figure of all ways; the value stands above its mark."""
     for row in rows.itertuples():
         y = ways.index(row.way)

@@ -7,11 +7,14 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from wusu_lib import legend
 from wusu_lib.data import statistics
@@ -19,11 +22,6 @@ from wusu_lib.legend import N_INDEX, LabelSpace
 from wusu_lib.measures import classes, comparison
 from wusu_lib.measures.comparison import effect_of_counts, effects, ratio, sorted_by_seed
 from wusu_lib.pages.style import BASELINE, QUIET, TEXT, THIS, captioned, counted, listed, open_figure, styled
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 # Overfitting measured: how much better a model is on its training patches than on the validation patches.
 
@@ -339,7 +337,7 @@ def _names(runs: Sequence[Any], baseline: Sequence[Any]) -> dict[str, str]:
 
 
 @styled
-def gap_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]) -> "Figure":
+def gap_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]) -> Figure:
     """Training and validation mIoU and loss of run and baseline; the line between them is the gap.
 
     ``found``: the frame of ``gap``.
@@ -370,7 +368,6 @@ def gap_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]
 
 
 def _dot(colour: str, label: str, fill: Any = "full", marker: str = "o") -> Any:
-    from matplotlib.lines import Line2D
 
     return Line2D(
         [], [], color=colour, marker=marker, linestyle="", markersize=8, fillstyle=fill, label=label
@@ -378,7 +375,7 @@ def _dot(colour: str, label: str, fill: Any = "full", marker: str = "o") -> Any:
 
 
 @styled
-def boundary_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]) -> "Figure":
+def boundary_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]) -> Figure:
     """Left: mean boundary IoU and boundary F by distance. Right: difference of boundary F by class at 2 px.
 
     ``found``: the frame of ``compare_boundaries``. Bars: 95 % intervals. Beside each class stands its
@@ -409,7 +406,7 @@ def boundary_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence
     )
 
 
-def _differences(axes: "Axes", rows: pd.DataFrame) -> None:
+def _differences(axes: Axes, rows: pd.DataFrame) -> None:
     """Differences with their intervals, one line a class, the largest gain on top."""
     rows = rows.sort_values("difference")
     y = np.arange(len(rows))
@@ -422,7 +419,7 @@ def _differences(axes: "Axes", rows: pd.DataFrame) -> None:
 
 
 @styled
-def objects_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]) -> "Figure":
+def objects_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]) -> Figure:
     """Share of buildings found by ground area, and of road pixels found by the road's width.
 
     ``found``: the frame of ``compare_objects``. Beside each size stands how many are annotated.

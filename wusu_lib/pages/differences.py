@@ -1,10 +1,13 @@
 """Differences with their intervals beside what was predicted, and what such an interval is worth."""
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pandas as pd
 from IPython.display import Markdown
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from wusu_lib.pages.style import (
     LINES,
@@ -21,11 +24,6 @@ from wusu_lib.pages.style import (
     styled,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
 # Differences between experiments with their intervals, beside what was predicted.
 
 _EFFECTS_COLUMNS = ("experiment", "metric", "value", "low", "high", "threshold", "outcome", "stands")
@@ -39,7 +37,7 @@ _BEHIND: dict[str, Any] = {
 
 
 @styled
-def effect_figure(difference: Any, prediction: Any) -> "Figure":
+def effect_figure(difference: Any, prediction: Any) -> Figure:
     """One measured difference with its 95 % interval, the predicted threshold, and the line of no effect.
 
     ``difference``: value, low, high (NaN where there is no interval), metric, split. ``prediction``:
@@ -86,7 +84,7 @@ def _threshold(prediction: Any) -> float | None:
     return size if size is None or prediction.direction == "rises" else -size
 
 
-def _predicted(axes: "Axes", threshold: float) -> None:
+def _predicted(axes: Axes, threshold: float) -> None:
     """The predicted difference as a line, its side shaded."""
     edge = axes.get_xlim()[1 if threshold >= 0 else 0]
     axes.axvspan(threshold, edge, color="#e8f1f8", zorder=0)
@@ -95,7 +93,7 @@ def _predicted(axes: "Axes", threshold: float) -> None:
 
 
 @styled
-def forest_figure(rows: pd.DataFrame) -> "Figure":
+def forest_figure(rows: pd.DataFrame) -> Figure:
     """One row an experiment: difference to its baseline with 95 % interval, predicted threshold, outcome.
 
     ``rows``: columns experiment, metric ("val mIoU"), value, low, high (NaN where there is no interval),
@@ -139,7 +137,7 @@ def _check(rows: pd.DataFrame) -> None:
         )
 
 
-def _panel(axes: "Axes", rows: pd.DataFrame, metric: str) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
     """The experiments that are judged by one metric."""
     for y, row in enumerate(rows.itertuples()):
         _interval(axes, y, row.value, row.low, row.high, OUTCOMES[row.outcome], row.stands)
@@ -160,7 +158,7 @@ def _signed(value: float) -> str:
 
 
 def _interval(
-    axes: "Axes", y: float, value: float, low: float, high: float, colour: str, filled: bool = True
+    axes: Axes, y: float, value: float, low: float, high: float, colour: str, filled: bool = True
 ) -> None:
     axes.plot([low, high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
     axes.plot(value, y, color=colour, **_dot(colour, filled))
@@ -177,7 +175,7 @@ def _dot(colour: str, filled: bool) -> dict[str, Any]:
     }
 
 
-def _limits(axes: "Axes", values: Any) -> None:
+def _limits(axes: Axes, values: Any) -> None:
     """Horizontal limits that hold zero and the values that are not NaN, with a margin on both sides."""
     known = [0.0, *(value for value in values if math.isfinite(value))]
     low, high = min(known), max(known)
@@ -185,14 +183,14 @@ def _limits(axes: "Axes", values: Any) -> None:
     axes.set_xlim(low - margin, high + margin)
 
 
-def _name(axes: "Axes", x: float, text: str, side: str) -> None:
+def _name(axes: Axes, x: float, text: str, side: str) -> None:
     """A vertical line's name, beside its lower end, on the side given."""
     shift = 4 if side == "left" else -4  # points; text aligned left stands right of the line
     place: dict[str, Any] = {"textcoords": "offset points", "ha": side, "fontsize": SMALL, "color": QUIET}
     axes.annotate(text, (x, -0.55), (shift, 2), **place)
 
 
-def _right_labels(axes: "Axes", rows: pd.DataFrame) -> None:
+def _right_labels(axes: Axes, rows: pd.DataFrame) -> None:
     """Difference and outcome in words at the right end of each row, so that colour is not needed."""
     right = axes.secondary_yaxis("right")
     words = [f"{_signed(row.value)}  {row.outcome}" for row in rows.itertuples()]
@@ -202,7 +200,6 @@ def _right_labels(axes: "Axes", rows: pd.DataFrame) -> None:
 
 
 def _handles(rows: pd.DataFrame) -> list[Any]:
-    from matplotlib.lines import Line2D
 
     lines = [
         Line2D([], [], color=colour, label=outcome, **_dot(colour, True))
@@ -225,7 +222,7 @@ _INTERVALS_COLUMNS = ("experiment", "value", "low", "high")
 
 
 @styled
-def intervals_figure(rows: pd.DataFrame, what: str) -> "Figure":
+def intervals_figure(rows: pd.DataFrame, what: str) -> Figure:
     """One row a difference, its value in words at the right end; a line where there is no difference.
 
     ``rows``: columns experiment (the row's label), value, low, high (NaN where there is no interval).
@@ -257,7 +254,7 @@ def intervals_figure(rows: pd.DataFrame, what: str) -> "Figure":
     return figure
 
 
-def variants_figure(rows: pd.DataFrame, split: str, metric: str) -> "Figure":
+def variants_figure(rows: pd.DataFrame, split: str, metric: str) -> Figure:
     """``intervals_figure`` of variants of an experiment; ``rows``: of ``experiment.variant_effects``."""
     return captioned(
         intervals_figure(rows, f"difference in {split} {metric} to this run"),
@@ -268,7 +265,7 @@ def variants_figure(rows: pd.DataFrame, split: str, metric: str) -> "Figure":
     )
 
 
-def cleaning_gains_figure(rows: pd.DataFrame, metric: str) -> "Figure":
+def cleaning_gains_figure(rows: pd.DataFrame, metric: str) -> Figure:
     """``intervals_figure`` of the steps of cleaning; ``rows``: of ``analysis.step_gains``."""
     return captioned(
         intervals_figure(rows, f"difference in {metric}"),
@@ -278,7 +275,7 @@ def cleaning_gains_figure(rows: pd.DataFrame, metric: str) -> "Figure":
     )
 
 
-def over_two_stages_figure(rows: pd.DataFrame, metric: str, baseline: str) -> "Figure":
+def over_two_stages_figure(rows: pd.DataFrame, metric: str, baseline: str) -> Figure:
     """``intervals_figure`` of direct ways; ``rows``: of ``analysis.method_differences``, ``baseline``: its
     name.
     """
@@ -351,7 +348,7 @@ _DODGE = 0.08  # of the step between two places, so that intervals do not hide e
 
 
 @styled
-def rates_figure(rows: pd.DataFrame, across: str, by: str, xlabel: str, ylabel: str, line: float) -> "Figure":
+def rates_figure(rows: pd.DataFrame, across: str, by: str, xlabel: str, ylabel: str, line: float) -> Figure:
     """One line a group: rate with its 95 % interval, at evenly spaced places.
 
     ``rows``: columns rate, low, high (0 to 1), ``across`` (the places) and ``by`` (the groups). ``line``: a
@@ -382,7 +379,7 @@ def rates_figure(rows: pd.DataFrame, across: str, by: str, xlabel: str, ylabel: 
     return figure
 
 
-def false_differences_figure(rows: pd.DataFrame) -> "Figure":
+def false_differences_figure(rows: pd.DataFrame) -> Figure:
     """``rates_figure`` of ``simulation.by_length``."""
     across, what = "length over which errors are alike (m)", "false differences (% of pairs)"
     return captioned(
@@ -394,7 +391,7 @@ def false_differences_figure(rows: pd.DataFrame) -> "Figure":
     )
 
 
-def false_differences_by_rarity_figure(rows: pd.DataFrame) -> "Figure":
+def false_differences_by_rarity_figure(rows: pd.DataFrame) -> Figure:
     """``rates_figure`` of ``simulation.by_rarity``."""
     across, what = "share of the ground that lacks the rarest class", "false differences (% of pairs)"
     return captioned(
@@ -406,7 +403,7 @@ def false_differences_by_rarity_figure(rows: pd.DataFrame) -> "Figure":
     )
 
 
-def found_gains_figure(rows: pd.DataFrame) -> "Figure":
+def found_gains_figure(rows: pd.DataFrame) -> Figure:
     """``rates_figure`` of ``simulation.by_gain``."""
     return captioned(
         rates_figure(rows, "gain", "ground", "planted gain (mIoU)", "found (% of pairs)", 0.8),
@@ -417,7 +414,7 @@ def found_gains_figure(rows: pd.DataFrame) -> "Figure":
     )
 
 
-def with_seeds_figure(rows: pd.DataFrame) -> "Figure":
+def with_seeds_figure(rows: pd.DataFrame) -> Figure:
     """``rates_figure`` of ``simulation.by_seeds``."""
     what = "interval leaves out 0 (% of pairs)"
     return captioned(

@@ -5,11 +5,15 @@ Which patches a notebook shows is chosen by rule, the same in every experiment.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 
 from wusu_lib import legend
 from wusu_lib.change.pairs import true_labels
@@ -30,11 +34,6 @@ from wusu_lib.pages.style import (
     styled,
 )
 from wusu_lib.transitions import SECOND
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 # Which patches the figures of a notebook show: the same in every experiment, chosen by rule, not by hand.
 
@@ -110,7 +109,7 @@ _LEGEND_ROW = 0.2  # inches
 
 
 @styled
-def patch_examples_figure(table: "pd.DataFrame", patches: Sequence[str]) -> "Figure":
+def patch_examples_figure(table: pd.DataFrame, patches: Sequence[str]) -> Figure:
     """One row a patch: natural colour, colour infrared, labels; one stretch and one legend for all.
 
     ``table``: patch table (columns patch, image, mask). Raises ValueError on a patch that the table lacks.
@@ -137,7 +136,7 @@ def patch_examples_figure(table: "pd.DataFrame", patches: Sequence[str]) -> "Fig
 
 
 @styled
-def dates_figure(table: "pd.DataFrame", site: str) -> "Figure":
+def dates_figure(table: pd.DataFrame, site: str) -> Figure:
     """The images of one site by date above their labels; one stretch, so that radiometry can be compared.
 
     ``table``: patch table (columns site, date, image, mask). Raises ValueError on a site that it lacks.
@@ -176,11 +175,11 @@ def _named(run: Any, fallback: str) -> str:
 @styled
 def predictions_figure(
     run: Any,
-    table: "pd.DataFrame",
+    table: pd.DataFrame,
     patches: Sequence[str],
     baseline: Any = None,
     names: Sequence[str] = (),
-) -> "Figure":
+) -> Figure:
     """One row a patch: image, truth, prediction (of the baseline too, if given), errors.
 
     ``run`` and ``baseline``: with ``prediction(patch)`` -> class index uint8 [H,W] and ``labels``. ``names``:
@@ -223,7 +222,7 @@ def _judged(baseline: Any) -> str:
     return own if baseline is None else f"the baseline's prediction, {own}"
 
 
-def _read(rows: "pd.DataFrame") -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _read(rows: pd.DataFrame) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Images [4,H,W] and class indices [H,W] of the rows of a patch table."""
     images = [read_image(path) for path in rows["image"]]
     return images, [read_index_or_none(m, i.shape[1:]) for m, i in zip(rows["mask"], images, strict=True)]
@@ -241,7 +240,7 @@ def _grid(
     errors: bool = False,
     classes: legend.Scheme = "all",
     small_print: bool = False,
-) -> "tuple[Figure, list[list[Axes]]]":
+) -> tuple[Figure, list[list[Axes]]]:
     """A figure of ``rows`` x ``len(titles)`` square panels with one legend of the classes ``present``."""
     handles = swatches(present, classes)
     if errors:
@@ -263,14 +262,12 @@ def _grid(
 
 
 def _error_swatches() -> list[Any]:
-    from matplotlib.patches import Patch
 
     return [Patch(facecolor=c, label=name) for c, name in ((CORRECT, "correct"), (WRONG, "wrong"))]
 
 
 def _errors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """RGB floats [H,W,3]: correct, wrong, or unlabelled in the truth."""
-    from matplotlib.colors import to_rgb
 
     table = np.array([to_rgb(c) for c in (legend.UNLABELLED_COLOUR, CORRECT, WRONG)])
     return table[np.where(truth == 0, 0, np.where(truth == prediction, 1, 2))]
@@ -481,7 +478,7 @@ NOTHING = "No region contradicts the labels with confidence."
 
 
 @styled
-def disagreement_figure(run: Any, table: "pd.DataFrame", ranking: "pd.DataFrame", n: int = 4) -> "Figure":
+def disagreement_figure(run: Any, table: pd.DataFrame, ranking: pd.DataFrame, n: int = 4) -> Figure:
     """The ``n`` patches with the heaviest regions of ``ranking``: image, labels, prediction, contradiction.
 
     ``ranking``: the frame of ``ranked_regions``. The last column has the confidence (dark = sure) where
@@ -521,7 +518,7 @@ def disagreement_figure(run: Any, table: "pd.DataFrame", ranking: "pd.DataFrame"
     )
 
 
-def _nothing() -> "Figure":
+def _nothing() -> Figure:
     figure = open_figure(0.8)
     axes = figure.subplots()
     axes.set_axis_off()
@@ -529,8 +526,7 @@ def _nothing() -> "Figure":
     return figure
 
 
-def _frame(axes: "Axes", region: "pd.Series") -> None:
-    from matplotlib.patches import Rectangle
+def _frame(axes: Axes, region: pd.Series) -> None:
 
     size = (region["right"] - region["left"], region["bottom"] - region["top"])
     axes.add_patch(

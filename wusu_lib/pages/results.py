@@ -1,11 +1,13 @@
 """Results by class: the study's ten columns beside what it reported, IoU by class, confusions."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from wusu_lib.legend import LabelSpace
@@ -19,22 +21,20 @@ from wusu_lib.pages.style import (
     captioned,
     compared,
     counted,
+    dumbbells,
     groups,
+    heat_frame,
     judged_in,
     listed,
+    named_rows,
     open_figure,
-    pooled_of_run,
     pooled_of_runs,
+    sides_legend,
     styled,
     styled_table,
     text_on,
     them,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 # What the study reported: its printed figures, which of them cannot be right, what they compare with.
 #
@@ -175,7 +175,7 @@ def class_iou_figure(
     baseline_runs: Sequence[Any] = (),
     names: Sequence[str] | None = None,
     split: str = "val",
-) -> "Figure":
+) -> Figure:
     """IoU of each class, classes by falling support: small dots are seeds, large ones their mean.
 
     ``runs``: objects with ``confusion`` (DataFrame with a column split, N rows), ``matrices`` (int64
@@ -185,7 +185,7 @@ def class_iou_figure(
     ValueError where a run has no matrix of ``split``.
     """
     sides, space = groups(runs, baseline_runs, names), judged_in(runs, baseline_runs)
-    matrices = [np.stack([pooled_of_run(run, split) for run in side.runs]) for side in sides]
+    matrices = [np.stack([pooled_of_runs([run], split) for run in side.runs]) for side in sides]
     matrices = [merge(stack, space.classes) for stack in matrices]
     kept = list(space.scored)
     support = matrices[-1][0][kept].sum(axis=1)
@@ -194,14 +194,12 @@ def class_iou_figure(
     figure = open_figure(0.31 * len(order) + 1.0)
     axes = figure.subplots()
     _iou_frame(axes, names_shown, support[order] / max(support.sum(), 1), split)
-    means = []
+    dots = []
     for (_, name, colour), stack in zip(sides, matrices, strict=True):
         values = _iou(stack, space)[:, order]
-        means.append(_iou_dots(axes, values, name, colour))
-    if len(means) == 2:
-        axes.hlines(np.arange(len(order)), means[0], means[1], color="#b8bcc2", linewidth=2.5, zorder=1)
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=2)
+        dots.append((name, colour, _mean_dots(axes, values, colour)))
+    dumbbells(axes, dots)
+    sides_legend(figure, axes)
     return captioned(
         figure,
         "classes",
@@ -226,31 +224,24 @@ def _pooled_scores(runs: Sequence, split: str, space: LabelSpace) -> dict:
     return scores(pooled_of_runs(runs, split), space.background, space.classes)
 
 
-def _iou_frame(axes: "Axes", names: list[str], shares: np.ndarray, split: str) -> None:
-    rows = np.arange(len(names))
-    axes.set_yticks(rows, [f"{n}  {s:.1%}" if s else n for n, s in zip(names, shares, strict=True)])
-    axes.set(xlim=(-0.02, 1), ylim=(len(names) - 0.5, -0.5), xlabel=f"IoU on {split} (0 to 1)")
-    axes.grid(axis="x")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    for row in rows[shares == 0]:
+def _iou_frame(axes: Axes, names: list[str], shares: np.ndarray, split: str) -> None:
+    shown = [f"{n}  {s:.1%}" if s else n for n, s in zip(names, shares, strict=True)]
+    named_rows(axes, shown, f"IoU on {split} (0 to 1)")
+    axes.set_xlim(-0.02, 1)
+    for row in np.flatnonzero(shares == 0):
         axes.annotate("absent from the truth", (0.03, row), va="center", color=QUIET, fontsize=SMALL)
 
 
-def _iou_dots(axes: "Axes", values: np.ndarray, name: str, colour: str) -> np.ndarray:
-    """Dots of one group's IoU [seeds, classes]; returns the mean over the seeds that have one, else NaN."""
-    rows = np.arange(values.shape[1])
+def _mean_dots(axes: Axes, values: np.ndarray, colour: str) -> np.ndarray:
+    """Small dots of a side's IoU [seeds, classes]; gives the mean of the seeds that have one, else NaN."""
+    rows = np.tile(np.arange(values.shape[1]), (len(values), 1))
+    axes.plot(values.T, rows.T, "o", color=colour, markersize=3.5, alpha=0.6, zorder=2)
     found = np.isfinite(values).sum(axis=0)
-    mean = np.divide(np.nansum(values, axis=0), found, out=np.full(found.shape, np.nan), where=found > 0)
-    axes.plot(
-        values.T, np.tile(rows, (len(values), 1)).T, "o", color=colour, markersize=3.5, alpha=0.6, zorder=2
-    )
-    axes.plot(mean, rows, "o", color=colour, markersize=8, markeredgecolor="white", label=name, zorder=3)
-    return mean
+    return np.divide(np.nansum(values, axis=0), found, out=np.full(found.shape, np.nan), where=found > 0)
 
 
 @styled
-def confusion_matrix_figure(runs: Sequence[Any], split: str = "val") -> "Figure":
+def confusion_matrix_figure(runs: Sequence[Any], split: str = "val") -> Figure:
     """Heat map of a confusion matrix, each row as percent of its class's truth pixels.
 
     ``runs``: as for ``class_iou_figure``; their matrices of ``split`` are summed, in their label space.
@@ -259,7 +250,7 @@ def confusion_matrix_figure(runs: Sequence[Any], split: str = "val") -> "Figure"
     says so. Raises ValueError where a run has no matrix of ``split``.
     """
     space = judged_in(runs)
-    matrix = merge(np.sum([pooled_of_run(run, split) for run in runs], axis=0), space.classes)
+    matrix = merge(pooled_of_runs(runs, split), space.classes)
     rows = list(space.scored)
     support = matrix[rows].sum(axis=1)
     columns = rows if rows[0] == 0 or not matrix[1:, 0].any() else [0, *rows]
@@ -277,7 +268,7 @@ def confusion_matrix_figure(runs: Sequence[Any], split: str = "val") -> "Figure"
     )
 
 
-def _heat_map(percent: np.ndarray, rows: list[str], columns: list[str], split: str) -> "Figure":
+def _heat_map(percent: np.ndarray, rows: list[str], columns: list[str], split: str) -> Figure:
     """Percentages as coloured, annotated cells; rows and columns are class names."""
     figure = open_figure(6.1)
     axes = figure.subplots()
@@ -288,14 +279,8 @@ def _heat_map(percent: np.ndarray, rows: list[str], columns: list[str], split: s
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=9)
         elif np.isnan(value) and column == 0:
             axes.text(-0.4, row, "absent from the truth", va="center", color=QUIET, fontsize=SMALL)
-    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
-    axes.set_yticks(range(len(rows)), rows)
+    heat_frame(figure, axes, rows, columns, "percent of the class's pixels")
     axes.set(xlabel=f"Prediction on {split}", ylabel="Truth")
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    bar = figure.colorbar(shown, ax=axes, shrink=0.6, aspect=30, pad=0.01)
-    bar.set_label("percent of the class's pixels")
-    bar.outline.set_visible(False)
     return figure
 
 

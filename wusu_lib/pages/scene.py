@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, PathPatch
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend, transitions
@@ -31,8 +35,6 @@ from wusu_lib.scenes.viewer.page import reduced
 
 if TYPE_CHECKING:
     import geopandas
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 # A whole scene: both dates, their class maps, and what changed, all on one extent.
@@ -41,7 +43,7 @@ SIDE = 600  # pixels of the longer side of a class map at most
 
 
 @styled
-def scene_maps_figure(task: Any, maps: Any) -> "Figure":
+def scene_maps_figure(task: Any, maps: Any) -> Figure:
     """Two rows of two panels: the images of both dates with one stretch, and the class maps below.
 
     ``task`` and ``maps``: of ``tool``. Axes in metres from the upper left corner, or in pixels where
@@ -71,10 +73,8 @@ def scene_maps_figure(task: Any, maps: Any) -> "Figure":
 
 
 @styled
-def scene_changes_figure(task: Any, changes: "geopandas.GeoDataFrame") -> "Figure":
+def scene_changes_figure(task: Any, changes: "geopandas.GeoDataFrame") -> Figure:
     """The changes in the colour of what is there now, over the second date in grey, on the same extent."""
-    from matplotlib.collections import PatchCollection
-    from matplotlib.patches import PathPatch
 
     picture = _pictures(task)[1]
     grey = np.repeat((250 - 0.45 * (255 - picture.mean(axis=-1, keepdims=True))).astype(np.uint8), 3, axis=-1)
@@ -126,7 +126,7 @@ def _unit(task: Any) -> tuple[float, float, str]:
     return float(np.hypot(a, d)) * metres, float(np.hypot(b, e)) * metres, "m"
 
 
-def _show(axes: "Axes", picture: np.ndarray, task: Any) -> None:
+def _show(axes: Axes, picture: np.ndarray, task: Any) -> None:
     wide, high, unit = _unit(task)
     grid = task.layers[0].grid
     axes.imshow(picture, extent=(0, grid.width * wide, grid.height * high, 0))
@@ -146,8 +146,7 @@ def _path(polygon: Any, task: Any) -> Any:
     return Path.make_compound_path(*(Path(ring, closed=True) for ring in rings))
 
 
-def _legend(figure: "Figure", indices: list[int], scheme: Any) -> None:
-    from matplotlib.patches import Patch
+def _legend(figure: Figure, indices: list[int], scheme: Any) -> None:
 
     names, colours = legend.names(scheme), legend.colours(scheme)
     handles = [Patch(facecolor=colours[i], edgecolor=QUIET, linewidth=0.5, label=names[i]) for i in indices]

@@ -9,19 +9,22 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from pandas.io.formats.style import Styler
 from pydantic.fields import FieldInfo
 
 from wusu_lib.legend import LabelSpace
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 # What stands under a figure: its caption, its alternative text, and the name that its label is made from.
 #
@@ -132,24 +135,18 @@ RC: dict[str, Any] = {
 
 
 def _settings() -> Any:
-    from cycler import cycler
-
     return RC | {"axes.prop_cycle": cycler(color=LINES)}
 
 
 @contextmanager
 def style() -> Iterator[None]:
     """The project's matplotlib settings inside a ``with`` block; the former ones come back after it."""
-    import matplotlib as mpl
-
     with mpl.rc_context(_settings()):
         yield
 
 
 def use() -> None:
     """Make the project's matplotlib settings the session's own, for figures drawn by hand in a notebook."""
-    import matplotlib as mpl
-
     mpl.rcParams.update(_settings())
 
 
@@ -164,19 +161,17 @@ def styled[**P, R](draw: Callable[P, R]) -> Callable[P, R]:
     return inner
 
 
-def open_figure(height: float, width: float = WIDTH) -> "Figure":
+def open_figure(height: float, width: float = WIDTH) -> Figure:
     """A figure of ``width`` x ``height`` inches with constrained layout, on no list of pyplot's.
 
     It shows itself where a cell ends with it, with the caption that it was given (``captioned``).
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     figure = Drawing(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def bare(axes: "Axes") -> None:
+def bare(axes: Axes) -> None:
     """Turn an axes into a plain picture: no ticks, a thin frame."""
     axes.set_xticks([])
     axes.set_yticks([])
@@ -186,9 +181,6 @@ def bare(axes: "Axes") -> None:
 
 def text_on(colour: Any) -> str:
     """Black or white, whichever contrasts more with ``colour`` (WCAG 2 relative luminance)."""
-    import numpy as np
-    from matplotlib.colors import to_rgb
-
     rgb = np.asarray(to_rgb(colour))
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ [0.2126, 0.7152, 0.0722])
@@ -204,6 +196,128 @@ def short_count(count: float) -> str:
             scaled = count / size
             return f"{scaled:.1f}{letter}" if scaled < 9.95 else f"{scaled:.0f}{letter}"
     return f"{count:.0f}"
+
+
+# The three shapes that are drawn again and again: values with their intervals, one a row; dumbbells; images
+# in a grid under one legend. Rows run from top to bottom.
+
+GREY = "#b8bcc2"  # between two dots of a dumbbell
+
+
+def named_rows(axes: Axes, names: Sequence[str], xlabel: str = "", right: Sequence[str] = ()) -> None:
+    """One row a name, the first on top, a grid for the values, and what stands at the rows' right ends."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set(ylim=(len(names) - 0.5, -0.5), xlabel=xlabel)
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    if len(right):
+        other = axes.secondary_yaxis("right")
+        other.set_yticks(range(len(right)), right)
+        other.tick_params(length=0)
+        other.spines["right"].set_visible(False)
+
+
+def interval(
+    axes: Axes, y: float, value: float, ends: Sequence[float], colour: str = THIS, filled: bool = True
+) -> None:
+    """A value in row ``y`` with its interval from ``ends[0]`` to ``ends[1]`` (NaN where there is none)."""
+    axes.plot(ends, [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
+    axes.plot(value, y, color=colour, **dot(colour, filled))
+
+
+def intervals(axes: Axes, rows: pd.DataFrame, names: Sequence[str], xlabel: str, **words: Any) -> None:
+    """One row a difference (columns value, low, high) with its interval, and a line where there is none.
+
+    ``words``: as ``named_rows`` takes them.
+    """
+    for y, row in enumerate(rows.itertuples()):
+        interval(axes, y, row.value, (row.low, row.high))
+    axes.axvline(0, color=QUIET, linewidth=1, zorder=0)
+    named_rows(axes, names, xlabel, **words)
+
+
+def dot(colour: str, filled: bool = True) -> dict[str, Any]:
+    """How a value is marked, in a plot and in its legend."""
+    edge, face = ("white", colour) if filled else (colour, "white")
+    look = {"marker": "o", "markersize": 8, "markeredgewidth": 1.6}
+    return look | {"markeredgecolor": edge, "markerfacecolor": face}
+
+
+def dot_handle(label: str, colour: str, filled: bool = True) -> Line2D:
+    """A dot without a line, for a legend."""
+    return Line2D([], [], linestyle="", color=colour, label=label, **dot(colour, filled))
+
+
+def dumbbells(axes: Axes, sides: Sequence[tuple[str, str, Any]]) -> None:
+    """Dots of each side (name, colour, values [rows]) row by row; a line joins them where there are two."""
+    rows = np.arange(len(sides[0][2]))
+    if len(sides) == 2:
+        axes.hlines(rows, sides[0][2], sides[1][2], color=GREY, linewidth=2.5, zorder=1)
+    for name, colour, values in sides:
+        axes.plot(
+            values, rows, "o", color=colour, markersize=8, markeredgecolor="white", label=name, zorder=3
+        )
+
+
+def sides_legend(figure: Figure, axes: Axes) -> None:
+    """What is asked about first, though it was drawn last."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=2)
+
+
+def swatch(label: str, colour: Any) -> Patch:
+    """A colour with its name, for a legend."""
+    return Patch(facecolor=colour, edgecolor=QUIET, linewidth=0.5, label=label)
+
+
+def legend_below(figure: Figure, handles: Sequence[Any], columns: int = 4) -> None:
+    """One legend for all panels; none where there is nothing to name."""
+    if handles:
+        ncols = min(columns, len(handles))
+        figure.legend(handles=handles, loc="outside lower center", ncols=ncols, handlelength=1.2)
+
+
+def image_grid(
+    rows: int, titles: Sequence[str], handles: Sequence[Any], under: float = 0.0, columns: int = 4
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of ``rows`` x ``len(titles)`` square panels with one legend.
+
+    ``under``: inches for small print below each row.
+    """
+    gap, line = 0.08, 0.2  # inches between panels, of a line of the legend
+    side = min((WIDTH - 0.25) / len(titles) - gap, 2.25)
+    lines = -(-len(handles) // columns)
+    figure = open_figure(rows * (side + gap + under) + 0.45 + lines * line)
+    grid = figure.subplots(rows, len(titles), squeeze=False)
+    for axes in grid.flat:
+        bare(axes)
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title)
+    legend_below(figure, handles, columns)
+    return figure, grid.tolist()
+
+
+def show(axes: Axes, picture: np.ndarray, ground: np.ndarray, note: str = "", **look: Any) -> None:
+    """An image or a map [h,w(,3)] on the extent of ``ground`` [H,W] in pixels, with small print under it.
+
+    Maps of one place share their extent so, whatever their array's size. ``look``: as ``imshow`` takes it.
+    """
+    axes.imshow(picture, extent=(0, ground.shape[1], ground.shape[0], 0), **look)
+    if note:
+        axes.set_xlabel(note, fontsize=SMALL, labelpad=2)
+
+
+def heat_frame(figure: Figure, axes: Axes, rows: Sequence[str], columns: Sequence[str], unit: str) -> None:
+    """Names at the sides of a heat map; a bar for its colours, if it has any."""
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if axes.images:
+        bar = figure.colorbar(axes.images[0], ax=axes, shrink=0.6, aspect=30, pad=0.01)
+        bar.set_label(unit)
+        bar.outline.set_visible(False)  # type: ignore[operator]  # typed as a spine's container
 
 
 # The two sides of every comparison: this experiment's runs and the baseline's, with name and colour.
@@ -240,16 +354,22 @@ def judged_in(runs: Sequence[Any], baseline: Sequence[Any] = ()) -> LabelSpace:
     return own.judged_with(baseline[0].labels) if len(baseline) else own
 
 
-def pooled_of_run(run: Any, split: str) -> np.ndarray:
-    """Sum of a run's matrices [12,12] over one split. Raises ValueError where the split has none."""
-    rows = (run.confusion["split"] == split).to_numpy()
-    if not rows.any():
-        known = sorted(set(run.confusion["split"]))
-        raise ValueError(f"split {split!r} has no confusion matrix; the run has {known}")
-    return np.asarray(run.matrices)[rows].sum(axis=0)
+def pooled_of_runs(runs: Sequence[Any], split: str) -> np.ndarray:
+    """Sum of the runs' matrices of one split [K,K], rows truth, columns prediction.
+
+    Raises ValueError where a run has none of the split.
+    """
+    parts = []
+    for run in runs:
+        rows = (run.confusion["split"] == split).to_numpy()
+        if not rows.any():
+            known = sorted(set(run.confusion["split"]))
+            raise ValueError(f"split {split!r} has no confusion matrix; the run has {known}")
+        parts.append(np.asarray(run.matrices)[rows].sum(axis=0))
+    return np.sum(parts, axis=0)
 
 
-# Words that several sentences need: lists, numbers with their nouns, pooled counts.
+# Words that several sentences need: lists, numbers with their nouns.
 
 
 def listed(words: Sequence[str], last: str = "and") -> str:
@@ -265,13 +385,6 @@ def counted(n: int, noun: str) -> str:
     ending = "es" if noun.endswith(("tch", "s")) else "s"
     plural = noun[:-1] + "ies" if noun.endswith("y") else noun + ending
     return f"{n:,} {noun if n == 1 else plural}"
-
-
-def pooled_of_runs(runs: Sequence, split: str) -> np.ndarray:
-    """Sum of all confusion matrices of a split over the runs: int64 [12, 12], rows truth,
-    columns prediction.
-    """
-    return sum(run.matrices[(run.confusion["split"] == split).to_numpy()].sum(axis=0) for run in runs)
 
 
 def them(names: Sequence[str]) -> str:

@@ -3,11 +3,16 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from wusu_lib.pages.style import (
     QUIET,
@@ -25,11 +30,6 @@ from wusu_lib.pages.style import (
     styled,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
 # The model drawn as its parts, from the image to the class map.
 
 _COLUMNS = ("part", "module", "parameters", "trainable", "output shape")
@@ -40,7 +40,7 @@ _TINTS = ("#f1f3f4", "#dceefb", "#d9f2e8", "#fdf0d5", "#fbe3d6")
 
 
 @styled
-def parts_figure(description: pd.DataFrame) -> "Figure":
+def parts_figure(description: pd.DataFrame) -> Figure:
     """Block diagram of a model, top to bottom: one box a row, with parameters and output shape.
 
     ``description``: columns part, module, parameters (count), trainable (count), output shape (text, axes
@@ -77,9 +77,8 @@ def parts_figure(description: pd.DataFrame) -> "Figure":
     )
 
 
-def _box(axes: "Axes", top: float, row: pd.Series, tint: str, total: float) -> None:
+def _box(axes: Axes, top: float, row: pd.Series, tint: str, total: float) -> None:
     """One part: name and module, parameters and a bar of their share; to its right the output shape."""
-    from matplotlib.patches import FancyBboxPatch
 
     shape = FancyBboxPatch((_LEFT, top), _WIDE, _BOX, boxstyle="round,pad=0,rounding_size=0.06")
     shape.set(facecolor=tint, edgecolor=QUIET, linewidth=0.8)
@@ -93,9 +92,8 @@ def _box(axes: "Axes", top: float, row: pd.Series, tint: str, total: float) -> N
         _size(axes, top, row, row["parameters"] / max(total, 1))
 
 
-def _size(axes: "Axes", top: float, row: pd.Series, share: float) -> None:
+def _size(axes: Axes, top: float, row: pd.Series, share: float) -> None:
     """A part's parameter count, whether it is frozen, and the bar of its share."""
-    from matplotlib.patches import Rectangle
 
     right = _LEFT + _WIDE - 0.1
     text = short_count(row["parameters"]) + ("" if row["trainable"] else " frozen")
@@ -104,7 +102,7 @@ def _size(axes: "Axes", top: float, row: pd.Series, share: float) -> None:
         axes.add_patch(Rectangle((right - 0.7, top + _BOX - 0.13), length, 0.06, facecolor=colour))
 
 
-def _arrow(axes: "Axes", top: float) -> None:
+def _arrow(axes: Axes, top: float) -> None:
     """From the box above to the one that starts at ``top``."""
     style = {"arrowstyle": "-|>", "color": QUIET, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (0.6, top), (0.6, top - (_STEP - _BOX)), arrowprops=style)
@@ -121,7 +119,7 @@ def training_curves_figure(
     baseline_runs: Sequence[Any] = (),
     names: Sequence[str] | None = None,
     metric: str = "mIoU",
-) -> "Figure":
+) -> Figure:
     """Training loss, validation loss and a validation figure by epoch; thin lines are seeds, thick ones
     means.
 
@@ -138,7 +136,6 @@ def training_curves_figure(
     ]
     if not any(histories for histories, _, _ in trained):
         raise ValueError("training_curves: no run has a history; a classifier without epochs has no curve")
-    from matplotlib.ticker import MaxNLocator
 
     figure = open_figure(3.0)
     panels = figure.subplots(1, 3)
@@ -164,7 +161,7 @@ def training_curves_figure(
     )
 
 
-def curves_of_ways_figure(ways: Mapping[str, Sequence[Any]], metric: str) -> "Figure":
+def curves_of_ways_figure(ways: Mapping[str, Sequence[Any]], metric: str) -> Figure:
     """``training_curves_figure`` of two ways to train the same network; ``ways``: name -> runs."""
     first, second = ways.values()
     return captioned(
@@ -176,14 +173,13 @@ def curves_of_ways_figure(ways: Mapping[str, Sequence[Any]], metric: str) -> "Fi
 
 
 def _best_handle() -> Any:
-    from matplotlib.lines import Line2D
 
     return Line2D(
         [], [], marker="o", linestyle="", color=QUIET, markersize=4.5, label="least validation loss"
     )
 
 
-def _history(run: Any, columns: Iterable[str]) -> "pd.DataFrame":
+def _history(run: Any, columns: Iterable[str]) -> pd.DataFrame:
     """A run's history by epoch. Raises ValueError naming the columns that it lacks."""
     history = run.history
     missing = [c for c in ("epoch", *columns) if c not in history]
@@ -192,7 +188,7 @@ def _history(run: Any, columns: Iterable[str]) -> "pd.DataFrame":
     return history.set_index("epoch").sort_index()
 
 
-def _draw_curves(axes: "Axes", histories: "list[pd.DataFrame]", column: str, name: str, colour: str) -> None:
+def _draw_curves(axes: Axes, histories: list[pd.DataFrame], column: str, name: str, colour: str) -> None:
     """One group's seeds, their mean, and a dot at each seed's epoch of least validation loss."""
     import pandas as pd
 
@@ -354,7 +350,7 @@ _PANELS = (("train/loss", "step loss (nats)"), ("gradient_norm", "gradient norm"
 @styled
 def step_losses_figure(
     runs: Sequence[Any], baseline_runs: Sequence[Any] = (), names: Sequence[str] | None = None
-) -> "Figure":
+) -> Figure:
     """Loss (above) and gradient norm (below, log axis) of each optimiser step, each with its running median.
 
     ``runs``: objects with ``steps`` (DataFrame: step, train/loss, gradient_norm) and ``parameters``. Thin:
@@ -386,7 +382,7 @@ def step_losses_figure(
     )
 
 
-def _draw_steps(axes: "Axes", run: Any, column: str, group: Group, first: bool) -> None:
+def _draw_steps(axes: Axes, run: Any, column: str, group: Group, first: bool) -> None:
     """One run's steps and their running median; norms far above it are dots."""
     step, values = run.steps["step"].to_numpy(), run.steps[column].to_numpy(float)
     axes.plot(step, values, color=group.colour, linewidth=0.6, alpha=0.5)
@@ -403,7 +399,7 @@ def _draw_steps(axes: "Axes", run: Any, column: str, group: Group, first: bool) 
         )
 
 
-def taught_step_losses_figure(runs: Sequence[Any], baseline_runs: Sequence[Any]) -> "Figure":
+def taught_step_losses_figure(runs: Sequence[Any], baseline_runs: Sequence[Any]) -> Figure:
     """``step_losses_figure`` of trainings whose backbone has learnt before (``segmentation.pretrained``)."""
     return captioned(
         step_losses_figure(runs, baseline_runs),

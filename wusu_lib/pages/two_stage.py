@@ -1,11 +1,14 @@
 """The two-stage way shown: figures, flows, transitions, errors, settings, chains of three dates."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend
@@ -34,18 +37,13 @@ from wusu_lib.runs.results import read_beside
 from wusu_lib.runs.store import Run
 from wusu_lib.transitions import COLOURS, FIRST, N_LABELS, SECOND
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
 # Figures of change runs: which transitions are found, and expected against observed errors.
 
 
 @styled
 def change_transitions_figure(
     found: pd.DataFrame, baseline: pd.DataFrame, names: tuple[str, str], most: int = 15
-) -> "Figure":
+) -> Figure:
     """IoU of the ``most`` frequent true transitions, of a run and its baseline, most pixels first.
 
     ``found`` and ``baseline``: of ``change.transitions``; ``names``: of the two. Beside each
@@ -81,7 +79,7 @@ def _named(frame: pd.DataFrame) -> list:
 
 
 @styled
-def change_errors_figure(rates: dict[str, pd.DataFrame]) -> "Figure":
+def change_errors_figure(rates: dict[str, pd.DataFrame]) -> Figure:
     """Rates of error by kind, expected of independent errors (hollow) and observed (filled), by split.
 
     ``rates``: split -> ``analysis.error_rates``. Raises ValueError without a split.
@@ -116,7 +114,7 @@ def change_errors_figure(rates: dict[str, pd.DataFrame]) -> "Figure":
     )
 
 
-def _plain(axes: "Axes") -> None:
+def _plain(axes: Axes) -> None:
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -130,7 +128,7 @@ _NAMED = 0.012  # share of the taller column from which a class is named
 
 
 @styled
-def change_flows_figure(matrix: np.ndarray, names: tuple[str, str] = ("Annotated", "Predicted")) -> "Figure":
+def change_flows_figure(matrix: np.ndarray, names: tuple[str, str] = ("Annotated", "Predicted")) -> Figure:
     """Two diagrams of flows side by side: a ribbon a transition, as wide as its pixels, same scale in both.
 
     ``matrix``: int64 [111, 111] by from-to label, rows truth, columns prediction. The left bars of a diagram
@@ -158,7 +156,7 @@ def change_flows_figure(matrix: np.ndarray, names: tuple[str, str] = ("Annotated
     )
 
 
-def _diagram(axes: "Axes", pixels: np.ndarray, tallest: int) -> None:
+def _diagram(axes: Axes, pixels: np.ndarray, tallest: int) -> None:
     """One diagram; pixels [111] by label."""
     labels = np.flatnonzero(pixels[1:] > 0) + 1
     left = _bars(axes, pixels, FIRST, tallest, 0.0, "right")
@@ -171,10 +169,9 @@ def _diagram(axes: "Axes", pixels: np.ndarray, tallest: int) -> None:
 
 
 def _bars(
-    axes: "Axes", pixels: np.ndarray, at: np.ndarray, tallest: int, x: float, side: str
+    axes: Axes, pixels: np.ndarray, at: np.ndarray, tallest: int, x: float, side: str
 ) -> dict[int, float]:
     """Draw and name a column of classes; gives each class's upper end."""
-    from matplotlib.patches import Rectangle
 
     totals = np.bincount(at[1:N_LABELS], weights=pixels[1:], minlength=legend.N_INDEX)
     top, ends = 0.0, {}
@@ -198,9 +195,7 @@ def _bars(
     return ends
 
 
-def _ribbon(axes: "Axes", left: float, right: float, width: float, colour: str) -> None:
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path
+def _ribbon(axes: Axes, left: float, right: float, width: float, colour: str) -> None:
 
     start, end, middle = _BAR, 1 - _BAR, 0.5
     points = [
@@ -224,7 +219,7 @@ SPLITS = {"val": "validation", "test": "test"}
 CHAIN_SOURCES = ("annotation", "each date by itself", "all dates together")
 
 
-def pooled_figures(runs: Sequence, split: str) -> "pd.Series":
+def pooled_figures(runs: Sequence, split: str) -> pd.Series:
     """Every change figure of a split, pooled over its pairs, mean over the runs (seeds)."""
     kept = [
         change.scores(run.matrices[(run.confusion["split"] == split).to_numpy()].sum(axis=0)) for run in runs
