@@ -9,7 +9,6 @@ from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend
@@ -26,14 +25,17 @@ from wusu_lib.pages.style import (
     QUIET,
     SMALL,
     VERMILION,
-    WIDTH,
-    bare,
     captioned,
     counted,
+    image_grid,
+    interval,
     listed,
+    named_rows,
     open_figure,
+    show,
     styled,
     styled_table,
+    swatch,
 )
 from wusu_lib.transitions import N_LABELS, SECOND, UNCHANGED_COLOUR, UNLABELLED
 
@@ -82,7 +84,6 @@ def code_book_sentence(book) -> Markdown:
 _UNCHANGED, _CHANGED = legend.N_INDEX, legend.N_INDEX + 1  # beside the class indices, in the maps shown
 _NAMES = (*legend.NAMES, "Unchanged", "Changed")
 _COLOURS = (*legend.COLOURS, UNCHANGED_COLOUR, VERMILION)
-_GAP, _LEGEND_ROW, _UNDER = 0.08, 0.2, 0.14  # inches
 
 
 @styled
@@ -107,15 +108,16 @@ def change_maps_figure(
         for truth, each in zip(truths, found, strict=True)
     ]
     present = np.unique(np.concatenate([m.ravel() for row in maps for m in row]))
+    handles = [swatch(_label(i), _COLOURS[i]) for i in present.tolist()]
     titles = ("First date", "Second date", "Annotated", *runs)
-    figure, grid = _grid(len(rows), titles, present, bool(runs))
+    figure, grid = image_grid(len(rows), titles, handles, under=0.14 if runs else 0.07)
     for axes, name, both, truth, each, row in zip(
         grid, rows["patch"], images, truths, found, maps, strict=True
     ):
         for panel, image in zip(axes[:2], both, strict=True):
-            panel.imshow(shrink(rgb(image, low, high), 2 * len(rows)), extent=_extent(truth))
+            show(panel, shrink(rgb(image, low, high), 2 * len(rows)), truth)
         for panel, index in zip(axes[2:], row, strict=True):
-            panel.imshow(_coloured(index), extent=_extent(truth))
+            show(panel, _coloured(index), truth)
         for panel, labels in zip(axes[3:], each, strict=True):
             panel.set_xlabel(_agreement(truth, labels), fontsize=SMALL, color=QUIET, labelpad=2)
         axes[0].set_xlabel(name, fontsize=SMALL, labelpad=2)
@@ -167,33 +169,6 @@ def _agreement(truth: np.ndarray, labels: np.ndarray) -> str:
     return "no change" if np.isnan(reached) else f"F1 {reached:.2f}"
 
 
-def _extent(labels: np.ndarray) -> tuple[int, int, int, int]:
-    """Left, right, bottom, top in pixels: maps of one place share it, whatever their array's size."""
-    return 0, labels.shape[1], labels.shape[0], 0
-
-
-def _grid(
-    rows: int, titles: Sequence[str], present: np.ndarray, noted: bool
-) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of ``rows`` x ``len(titles)`` square panels with one legend of what is ``present``."""
-
-    handles = [
-        Patch(facecolor=_COLOURS[i], edgecolor=QUIET, linewidth=0.5, label=_label(i))
-        for i in present.tolist()
-    ]
-    side = min((WIDTH - 0.1) / len(titles) - _GAP, 2.0)
-    under = _UNDER if noted else _UNDER / 2
-    lines = -(-len(handles) // 4)
-    figure = open_figure(rows * (side + _GAP + under) + 0.5 + lines * _LEGEND_ROW)
-    grid = figure.subplots(rows, len(titles), squeeze=False)
-    for axes in grid.flat:
-        bare(axes)
-    for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title)
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), handlelength=1.2)
-    return figure, grid.tolist()
-
-
 def _label(index: int) -> str:
     """Name in the legend: changed ground by what it became."""
     return f"to {_NAMES[index].lower()}" if 0 < index < _UNCHANGED else _NAMES[index]
@@ -216,23 +191,19 @@ def change_targets_figure(run: Any, pairs: pd.DataFrame, shown: dict[str, str]) 
     if not shown:
         raise ValueError("change_targets: no target occurs in these pairs, so there is nothing to show")
     rows = {row.patch: row for row in pairs.itertuples()}
-    side = WIDTH / 3
-    figure = open_figure(side * len(shown) + 0.5)
-    grid = figure.subplots(len(shown), 3, squeeze=False)
+    handles = [swatch("found", HIT), swatch("missed", MISS), swatch("false alarm", FALSE)]
+    figure, grid = image_grid(len(shown), ("", "", "Judged"), handles)
     for panels, (target, patch) in zip(grid, shown.items(), strict=True):
         row = rows[patch]
         images = [read_image(path) for path in (row.image1, row.image2)]
         low, high = stretch(images)
         pictures = [rgb(image, low, high) for image in images]
         judged = _judged(pictures[1], true_labels(row), run.prediction(patch), target)
-        for axes, picture in zip(panels, [*pictures, judged], strict=True):
-            axes.imshow(shrink(picture, 3 * len(shown)), extent=(0, picture.shape[1], picture.shape[0], 0))
-            bare(axes)
+        titles = (f"20{row.date1}", f"20{row.date2}", "Judged")
+        for axes, picture, title in zip(panels, [*pictures, judged], titles, strict=True):
+            show(axes, shrink(picture, 3 * len(shown)), picture)
+            axes.set_title(title)
         panels[0].set_ylabel(f"{target}\n{patch}")
-        panels[0].set_title(f"20{row.date1}")
-        panels[1].set_title(f"20{row.date2}")
-        panels[2].set_title("Judged")
-    _legend(figure)
     return captioned(
         figure,
         "targets",
@@ -256,13 +227,6 @@ def _judged(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray, targ
     ):
         shown[where] = to_rgb(colour)
     return shown
-
-
-def _legend(figure: Figure) -> None:
-
-    entries = (("found", HIT), ("missed", MISS), ("false alarm", FALSE))
-    handles = [Patch(facecolor=colour, label=name) for name, colour in entries]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
 
 # Several ways of finding change, figure by figure.
@@ -292,8 +256,6 @@ def change_ways_figure(rows: pd.DataFrame) -> Figure:
         axes.set_title(name)
     for axes in panels[len(names) :]:
         axes.set_visible(False)
-    panels[0].set_yticks(range(len(ways)), ways)
-    panels[0].set_ylim(len(ways) - 0.5, -0.5)
     return captioned(
         figure,
         "figures",
@@ -308,16 +270,13 @@ def _draw(axes: Axes, rows: pd.DataFrame, ways: list[str]) -> None:
     for row in rows.itertuples():
         y = ways.index(row.way)
         colour = LINES[y % len(LINES)]
-        axes.plot([row.low, row.high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
-        axes.plot(row.value, y, "o", color=colour, markersize=6, markeredgecolor="white")
+        interval(axes, y, row.value, (row.low, row.high), colour)
         place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": SMALL}
         value = f"{row.value:.2f}".replace("-", "\N{MINUS SIGN}")
         axes.annotate(value, (row.value, y), (0, 5), **place)
     lowest = min(0.0, rows["low"].min()) if rows["low"].notna().any() else 0.0
     axes.set_xlim(lowest, max(rows[["value", "high"]].max().max() * 1.1, lowest + 0.05))
-    axes.grid(axis="x")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
+    named_rows(axes, ways)
 
 
 # Sentences about several ways of finding change on the same pairs of dates.

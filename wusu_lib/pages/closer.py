@@ -12,16 +12,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from wusu_lib import legend
 from wusu_lib.data import statistics
 from wusu_lib.legend import N_INDEX, LabelSpace
 from wusu_lib.measures import classes, comparison
 from wusu_lib.measures.comparison import effect_of_counts, effects, ratio, sorted_by_seed
-from wusu_lib.pages.style import BASELINE, QUIET, TEXT, THIS, captioned, counted, listed, open_figure, styled
+from wusu_lib.pages.style import (
+    BASELINE,
+    QUIET,
+    TEXT,
+    THIS,
+    captioned,
+    counted,
+    dot,
+    dot_handle,
+    dumbbells,
+    intervals,
+    listed,
+    named_rows,
+    open_figure,
+    sides_legend,
+    styled,
+)
 
 # Overfitting measured: how much better a model is on its training patches than on the validation patches.
 
@@ -349,14 +363,14 @@ def gap_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]
         for y, (side, colour) in enumerate(_SIDES):
             train, val = row[f"{side} train"], row[f"{side} val"]
             axes.plot([train, val], [y, y], color=colour, linewidth=2.5, alpha=0.5)
-            axes.plot(train, y, "o", color=colour, markersize=8, fillstyle="none", markeredgewidth=1.8)
-            axes.plot(val, y, "o", color=colour, markersize=8)
+            axes.plot(train, y, **dot(colour, filled=False))
+            axes.plot(val, y, **dot(colour))
             axes.annotate(f"gap {row[side]:+.3f}", ((train + val) / 2, y + 0.16), ha="center", color=TEXT)
         axes.set(xlabel={"mIoU": "mIoU (0 to 1)", "loss": "loss (nats)"}[row["measure"]], ylim=(-0.5, 1.7))
         axes.set_yticks(range(2), [names[side] for side, _ in _SIDES])
         axes.margins(x=0.15)
         axes.grid(axis="x")
-    handles = [_dot(QUIET, "training", "none"), _dot(QUIET, "validation", "full")]
+    handles = [dot_handle("training", QUIET, False), dot_handle("validation", QUIET)]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
     return captioned(
         figure,
@@ -364,13 +378,6 @@ def gap_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]
         "mIoU (left) and loss (right) on the training patches (hollow) and on the validation patches "
         "(filled), for this experiment and its baseline.",
         "Two dumbbell charts: training and validation mIoU and loss of two experiments.",
-    )
-
-
-def _dot(colour: str, label: str, fill: Any = "full", marker: str = "o") -> Any:
-
-    return Line2D(
-        [], [], color=colour, marker=marker, linestyle="", markersize=8, fillstyle=fill, label=label
     )
 
 
@@ -393,8 +400,10 @@ def boundary_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence
     left.set(xlabel="distance (px)", ylabel="mean over classes (0 to 1)", xticks=[1, 2, 3], ylim=(0, None))
     left.grid(axis="y")
     at = (found["distance"] == SHOWN_AT) & (found["measure"] == "boundary F") & found["difference"].notna()
-    _differences(right, found[at & (found["class"] != MACRO)])
-    right.set_xlabel(f"boundary F at {SHOWN_AT} px: {names['run']} − {names['baseline']}")
+    rows = found[at & (found["class"] != MACRO)].sort_values("difference", ascending=False)
+    labels = [f"{c} ({n:,} px)" for c, n in zip(rows["class"], rows["pixels"], strict=True)]
+    what = f"boundary F at {SHOWN_AT} px: {names['run']} − {names['baseline']}"
+    intervals(right, rows.rename(columns={"difference": "value"}), labels, what)
     figure.legend(loc="outside upper left", ncols=2, handlelength=3.2)
     return captioned(
         figure,
@@ -404,18 +413,6 @@ def boundary_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence
         "Line chart of boundary figures against distance, and a dot plot of differences by class with "
         "intervals.",
     )
-
-
-def _differences(axes: Axes, rows: pd.DataFrame) -> None:
-    """Differences with their intervals, one line a class, the largest gain on top."""
-    rows = rows.sort_values("difference")
-    y = np.arange(len(rows))
-    axes.axvline(0, color=QUIET, linewidth=1)
-    axes.hlines(y, rows["low"], rows["high"], color=THIS, linewidth=2)
-    axes.plot(rows["difference"], y, "o", color=THIS, markeredgecolor="white", markersize=7)
-    axes.set_yticks(y, [f"{c} ({n:,} px)" for c, n in zip(rows["class"], rows["pixels"], strict=True)])
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x")
 
 
 @styled
@@ -429,18 +426,12 @@ def objects_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[
     panels = figure.subplots(1, 2)
     titles = {"building": "Buildings found", "road": "Road pixels found"}
     for axes, (kind, rows) in zip(panels, found.groupby("kind"), strict=True):
-        y = np.arange(len(rows))
-        axes.hlines(y, rows["run"], rows["baseline"], color="#b8bcc2", linewidth=2.5, zorder=1)
-        for side, colour in _SIDES:
-            axes.plot(rows[side], y, "o", color=colour, markersize=8, markeredgecolor="white")
+        dumbbells(axes, [(names[side], colour, rows[side]) for side, colour in _SIDES])
         sizes = rows["size"].str.replace("m2", "m²")
-        axes.set_yticks(y, [f"{s} ({n:,})" for s, n in zip(sizes, rows["number"], strict=True)])
-        axes.set(title=titles[str(kind)], xlim=(-0.03, 1.03), xlabel="recall (0 to 1)")
-        axes.invert_yaxis()
-        axes.grid(axis="x")
-        axes.tick_params(axis="y", length=0)
-    handles = [_dot(THIS, names["run"]), _dot(BASELINE, names["baseline"])]
-    figure.legend(handles=handles, loc="outside upper right", ncols=2)
+        labels = [f"{s} ({n:,})" for s, n in zip(sizes, rows["number"], strict=True)]
+        named_rows(axes, labels, "recall (0 to 1)")
+        axes.set(title=titles[str(kind)], xlim=(-0.03, 1.03))
+    sides_legend(figure, panels[0])
     return captioned(
         figure,
         "objects",

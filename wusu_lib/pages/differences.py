@@ -16,10 +16,14 @@ from wusu_lib.pages.style import (
     SMALL,
     SPLITS_IN_WORDS,
     TEXT,
-    THIS,
     captioned,
     counted,
+    dot,
+    dot_handle,
+    interval,
+    intervals,
     listed,
+    named_rows,
     open_figure,
     styled,
 )
@@ -28,12 +32,7 @@ from wusu_lib.pages.style import (
 
 _EFFECTS_COLUMNS = ("experiment", "metric", "value", "low", "high", "threshold", "outcome", "stands")
 _THRESHOLD = TEXT
-_BEHIND: dict[str, Any] = {
-    "facecolor": "white",
-    "edgecolor": "none",
-    "alpha": 0.8,
-    "pad": 1,
-}  # keeps text clear of lines
+_BEHIND: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  # under text
 
 
 @styled
@@ -46,7 +45,7 @@ def effect_figure(difference: Any, prediction: Any) -> Figure:
     """
     figure = open_figure(1.55)
     axes = figure.subplots()
-    _interval(axes, 0, difference.value, difference.low, difference.high, THIS)
+    interval(axes, 0, difference.value, (difference.low, difference.high))
     text = f"{_signed(difference.value)}  [{_signed(difference.low)}, {_signed(difference.high)}]"
     if not math.isfinite(difference.low):
         text = f"{_signed(difference.value)}  (no interval)"
@@ -140,39 +139,17 @@ def _check(rows: pd.DataFrame) -> None:
 def _panel(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
     """The experiments that are judged by one metric."""
     for y, row in enumerate(rows.itertuples()):
-        _interval(axes, y, row.value, row.low, row.high, OUTCOMES[row.outcome], row.stands)
+        interval(axes, y, row.value, (row.low, row.high), OUTCOMES[row.outcome], row.stands)
         axes.plot([row.threshold] * 2, [y - 0.3, y + 0.3], color=_THRESHOLD, linewidth=2)
     _limits(axes, rows[["value", "low", "high", "threshold"]].to_numpy().ravel())
     axes.axvline(0, color=QUIET, linewidth=1, zorder=0)
-    axes.set_yticks(range(len(rows)), rows["experiment"])
-    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"difference in {metric} to the baseline (95 % interval)")
-    axes.grid(axis="x")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    _right_labels(axes, rows)
+    words = [f"{_signed(row.value)}  {row.outcome}" for row in rows.itertuples()]  # colour is not needed
+    named_rows(axes, rows["experiment"], f"difference in {metric} to the baseline (95 % interval)", words)
 
 
 def _signed(value: float) -> str:
     """A difference with its sign, a true minus, three decimals: +0.034."""
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _interval(
-    axes: Axes, y: float, value: float, low: float, high: float, colour: str, filled: bool = True
-) -> None:
-    axes.plot([low, high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
-    axes.plot(value, y, color=colour, **_dot(colour, filled))
-
-
-def _dot(colour: str, filled: bool) -> dict[str, Any]:
-    edge, face = ("white", colour) if filled else (colour, "white")
-    return {
-        "marker": "o",
-        "markersize": 8,
-        "markeredgecolor": edge,
-        "markerfacecolor": face,
-        "markeredgewidth": 1.6,
-    }
 
 
 def _limits(axes: Axes, values: Any) -> None:
@@ -190,25 +167,16 @@ def _name(axes: Axes, x: float, text: str, side: str) -> None:
     axes.annotate(text, (x, -0.55), (shift, 2), **place)
 
 
-def _right_labels(axes: Axes, rows: pd.DataFrame) -> None:
-    """Difference and outcome in words at the right end of each row, so that colour is not needed."""
-    right = axes.secondary_yaxis("right")
-    words = [f"{_signed(row.value)}  {row.outcome}" for row in rows.itertuples()]
-    right.set_yticks(range(len(rows)), words)
-    right.tick_params(length=0)
-    right.spines["right"].set_visible(False)
-
-
 def _handles(rows: pd.DataFrame) -> list[Any]:
 
     lines = [
-        Line2D([], [], color=colour, label=outcome, **_dot(colour, True))
+        Line2D([], [], label=outcome, **dot(colour))
         for outcome, colour in OUTCOMES.items()
         if outcome in set(rows["outcome"])
     ]
     names = {True: "differs from 0 after Holm", False: "does not differ after Holm"}
     dots = [
-        Line2D([], [], ls="", label=name, **_dot(_THRESHOLD, filled))
+        dot_handle(name, _THRESHOLD, filled)
         for filled, name in names.items()
         if filled in set(rows["stands"])
     ]
@@ -238,19 +206,8 @@ def intervals_figure(rows: pd.DataFrame, what: str) -> Figure:
         axes.set_axis_off()
         axes.set_title("Nothing to compare with these parameters")
         return figure
-    for y, row in enumerate(rows.itertuples()):
-        axes.plot([row.low, row.high], [y, y], color=THIS, linewidth=2.2, solid_capstyle="butt")
-        axes.plot(row.value, y, "o", color=THIS, markersize=7, markeredgecolor="white")
-    axes.axvline(0, color=QUIET, linewidth=1, zorder=0)
-    axes.set_yticks(range(len(rows)), rows["experiment"])
-    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{what} (95 % interval)")
-    axes.grid(axis="x")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    right = axes.secondary_yaxis("right")
-    right.set_yticks(range(len(rows)), [_words(row) for row in rows.itertuples()])
-    right.tick_params(length=0)
-    right.spines["right"].set_visible(False)
+    words = [_words(row) for row in rows.itertuples()]
+    intervals(axes, rows, rows["experiment"], f"{what} (95 % interval)", right=words)
     return figure
 
 
@@ -290,8 +247,8 @@ def over_two_stages_figure(rows: pd.DataFrame, metric: str, baseline: str) -> Fi
 
 def _words(row) -> str:  # type: ignore[no-untyped-def]  # a row of pandas' itertuples
     """Value and interval, as in +0.034 [+0.010, +0.058], with a true minus."""
-    ends = f" [{row.low:+.3f}, {row.high:+.3f}]" if math.isfinite(row.low) else ""
-    return f"{row.value:+.3f}{ends}".replace("-", "\N{MINUS SIGN}")
+    ends = f" [{_signed(row.low)}, {_signed(row.high)}]" if math.isfinite(row.low) else ""
+    return f"{_signed(row.value)}{ends}"
 
 
 # Which of several differences are surely above zero, which below, and which may be either.
@@ -332,8 +289,7 @@ def variants_sentence(effects: pd.DataFrame, metric: str = "mIoU") -> Markdown:
 
 def _each(rows: pd.DataFrame) -> str:
     """The sides with their differences."""
-    words = [f"*{row.experiment}* ({row.value:+.3f})" for row in rows.itertuples()]
-    return listed([word.replace("-", "\N{MINUS SIGN}") for word in words])
+    return listed([f"*{row.experiment}* ({_signed(row.value)})" for row in rows.itertuples()])
 
 
 def verdict_sentence(verdict) -> Markdown:

@@ -13,7 +13,7 @@ from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 
 from wusu_lib import legend
 from wusu_lib.change.pairs import true_labels
@@ -25,13 +25,14 @@ from wusu_lib.pages.style import (
     QUIET,
     SMALL,
     VERMILION,
-    WIDTH,
-    bare,
     captioned,
     counted,
+    image_grid,
     listed,
     open_figure,
+    show,
     styled,
+    swatch,
 )
 from wusu_lib.transitions import SECOND
 
@@ -104,8 +105,6 @@ def _shares(table: pd.DataFrame, patch: str) -> np.ndarray:
 # Images and class maps side by side: examples, the dates of one place, predictions beside the truth.
 
 CORRECT, WRONG = "#a6cee3", VERMILION
-_GAP = 0.08  # inches between panels
-_LEGEND_ROW = 0.2  # inches
 
 
 @styled
@@ -118,12 +117,12 @@ def patch_examples_figure(table: pd.DataFrame, patches: Sequence[str]) -> Figure
     images, labels = _read(rows)
     low, high = stretch(images)
     titles = ("Natural colour", "Colour infrared (NIR, R, G)", "Labels")
-    figure, grid = _grid(len(rows), titles, np.unique(np.concatenate([x.ravel() for x in labels])))
+    figure, grid = image_grid(len(rows), titles, _swatches(labels), columns=5)
     for axes, name, image, index in zip(grid, rows["patch"], images, labels, strict=True):
-        axes[0].imshow(shrink(rgb(image, low, high), 2 * len(rows)), extent=_extent(index))
+        show(axes[0], shrink(rgb(image, low, high), 2 * len(rows)), index)
         infrared = rgb(image, low, high, "infrared")
-        axes[1].imshow(shrink(infrared, 2 * len(rows)), extent=_extent(index))
-        axes[2].imshow(class_image(index), extent=_extent(index))
+        show(axes[1], shrink(infrared, 2 * len(rows)), index)
+        show(axes[2], class_image(index), index)
         axes[0].set_ylabel(name)
     return captioned(
         figure,
@@ -147,10 +146,10 @@ def dates_figure(table: pd.DataFrame, site: str) -> Figure:
     images, labels = _read(rows)
     low, high = stretch(images)
     titles = [f"20{date:02d}" for date in rows["date"]]
-    figure, grid = _grid(2, titles, np.unique(np.concatenate([x.ravel() for x in labels])))
+    figure, grid = image_grid(2, titles, _swatches(labels), columns=5)
     for top, bottom, image, index, mask in zip(*grid, images, labels, rows["mask"], strict=True):
-        top.imshow(shrink(rgb(image, low, high), len(rows)), extent=_extent(index))
-        bottom.imshow(class_image(index), extent=_extent(index))
+        show(top, shrink(rgb(image, low, high), len(rows)), index)
+        show(bottom, class_image(index), index)
         if not isinstance(mask, str):
             bottom.text(
                 0.5, 0.5, "no labels", transform=bottom.transAxes, ha="center", va="center", color=QUIET
@@ -195,18 +194,17 @@ def predictions_figure(
     names = tuple(names) or (_named(run, "Prediction"), _named(baseline, "Baseline"))
     sources = [(run, names[0])] if baseline is None else [(baseline, names[1]), (run, names[0])]
     maps = [[space.merge_index(source.prediction(patch)) for source, _ in sources] for patch in rows["patch"]]
-    present = np.unique(np.concatenate([x.ravel() for row in [truths, *maps] for x in row]))
-    figure, grid = _grid(
-        len(rows), ("Image", "Truth", *(n for _, n in sources), "Errors"), present, True, space.classes
-    )
+    titles = ("Image", "Truth", *(n for _, n in sources), "Errors")
+    handles = [*_swatches([m for row in [truths, *maps] for m in row], space.classes)]
+    handles += [swatch("correct", CORRECT), swatch("wrong", WRONG)]
+    figure, grid = image_grid(len(rows), titles, handles, under=0.14)
     for axes, name, image, truth, row in zip(grid, rows["patch"], images, truths, maps, strict=True):
-        axes[0].imshow(shrink(rgb(image, low, high), len(rows)), extent=_extent(truth))
-        for panel, index in zip(axes[1:-1], [truth, *row], strict=True):
-            panel.imshow(class_image(index, space.classes), extent=_extent(truth))
+        show(axes[0], shrink(rgb(image, low, high), len(rows)), truth, name)
+        show(axes[1], class_image(truth, space.classes), truth)
         for panel, index in zip(axes[2:-1], row, strict=True):
+            show(panel, class_image(index, space.classes), truth)
             panel.set_xlabel(_agreement(truth, index), fontsize=SMALL, color=QUIET, labelpad=2)
-        axes[-1].imshow(_errors(truth, row[-1]), extent=_extent(truth))
-        axes[0].set_xlabel(name, fontsize=SMALL, labelpad=2)
+        show(axes[-1], _errors(truth, row[-1]), truth)
     return captioned(
         figure,
         "maps",
@@ -228,42 +226,9 @@ def _read(rows: pd.DataFrame) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return images, [read_index_or_none(m, i.shape[1:]) for m, i in zip(rows["mask"], images, strict=True)]
 
 
-def _extent(index: np.ndarray) -> tuple[int, int, int, int]:
-    """Left, right, bottom, top in pixels: maps of one place share it, whatever their array's size."""
-    return 0, index.shape[1], index.shape[0], 0
-
-
-def _grid(
-    rows: int,
-    titles: Sequence[str],
-    present: np.ndarray,
-    errors: bool = False,
-    classes: legend.Scheme = "all",
-    small_print: bool = False,
-) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of ``rows`` x ``len(titles)`` square panels with one legend of the classes ``present``."""
-    handles = swatches(present, classes)
-    if errors:
-        handles += _error_swatches()
-    columns = 4 if errors else 5
-    side = (WIDTH - 0.25) / len(titles) - _GAP
-    lines = -(-len(handles) // columns)
-    under = 0.14 if errors or small_print else 0.0  # room for the small print under a panel
-    figure = open_figure(rows * (side + _GAP + under) + 0.45 + lines * _LEGEND_ROW)
-    grid = figure.subplots(rows, len(titles), squeeze=False)
-    for axes in grid.flat:
-        bare(axes)
-    for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title)
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), handlelength=1.2
-    )
-    return figure, grid.tolist()
-
-
-def _error_swatches() -> list[Any]:
-
-    return [Patch(facecolor=c, label=name) for c, name in ((CORRECT, "correct"), (WRONG, "wrong"))]
+def _swatches(maps: Sequence[np.ndarray], classes: legend.Scheme = "all") -> list[Any]:
+    """Legend of the classes that occur in maps of class indices."""
+    return swatches(np.unique(np.concatenate([index.ravel() for index in maps])).tolist(), classes)
 
 
 def _errors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -493,16 +458,16 @@ def disagreement_figure(run: Any, table: pd.DataFrame, ranking: pd.DataFrame, n:
     images = [read_image(path) for path in rows["image"]]
     low, high = stretch(images)
     drawn = [contradiction_maps(run, table, patch) for patch in rows["patch"]]
-    present = np.unique(np.concatenate([m.ravel() for maps in drawn for m in maps[:2]]))
     titles = ("Image", "Labels", "Prediction", "Contradiction")
-    figure, grid = _grid(len(rows), titles, present, classes=run.labels.classes, small_print=True)
+    handles = _swatches([m for maps in drawn for m in maps[:2]], run.labels.classes)
+    figure, grid = image_grid(len(rows), titles, handles, under=0.14, columns=5)
     for axes, image, maps, (rank, region) in zip(grid, images, drawn, first.iterrows(), strict=True):
         truth, predicted, confidence = maps
-        axes[0].imshow(shrink(rgb(image, low, high), len(rows)), extent=_extent(truth))
-        axes[1].imshow(class_image(truth, run.labels.classes), extent=_extent(truth))
-        axes[2].imshow(class_image(predicted, run.labels.classes), extent=_extent(truth))
+        show(axes[0], shrink(rgb(image, low, high), len(rows)), truth)
+        show(axes[1], class_image(truth, run.labels.classes), truth)
+        show(axes[2], class_image(predicted, run.labels.classes), truth)
         against = np.where((truth > 0) & (truth != predicted), confidence / 255, np.nan)
-        axes[3].imshow(against, extent=_extent(truth), cmap="Oranges", vmin=0, vmax=1)
+        show(axes[3], against, truth, cmap="Oranges", vmin=0, vmax=1)
         for panel in axes:
             _frame(panel, region)
         names = run.labels.names
@@ -528,13 +493,10 @@ def _nothing() -> Figure:
 
 def _frame(axes: Axes, region: pd.Series) -> None:
 
+    corner = (region["left"], region["top"])
     size = (region["right"] - region["left"], region["bottom"] - region["top"])
-    axes.add_patch(
-        Rectangle((region["left"], region["top"]), *size, fill=False, edgecolor="white", linewidth=2.4)
-    )
-    axes.add_patch(
-        Rectangle((region["left"], region["top"]), *size, fill=False, edgecolor=OUTLINE, linewidth=1.1)
-    )
+    for colour, width in (("white", 2.4), (OUTLINE, 1.1)):
+        axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=width))
 
 
 def disagreement_sentence(found: dict | None, ranking: pd.DataFrame) -> Markdown:

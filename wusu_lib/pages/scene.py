@@ -11,7 +11,7 @@ from IPython.display import HTML, Markdown
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, PathPatch
+from matplotlib.patches import PathPatch
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend, transitions
@@ -23,10 +23,12 @@ from wusu_lib.pages.style import (
     WIDTH,
     captioned,
     counted,
+    legend_below,
     listed,
     open_figure,
     styled,
     styled_table,
+    swatch,
 )
 from wusu_lib.scenes.maps import SceneMaps
 from wusu_lib.scenes.rasters import opened
@@ -149,11 +151,7 @@ def _path(polygon: Any, task: Any) -> Any:
 def _legend(figure: Figure, indices: list[int], scheme: Any) -> None:
 
     names, colours = legend.names(scheme), legend.colours(scheme)
-    handles = [Patch(facecolor=colours[i], edgecolor=QUIET, linewidth=0.5, label=names[i]) for i in indices]
-    if handles:
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=min(4, len(handles)), handlelength=1.2
-        )
+    legend_below(figure, [swatch(names[i], colours[i]) for i in indices])
 
 
 # What the notebook ``map_change`` says: computed sentences and tables.

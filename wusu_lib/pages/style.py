@@ -223,7 +223,7 @@ def interval(
 ) -> None:
     """A value in row ``y`` with its interval from ``ends[0]`` to ``ends[1]`` (NaN where there is none)."""
     axes.plot(ends, [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
-    axes.plot(value, y, color=colour, **dot(colour, filled))
+    axes.plot(value, y, **dot(colour, filled))
 
 
 def intervals(axes: Axes, rows: pd.DataFrame, names: Sequence[str], xlabel: str, **words: Any) -> None:
@@ -240,13 +240,13 @@ def intervals(axes: Axes, rows: pd.DataFrame, names: Sequence[str], xlabel: str,
 def dot(colour: str, filled: bool = True) -> dict[str, Any]:
     """How a value is marked, in a plot and in its legend."""
     edge, face = ("white", colour) if filled else (colour, "white")
-    look = {"marker": "o", "markersize": 8, "markeredgewidth": 1.6}
+    look = {"color": colour, "marker": "o", "markersize": 8, "markeredgewidth": 1.6}
     return look | {"markeredgecolor": edge, "markerfacecolor": face}
 
 
 def dot_handle(label: str, colour: str, filled: bool = True) -> Line2D:
     """A dot without a line, for a legend."""
-    return Line2D([], [], linestyle="", color=colour, label=label, **dot(colour, filled))
+    return Line2D([], [], linestyle="", label=label, **dot(colour, filled))
 
 
 def dumbbells(axes: Axes, sides: Sequence[tuple[str, str, Any]]) -> None:

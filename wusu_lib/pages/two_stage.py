@@ -13,10 +13,8 @@ from pandas.io.formats.style import Styler
 
 from wusu_lib import legend
 from wusu_lib.change import analysis
-from wusu_lib.change.analysis import variant_runs
 from wusu_lib.change.codebook import count_chains
 from wusu_lib.change.pairs import target_counts
-from wusu_lib.experiment.two_stage import VARIANTS
 from wusu_lib.measures import change
 from wusu_lib.measures.change import transitions
 from wusu_lib.pages.style import (
@@ -27,9 +25,13 @@ from wusu_lib.pages.style import (
     THIS,
     captioned,
     counted,
+    dot,
+    dumbbells,
     listed,
+    named_rows,
     open_figure,
     short_count,
+    sides_legend,
     styled,
     styled_table,
 )
@@ -55,16 +57,12 @@ def change_transitions_figure(
         raise ValueError("change_transitions: no pixel truly changed, so there is no transition to find")
     figure = open_figure(0.3 * len(kept) + 1.0)
     axes = figure.subplots()
-    rows = np.arange(len(kept))
     other = baseline.set_index("label").loc[kept["label"], "IoU"].to_numpy()
-    axes.hlines(rows, other, kept["IoU"], color="#b8bcc2", linewidth=2.5, zorder=1)
-    for values, name, colour in ((other, names[1], BASELINE), (kept["IoU"].to_numpy(), names[0], THIS)):
-        axes.plot(values, rows, "o", color=colour, markersize=7, markeredgecolor="white", label=name)
-    axes.set_yticks(rows, [f"{row.name_}  {short_count(row.support)}" for row in _named(kept)])
-    axes.set(xlim=(-0.02, 1), ylim=(len(kept) - 0.5, -0.5), xlabel="IoU on val (0 to 1); pixels beside names")
-    _plain(axes)
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=2)
+    dumbbells(axes, [(names[1], BASELINE, other), (names[0], THIS, kept["IoU"].to_numpy())])
+    beside = [f"{row.name_}  {short_count(row.support)}" for row in _named(kept)]
+    named_rows(axes, beside, "IoU on val (0 to 1); pixels beside names")
+    axes.set_xlim(-0.02, 1)
+    sides_legend(figure, axes)
     return captioned(
         figure,
         "transitions",
@@ -97,13 +95,12 @@ def change_errors_figure(rates: dict[str, pd.DataFrame]) -> Figure:
             arrowprops={"arrowstyle": "->", "color": QUIET, "shrinkA": 4, "shrinkB": 4},
         )
     at = np.arange(len(rows))
-    expected, observed = ([100 * row[name] for _, row in rows] for name in ("expected", "observed"))
-    axes.plot(expected, at, "o", fillstyle="none", color=THIS, markersize=8, label="expected if independent")
-    axes.plot(observed, at, "o", color=THIS, markersize=8, markeredgecolor="white", label="observed")
-    axes.set_yticks(at, [name for name, _ in rows])
-    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="share of the truly unchanged or changed pixels (%)")
+    sides = (("expected", "expected if independent", False), ("observed", "observed", True))
+    for column, label, filled in sides:
+        values = [100 * row[column] for _, row in rows]
+        axes.plot(values, at, linestyle="", label=label, **dot(THIS, filled))
+    named_rows(axes, [name for name, _ in rows], "share of the truly unchanged or changed pixels (%)")
     axes.set_xlim(left=0)
-    _plain(axes)
     figure.legend(loc="outside upper right", ncols=2, fontsize=SMALL)
     return captioned(
         figure,
@@ -112,12 +109,6 @@ def change_errors_figure(rates: dict[str, pd.DataFrame]) -> Figure:
         "(hollow) and the share observed (filled).",
         "Dot plot of expected and observed error rates by kind and split.",
     )
-
-
-def _plain(axes: Axes) -> None:
-    axes.grid(axis="x")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
 
 
 # Where changed ground came from and what it became: annotated and predicted flows at one scale.
@@ -237,19 +228,6 @@ def figures_table(sides: Mapping[str, Sequence], splits: Sequence[str] = ("val",
     return styled_table(frame, "change").format(precision=3, na_rep=MISSING)
 
 
-def variants_table(runs: Sequence[Run], names: Sequence[str] = tuple(change.FIGURES)) -> Styler:
-    """Figures of every variant of a two-stage run on validation and test, one row a variant."""
-    rows = {
-        VARIANTS[name]: pd.concat(
-            {SPLITS[s]: pooled_figures(variant_runs(runs, name), s)[list(names)] for s in ("val", "test")}
-        )
-        for name in VARIANTS
-    }
-    frame = pd.DataFrame(rows).T
-    frame.index.name = "variant"
-    return styled_table(frame, "variants").format(precision=3, na_rep=MISSING)
-
-
 def trials_table(runs: Sequence[Run], figure: str) -> Styler:
     """What each setting gave on validation, one row a trial; the chosen ones are marked."""
     rows = [{"seed": run.seed, **trial} for run in runs for trial in run.record["trials"]]
@@ -265,21 +243,6 @@ def trials_table(runs: Sequence[Run], figure: str) -> Styler:
         styled_table(frame, "trials", index=False)
         .format("{:g}", subset=["value"])
         .format(precision=4, subset=[f"val {figure}"])
-    )
-
-
-def error_rates_table(runs: Sequence[Run]) -> Styler:
-    """Observed and expected rates of each error of change, with their ratio, by split."""
-    parts = {
-        SPLITS[split]: analysis.error_rates(analysis.joint_errors(runs, split)) for split in analysis.SPLITS
-    }
-    frame = pd.concat(parts, axis=0, names=["split", "error"]).reset_index()
-    frame["observed / expected"] = frame["observed"] / frame["expected"]
-    style = styled_table(frame, "errors", index=False)
-    return (
-        style.format("{:.2%}", subset=["observed", "expected"], na_rep=MISSING)
-        .format("{:.2f}", subset=["observed / expected"], na_rep=MISSING)
-        .format("{:,}", subset=["pixels"])
     )
 
 
@@ -424,9 +387,7 @@ def change_transitions_sentence(matrix: np.ndarray) -> Markdown:
 
 
 def _top(found: pd.DataFrame, most: int = 3) -> list:
-    return list(
-        found.sort_values("IoU", ascending=False).head(most).rename(columns={"name": "name_"}).itertuples()
-    )
+    return _named(found.sort_values("IoU", ascending=False).head(most))
 
 
 def change_targets_sentence(runs: Sequence, pairs: pd.DataFrame) -> Markdown:
