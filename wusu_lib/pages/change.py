@@ -32,6 +32,7 @@ from wusu_lib.pages.style import (
     listed,
     named_rows,
     open_figure,
+    require,
     show,
     styled,
     styled_table,
@@ -242,10 +243,7 @@ def change_ways_figure(rows: pd.DataFrame) -> Figure:
     ``rows``: columns way, figure, value, low, high (of ``analysis.method_intervals``); a way without a figure
     has no mark in its panel. Raises ValueError on a missing column or no row.
     """
-    missing = [column for column in _COLUMNS if column not in rows]
-    if missing or rows.empty:
-        what = f"columns {missing} are missing" if missing else "there is no row"
-        raise ValueError(f"change_ways: {what}; expected at least one row with columns {list(_COLUMNS)}")
+    require(rows, _COLUMNS, "change_ways")
     names, ways = list(dict.fromkeys(rows["figure"])), list(dict.fromkeys(rows["way"]))
     across = min(_ACROSS, len(names))
     down = -(-len(names) // across)

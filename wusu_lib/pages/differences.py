@@ -25,6 +25,7 @@ from wusu_lib.pages.style import (
     listed,
     named_rows,
     open_figure,
+    require,
     styled,
 )
 
@@ -101,7 +102,9 @@ def forest_figure(rows: pd.DataFrame) -> Figure:
     differences of different measures cannot be held against each other. Raises ValueError on a missing
     column, an unknown outcome, or no row.
     """
-    _check(rows)
+    require(rows, _EFFECTS_COLUMNS, "forest")
+    if unknown := set(rows["outcome"]) - set(OUTCOMES):
+        raise ValueError(f"forest: outcomes {sorted(unknown)}; expected outcomes {list(OUTCOMES)}")
     panels = list(rows.groupby("metric", sort=False))
     sizes = [len(part) + 1.6 for _, part in panels]
     figure = open_figure(0.42 * sum(sizes) + 0.5)
@@ -120,29 +123,13 @@ def forest_figure(rows: pd.DataFrame) -> Figure:
     )
 
 
-def _check(rows: pd.DataFrame) -> None:
-    missing = [column for column in _EFFECTS_COLUMNS if column not in rows]
-    unknown = set(rows["outcome"]) - set(OUTCOMES) if not missing else set()
-    if missing or unknown or rows.empty:
-        what = (
-            f"columns {missing} are missing"
-            if missing
-            else f"outcomes {sorted(unknown)}"
-            if unknown
-            else "no row"
-        )
-        raise ValueError(
-            f"forest: {what}; expected columns {list(_EFFECTS_COLUMNS)}, outcomes {list(OUTCOMES)}"
-        )
-
-
 def _panel(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
     """The experiments that are judged by one metric."""
     for y, row in enumerate(rows.itertuples()):
         interval(axes, y, row.value, (row.low, row.high), OUTCOMES[row.outcome], row.stands)
         axes.plot([row.threshold] * 2, [y - 0.3, y + 0.3], color=_THRESHOLD, linewidth=2)
     _limits(axes, rows[["value", "low", "high", "threshold"]].to_numpy().ravel())
-    axes.axvline(0, color=QUIET, linewidth=1, zorder=0)
+    axes.axvline(0, color=QUIET, linewidth=1, zorder=1)
     words = [f"{_signed(row.value)}  {row.outcome}" for row in rows.itertuples()]  # colour is not needed
     named_rows(axes, rows["experiment"], f"difference in {metric} to the baseline (95 % interval)", words)
 
@@ -197,9 +184,7 @@ def intervals_figure(rows: pd.DataFrame, what: str) -> Figure:
     ``what`` names the quantity below the axis, with its unit. Without a row it says so in words. Raises
     ValueError on a missing column.
     """
-    missing = [column for column in _INTERVALS_COLUMNS if column not in rows]
-    if missing:
-        raise ValueError(f"intervals: columns {missing} are missing; expected {list(_INTERVALS_COLUMNS)}")
+    require(rows, _INTERVALS_COLUMNS, "intervals", empty=True)
     figure = open_figure(0.38 * len(rows) + 0.9)
     axes = figure.subplots()
     if rows.empty:
@@ -310,11 +295,7 @@ def rates_figure(rows: pd.DataFrame, across: str, by: str, xlabel: str, ylabel: 
     ``rows``: columns rate, low, high (0 to 1), ``across`` (the places) and ``by`` (the groups). ``line``: a
     rate to hold against, drawn dashed. Raises ValueError on a missing column or no row.
     """
-    expected = [across, by, "rate", "low", "high"]
-    missing = [column for column in expected if column not in rows]
-    if missing or rows.empty:
-        what = f"columns {missing} are missing" if missing else "there is no row"
-        raise ValueError(f"rates: {what}; expected at least one row with columns {expected}")
+    require(rows, [across, by, "rate", "low", "high"], "rates")
     figure = open_figure(3.2)
     axes = figure.subplots()
     places = {value: i for i, value in enumerate(sorted(rows[across].unique()))}

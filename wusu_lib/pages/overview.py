@@ -184,16 +184,12 @@ def interrupted() -> Styler:
             **_named(part.experiment, part.parameters),
             "key": part.key[:8],
             "status": part.status,
-            "begun": _begun(part),
+            "begun": part.record.get("started", MISSING),
         }
         for part in store.incomplete()
     ]
     frame = pd.DataFrame(rows) if rows else pd.DataFrame({"experiment": ["none"]})
     return styled_table(frame, "interrupted", index=False)
-
-
-def _begun(part: store.Unfinished) -> str:
-    return part.record.get("started", MISSING)
 
 
 # One row an experiment: its question, how far it is, what came out.

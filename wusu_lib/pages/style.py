@@ -198,6 +198,15 @@ def short_count(count: float) -> str:
     return f"{count:.0f}"
 
 
+def require(rows: pd.DataFrame, columns: Sequence[str], what: str, empty: bool = False) -> None:
+    """Raises ValueError where ``rows`` lacks one of the columns, or has no row and must not be ``empty``."""
+    missing = [column for column in columns if column not in rows]
+    if missing or (rows.empty and not empty):
+        fault = f"columns {missing} are missing" if missing else "there is no row"
+        least = "" if empty else "at least one row with "
+        raise ValueError(f"{what}: {fault}; expected {least}columns {list(columns)}")
+
+
 # The three shapes that are drawn again and again: values with their intervals, one a row; dumbbells; images
 # in a grid under one legend. Rows run from top to bottom.
 
@@ -233,14 +242,15 @@ def intervals(axes: Axes, rows: pd.DataFrame, names: Sequence[str], xlabel: str,
     """
     for y, row in enumerate(rows.itertuples()):
         interval(axes, y, row.value, (row.low, row.high))
-    axes.axvline(0, color=QUIET, linewidth=1, zorder=0)
+    axes.axvline(0, color=QUIET, linewidth=1, zorder=1)  # over the grid, under the intervals
     named_rows(axes, names, xlabel, **words)
 
 
 def dot(colour: str, filled: bool = True) -> dict[str, Any]:
     """How a value is marked, in a plot and in its legend."""
     edge, face = ("white", colour) if filled else (colour, "white")
-    look = {"color": colour, "marker": "o", "markersize": 8, "markeredgewidth": 1.6}
+    width = 1.0 if filled else 1.6
+    look = {"color": colour, "marker": "o", "markersize": 8, "markeredgewidth": width}
     return look | {"markeredgecolor": edge, "markerfacecolor": face}
 
 

@@ -26,6 +26,7 @@ from wusu_lib.pages.style import (
     counted,
     groups,
     open_figure,
+    require,
     short_count,
     styled,
 )
@@ -48,9 +49,7 @@ def parts_figure(description: pd.DataFrame) -> Figure:
     parameters. A row "total" becomes the line below. Raises ValueError where a column is missing or there
     is no row.
     """
-    missing = [column for column in _COLUMNS if column not in description]
-    if missing or description.empty:
-        raise ValueError(f"parts: columns {missing} are missing; expected {list(_COLUMNS)} and a row a part")
+    require(description, _COLUMNS, "parts")
     rows = description[description["part"] != "total"]
     height = _STEP * len(rows) + 0.35
     figure = open_figure(height)

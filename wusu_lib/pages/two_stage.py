@@ -22,6 +22,7 @@ from wusu_lib.pages.style import (
     MISSING,
     QUIET,
     SMALL,
+    SPLITS_IN_WORDS,
     THIS,
     captioned,
     counted,
@@ -206,7 +207,6 @@ def _ribbon(axes: Axes, left: float, right: float, width: float, colour: str) ->
 
 # Tables of the pages on change, as pandas Stylers.
 
-SPLITS = {"val": "validation", "test": "test"}
 CHAIN_SOURCES = ("annotation", "each date by itself", "all dates together")
 
 
@@ -221,7 +221,9 @@ def pooled_figures(runs: Sequence, split: str) -> pd.Series:
 def figures_table(sides: Mapping[str, Sequence], splits: Sequence[str] = ("val", "test")) -> Styler:
     """Every change figure (rows) by split and side (columns): name -> runs. Binary runs lack the semantic."""
     found = {
-        (SPLITS[split], name): pooled_figures(runs, split) for split in splits for name, runs in sides.items()
+        (SPLITS_IN_WORDS[split], name): pooled_figures(runs, split)
+        for split in splits
+        for name, runs in sides.items()
     }
     frame = pd.DataFrame(found).reindex(list(change.FIGURES))
     frame.index.name = "figure"
@@ -263,7 +265,7 @@ def chain_counts(exp, runs: Sequence[Run]) -> pd.DataFrame:
 def three_dates_table(exp, runs: Sequence[Run]) -> Styler:
     """Chains over three dates: how many pixels change, return to their class, and do so implausibly."""
     counted = chain_counts(exp, runs).drop(columns=["unseen", "unseen_share"])
-    frame = counted.rename(index=SPLITS, level=0).rename_axis(["split", "class maps"]).reset_index()
+    frame = counted.rename(index=SPLITS_IN_WORDS, level=0).rename_axis(["split", "class maps"]).reset_index()
     whole = ["pixels", "changed", "returning", "implausible"]
     frame = frame.rename(columns={"implausible_share": "implausible, share of changed"})
     return (
@@ -345,10 +347,10 @@ def two_stage_gains_sentence(gains: pd.DataFrame) -> Markdown:
             "have no interval": part["low"].isna(),
         }
         said = [f"{int(which.sum())} {verb}" for verb, which in kinds.items() if which.any()]
-        words.append(f"Of {len(part)} steps on {SPLITS[str(split)]}, {listed(said)}.")
+        words.append(f"Of {len(part)} steps on {SPLITS_IN_WORDS[str(split)]}, {listed(said)}.")
     decoded = gains[(gains["step"] == "map")]
     moved = [
-        f"{row.value:+.3f} ({row.low:+.3f} to {row.high:+.3f}) on {SPLITS[row.split]}"
+        f"{row.value:+.3f} ({row.low:+.3f} to {row.high:+.3f}) on {SPLITS_IN_WORDS[row.split]}"
         for row in decoded.itertuples()
     ]
     return Markdown(
@@ -429,7 +431,7 @@ def three_dates_sentence(exp, runs: Sequence) -> Markdown:
     for split in analysis.SPLITS:
         truth, before, after = (int(frame.loc[(split, s), "implausible"]) for s in CHAIN_SOURCES)
         words.append(
-            f"On {SPLITS[split]}, {before:,} pixels follow an implausible chain when each date is mapped by "
-            f"itself, {after:,} after decoding all dates together; the annotation has {truth:,}."
+            f"On {SPLITS_IN_WORDS[split]}, {before:,} pixels follow an implausible chain when each date is "
+            f"mapped by itself, {after:,} after decoding all dates together; the annotation has {truth:,}."
         )
     return Markdown(" ".join(words))
