@@ -193,7 +193,7 @@ def change_targets_figure(run: Any, pairs: pd.DataFrame, shown: dict[str, str]) 
         raise ValueError("change_targets: no target occurs in these pairs, so there is nothing to show")
     rows = {row.patch: row for row in pairs.itertuples()}
     handles = [swatch("found", HIT), swatch("missed", MISS), swatch("false alarm", FALSE)]
-    figure, grid = image_grid(len(shown), ("", "", "Judged"), handles)
+    figure, grid = image_grid(len(shown), ("", "", ""), handles)
     for panels, (target, patch) in zip(grid, shown.items(), strict=True):
         row = rows[patch]
         images = [read_image(path) for path in (row.image1, row.image2)]

@@ -195,7 +195,7 @@ def predictions_figure(
     sources = [(run, names[0])] if baseline is None else [(baseline, names[1]), (run, names[0])]
     maps = [[space.merge_index(source.prediction(patch)) for source, _ in sources] for patch in rows["patch"]]
     titles = ("Image", "Truth", *(n for _, n in sources), "Errors")
-    handles = [*_swatches([m for row in [truths, *maps] for m in row], space.classes)]
+    handles = _swatches([m for row in [truths, *maps] for m in row], space.classes)
     handles += [swatch("correct", CORRECT), swatch("wrong", WRONG)]
     figure, grid = image_grid(len(rows), titles, handles, under=0.14)
     for axes, name, image, truth, row in zip(grid, rows["patch"], images, truths, maps, strict=True):
