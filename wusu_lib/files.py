@@ -1,11 +1,17 @@
 """Files and folders: written whole or not at all, checked beforehand, found from here or the repository."""
 
+import hashlib
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+import secrets
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from filelock import FileLock
@@ -17,20 +23,184 @@ from wusu_lib import provenance
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; what was written there becomes ``path`` when the block ends
-    well.
+    """Give an empty draft beside ``path``; what was written there becomes ``path`` when the block ends well.
+
+    Its random name is taken by this process alone, so that no link that lies there is followed; its mode is
+    that of the user's umask, whatever writes it.
     """
-    draft = path.with_name(f".{path.name}.tmp")
-    yield draft
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    mode = os.fstat(handle).st_mode & 0o777
+    os.close(handle)
+    try:
+        yield draft
+        draft.chmod(mode)
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+# Files that say themselves whether they are whole: records by a field, others by what stands at their end.
+
+RECORD = "record.json"
+HOLDS = "holds"  # in a record: what this library made in the folder, "run" or "maps"
+MAPS = "maps"
+MAP_NAMES = ("classes.tif", "t1.tif", "t2.tif", "fromto.tif", "confidence.tif")
+MAP_FILES = (  # all that is written to a folder of maps; names with a slash are folders
+    *(".lock", ".strips/", "images/", *MAP_NAMES, *(f"{name}.aux.xml" for name in MAP_NAMES)),
+    *("changes.gpkg", "changes.geojson", "changes.html"),
+)
+SEAL = "sha256"
+TICK = 0.05  # seconds in which a file may change without another time of change
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` with the hash of it, whole or not at all (no NaN: a missing figure is null)."""
+    text = _sealed(content)
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What ``write_json`` wrote; None where nothing is, or what differs from it by a single byte."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if not isinstance(content, dict) or content.pop(SEAL, None) is None:
+            return None
+        return content if _sealed(content) == text else None
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _sealed(content: dict[str, Any]) -> str:
+    text, end = json.dumps({**content, SEAL: ""}, indent=1, allow_nan=False), '"\n}'
+    return text.removesuffix(end) + hashlib.sha256(text.encode()).hexdigest() + end + "\n"
+
+
+def add_seal(path: Path) -> None:
+    """Append the hash of a file's bytes to it: readers of npy and zip files leave it alone."""
+    with path.open("r+b") as file:
+        hashed = hashlib.file_digest(file, "sha256").hexdigest()
+        file.write(hashed.encode())
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file ends in the hash of all that stands before."""
+    left, digest = path.stat().st_size - 64, hashlib.sha256()
+    with path.open("rb") as file:
+        while left > 0 and (part := file.read(min(left, 1 << 20))):
+            digest.update(part)
+            left -= len(part)
+        return file.read() == digest.hexdigest().encode()
+
+
+def stated(path: Path) -> dict[str, Any]:
+    """What a record says of a file: its size and the SHA-256 of its bytes."""
+    state = path.stat()
+    settled = time.time_ns() - state.st_ctime_ns > TICK * 1e9
+    times = (state.st_mtime_ns, state.st_ctime_ns) if settled else (secrets.randbits(64),)
+    return {"bytes": state.st_size, "sha256": _sha256(str(path), state.st_size, *times)}
+
+
+def agrees(path: Path, entry: Any) -> bool:
+    """Whether a file, no link, is what a record says of it; every byte is read."""
+    return path.is_file() and not path.is_symlink() and stated(path) == entry
+
+
+@lru_cache(maxsize=10_000)
+def _sha256(path: str, *state: int) -> str:
+    """Read once in a process, unless the file is touched."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def set_aside(path: Path, why: str = "damaged") -> Path:
+    """Rename what must neither be used nor lost, with one warning; gives its new path."""
+    names = (path.with_name(f"{path.name}.broken{number or ''}") for number in itertools.count())
+    aside = next(name for name in names if not os.path.lexists(name))
+    os.rename(path, aside)
+    warnings.warn(f"{path} is {why}: moved to {aside.name}, it is made anew", stacklevel=3)
+    return aside
+
+
+# Whose a folder is. What writes into one asks first: it is new, empty, or its record says who made it.
+
+
+def claim(
+    folder: str | Path, kind: str, writes: Iterable[str] = (), inputs: Iterable[str | Path] = ()
+) -> Path:
+    """The folder, made if need be, for files of one ``kind`` ("maps"); its record says so from now on.
+
+    ``writes``: names of what will be written, a folder's with a slash; ``inputs``: what is read meanwhile.
+    Raises ValueError that names the file, before anything is written, where the folder holds what no record
+    says that this library made as that kind, where an input would be replaced, where a link, or a folder in
+    the place of a file, stands under one of the names, and as ``writable``.
+    """
+    path, writes = Path(folder).expanduser(), list(writes)
+    try:
+        there = sorted(entry for entry in path.iterdir() if not entry.name.startswith(f".{RECORD}."))
+    except (OSError, ValueError):  # not there, or no folder: ``writable`` knows more
+        there = []
+    record = path / RECORD
+    if there and not _says(record, kind):
+        found = record if record in there else there[0]
+        raise ValueError(
+            f"out: {found} is there, and no record says that {path} holds {kind} made by this library; "
+            "nothing was written: give a new or an empty folder"
+        )
+    read = {Path(given).expanduser().resolve() for given in inputs} if there else set()
+    for name in [RECORD, *writes]:
+        place = path / name
+        wrong = os.path.lexists(place) and (place.is_symlink() or place.is_dir() != name.endswith("/"))
+        if wrong or place in read or path.resolve() / name in read:
+            what = "is not what this library would make there" if wrong else "is to be read"
+            raise ValueError(f"out: {place} {what}, and would be replaced; give another folder")
+    writable(path)
+    if read_json(record) is None:
+        if record.exists():
+            set_aside(record)
+        write_json(record, {HOLDS: kind, "status": "begun", "files": {}})
+    return path
+
+
+def _says(record: Path, kind: str) -> bool:
+    """Whether a record, damaged ones included, says that this library made files of that kind."""
+    if record.is_symlink() or not record.is_file():
+        return False
+    return f'"{HOLDS}": "{kind}"'.encode() in record.read_bytes()
+
+
+@contextmanager
+def drafts(folder: Path) -> Iterator[Path]:
+    """A folder of a random name in ``folder``, for drafts with the names that they will have."""
+    with TemporaryDirectory(dir=folder, prefix=".draft-") as scratch:
+        yield Path(scratch)
+
+
+def place(draft: Path, path: Path) -> None:
+    """Move a finished draft to its place in a claimed folder; its hash goes into the record first.
+
+    What stands there goes as in ``remove``.
+    """
+    remove(path)
+    record = read_json(path.parent / RECORD) or {}
+    noted = record.get("files", {})
     with draft.open("rb") as file:
         os.fsync(file.fileno())
+    write_json(path.parent / RECORD, record | {"files": noted | {path.name: stated(draft)}})
     os.replace(draft, path)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as JSON (no NaN: a missing figure is null), whole or not at all."""
-    with replacing(path) as draft:
-        draft.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+def remove(path: Path) -> None:
+    """Remove a file of a claimed folder; what is not as its record says is set aside."""
+    noted = (read_json(path.parent / RECORD) or {}).get("files", {})
+    if agrees(path, noted.get(path.name)):
+        path.unlink()
+    elif os.path.lexists(path):
+        set_aside(path, "not what its record says")
 
 
 # The user's cache folder: what is worked out once and kept, for all who share the folder.
@@ -46,10 +216,10 @@ def cache_folder() -> Path:
 def kept[T](path: Path, load: Callable[[Path], T | None], make: Callable[[Path], T]) -> T:
     """What is stored at ``path``, else what ``make(path)`` stores there.
 
-    ``load(path)`` gives None where nothing whole is stored. Reading takes no lock, so a folder that somebody
-    else filled can be read without the right to write to it; two processes that miss the same thing make it
-    once. Raises PermissionError or OSError that names WUSU_CACHE where nothing is stored and the folder
-    cannot be written to.
+    ``load(path)`` gives None where nothing whole is stored; what else stands there then is set aside.
+    Reading takes no lock, so a folder that somebody else filled can be read without the right to write to
+    it; two processes that miss the same thing make it once. Raises PermissionError or OSError that names
+    WUSU_CACHE where nothing is stored and the folder cannot be written to.
     """
     if (found := _stored(path, load)) is not None:
         return found
@@ -57,6 +227,8 @@ def kept[T](path: Path, load: Callable[[Path], T | None], make: Callable[[Path],
         if (found := _stored(path, load)) is not None:
             return found
         try:
+            if os.path.lexists(path):
+                set_aside(path)
             return make(path)
         except PermissionError as error:  # of another user's file here, or of what is being read elsewhere
             if error.filename and Path(error.filename).is_relative_to(path.parent):

@@ -294,7 +294,7 @@ def test_nothing_is_written_under_the_name_until_it_is_whole(tmp_path):
     files.write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="JSON"):
         files.write_json(path, {"a": float("nan")})
-    assert json.loads(path.read_text()) == {"a": 1}
+    assert files.read_json(path) == {"a": 1}
 
 
 def test_warnings_of_a_run_are_recorded():

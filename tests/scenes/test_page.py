@@ -58,7 +58,7 @@ def test_a_large_scene_is_averaged_down_and_the_page_says_so(page_scene, tmp_pat
     image = rng.integers(0, 256, (4, 4100, 500), dtype=np.uint8)
     write_raster(tmp_path / "a.tif", image)
     write_raster(tmp_path / "b.tif", image[:, ::-1])
-    made = write_page(tmp_path / "a.tif", tmp_path / "b.tif", changes.iloc[:0], tmp_path)
+    made = write_page(tmp_path / "a.tif", tmp_path / "b.tif", changes.iloc[:0], tmp_path / "out")
     assert made.reduction == reduction(4100, 500) == 3
     shown = content(made.path)
     assert shown["size"] == [167, 1367]  # the last block of either side is narrower
@@ -74,7 +74,7 @@ def test_the_largest_page_stays_small_enough_to_send(page_scene, tmp_path):
     for name in "ab":  # as restless as imagery of a city at 1 m; smooth ground gives much less
         image = rng.normal(90, 22, (4, 2000, 2000)).clip(0, 255).astype(np.uint8)
         write_raster(tmp_path / f"{name}.tif", image)
-    made = write_page(tmp_path / "a.tif", tmp_path / "b.tif", changes, tmp_path)
+    made = write_page(tmp_path / "a.tif", tmp_path / "b.tif", changes, tmp_path / "out")
     assert made.reduction == 1
     assert made.path.stat().st_size < 8e6
 

@@ -227,11 +227,16 @@ def test_files_hold_the_rows_in_the_scenes_crs_and_in_wgs_84(tmp_path):
     assert shapely.is_ccw(rings).all()
     back = geopandas.read_file(files.geojson).to_crs(found.crs)
     assert shapely.hausdorff_distance(back.geometry.array, found.geometry.array).max() < 0.02  # m
-    assert {path.name for path in tmp_path.glob("out/*")} == {"changes.gpkg", "changes.geojson"}
+    written = {path.name for path in tmp_path.glob("out/*")}
+    assert written == {"changes.gpkg", "changes.geojson", "record.json"}
+        "changes.gpkg",
+        "changes.geojson",
+        "record.json",
+    }
 
 
 def test_gdals_own_reader_opens_the_files(tmp_path):
-    files = write_polygons(polygons(*rasters(tmp_path, fields(), **UTM)), tmp_path)
+    files = write_polygons(polygons(*rasters(tmp_path, fields(), **UTM)), tmp_path / "out")
     for path, crs in ((files.geopackage, "EPSG:26914"), (files.geojson, "EPSG:4326")):
         info = pyogrio.read_info(path)
         assert (info["features"], info["crs"], info["geometry_type"]) == (6, crs, "Polygon")
@@ -242,7 +247,7 @@ def test_nothing_found_gives_valid_empty_files(tmp_path):
     found = polygons(*rasters(tmp_path, fields(), **UTM), ["Lake"])
     assert found.empty
     assert tuple(found.columns) == (*COLUMNS, "geometry")
-    files = write_polygons(found, tmp_path)
+    files = write_polygons(found, tmp_path / "out")
     info = pyogrio.read_info(files.geopackage)
     assert (info["features"], info["crs"], info["geometry_type"]) == (0, "EPSG:26914", "Polygon")
     assert list(info["fields"]) == list(COLUMNS)
@@ -254,11 +259,11 @@ def test_nothing_found_gives_valid_empty_files(tmp_path):
 
 
 def test_without_a_crs_there_is_no_geojson_and_the_note_says_why(tmp_path):
-    (tmp_path / "changes.geojson").write_text("of an earlier scene")
-    files = write_polygons(polygons(*rasters(tmp_path, fields())), tmp_path)
+    write_polygons(polygons(*rasters(tmp_path, fields(), **UTM)), tmp_path / "out")  # an earlier scene
+    files = write_polygons(polygons(*rasters(tmp_path, fields())), tmp_path / "out")
     assert files.geojson is None
     assert "No GeoJSON was written" in files.note
-    assert not (tmp_path / "changes.geojson").exists()
+    assert not (tmp_path / "out" / "changes.geojson").exists()
     assert pyogrio.read_info(files.geopackage)["crs"] is None
 
 

@@ -14,7 +14,7 @@ from wusu_lib import legend
 from wusu_lib.change.codebook import joint_counts
 from wusu_lib.measures import comparison
 from wusu_lib.measures.change import FIGURES
-from wusu_lib.runs.results import read_beside, read_variant
+from wusu_lib.runs.results import VARIANTS, read_beside, read_variant
 from wusu_lib.runs.store import Run
 
 # Chains over three dates: which are implausible, and how many pixels of a set of maps are.
@@ -146,7 +146,9 @@ _CLAIMED = (_A != _B) & (_A > 0) & (_B > 0)  # a predicted pair of classes that 
 
 def joint_errors(runs: Sequence[Run], split: str) -> np.ndarray:
     """Counts N of one split, int64 [12, 12, 12, 12], summed over the runs."""
-    return np.sum([read_beside(run.folder, "errors")[SPLITS.index(split)] for run in runs], axis=0)
+    return np.sum(
+        [read_beside(run.file(VARIANTS).parent, "errors")[SPLITS.index(split)] for run in runs], axis=0
+    )
 
 
 def error_rates(counts: np.ndarray) -> pd.DataFrame:
@@ -247,7 +249,7 @@ class VariantRun:
 def variant_runs(runs: Sequence[Run], name: str) -> list[VariantRun]:
     """A variant of each run. Raises ValueError naming the variants that there are."""
     return [
-        VariantRun(run.seed, run.confusion, read_variant(run.folder, name, len(run.confusion)))
+        VariantRun(run.seed, run.confusion, read_variant(run.file(VARIANTS).parent, name, len(run.confusion)))
         for run in runs
     ]
 

@@ -256,9 +256,20 @@ def demo_city() -> Path:
     """Root of the demo's tree; takes some seconds the first time.
 
     Kept under the folder in the environment variable WUSU_CACHE, else the user's cache folder. Two processes
-    that ask at the same time write it once. Errors as of ``files.kept``.
+    that ask at the same time write it once. Every byte is compared, once in a process, with the hashes in a
+    record beside it. Errors as of ``files.kept``.
     """
     from wusu_lib import synthetic
 
-    root = files.cache_folder() / synthetic.demo_name()
-    return files.kept(root, lambda path: path if path.is_dir() else None, synthetic.write_demo)
+    def whole(root: Path) -> Path | None:
+        noted = (files.read_json(root.with_name(f"{root.name}.json")) or {}).get("files", {})
+        good = noted and all(files.agrees(root / name, entry) for name, entry in noted.items())
+        return root if good else None
+
+    def make(root: Path) -> Path:
+        synthetic.write_demo(root)
+        found = {str(p.relative_to(root)): files.stated(p) for p in sorted(root.rglob("*")) if p.is_file()}
+        files.write_json(root.with_name(f"{root.name}.json"), {"files": found})
+        return root
+
+    return files.kept(files.cache_folder() / synthetic.demo_name(), whole, make)

@@ -22,6 +22,7 @@ from wusu_lib import provenance
 from wusu_lib.experiment import direct, per_pixel, segmentation, two_stage
 from wusu_lib.experiment.kind import Kind
 from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, parse
+from wusu_lib.files import replacing
 from wusu_lib.runs.store import read_record
 
 # The kinds of run, the most special first: what tells one of them tells none of those before it.
@@ -360,8 +361,10 @@ def copy_experiment(new: str, old: str, root: Path | None = None) -> Path:
         raise FileNotFoundError(f"FROM={old}: there is no {source} to copy; experiments: {known}")
     contents = root / "_toc.yml"
     listed = _with_page(contents.read_text(), name, source)
-    path.write_text(_renamed(original.read_text(), name, source))
-    contents.write_text(listed)
+    with path.open("x", encoding="utf-8") as file:  # nor through a link that leads nowhere
+        file.write(_renamed(original.read_text("utf-8"), name, source))
+    with replacing(contents) as draft:
+        draft.write_text(listed, encoding="utf-8")
     return path
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from wusu_lib import legend
 from wusu_lib.legend import Background, Scheme
-from wusu_lib.runs.store import Run
+from wusu_lib.runs.store import RECORD, Run
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,8 @@ class Predictor:
     def probabilities(self, images: np.ndarray, valid: np.ndarray) -> "torch.Tensor":
         """Class probabilities float32 [B, K, H, W] of counts uint8 [B, 4, H, W], on the model's device.
 
-        ``valid``: bool [B, H, W]; the model sees the mean of each band where there is no data.
+        ``valid``: bool [B, H, W]; the model sees the mean of each band where there is no data. Raises
+        ValueError where an output is not finite.
         """
         import torch
 
@@ -74,7 +75,10 @@ class Predictor:
         half = torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
         with torch.inference_mode(), half, exact_float32():
             logits = self.model(torch.from_numpy(scaled).to(device))
-            return logits.float().softmax(dim=1)
+            found = logits.float().softmax(dim=1)
+            if not torch.isfinite(found).all():
+                raise ValueError(f"{self.name} gives values that are not finite: no map can be made with it")
+            return found
 
     def chosen_device(self) -> str:
         """The device's type: "cuda" or "cpu"."""
@@ -101,7 +105,12 @@ def load(run: Run) -> Predictor:
     window = max(expects["size"])
     # All weights are replaced: nothing is fetched, whatever the training started from.
     model = build_for_size(parameters.model_copy(update={"weights": "random"}), window, run.seed)
-    load_model(model, run.folder / "model.safetensors")
+    load_model(model, run.file("model.safetensors"))
+    values = np.array([expects["mean"], expects["std"]], dtype=float)
+    if not (np.isfinite(values).all() and (values[1] > 0).all()):
+        raise ValueError(
+            f"{run.folder / RECORD}: mean and std must be finite, std above 0; got {values.tolist()}"
+        )
     return Predictor(
         model.eval(),
         expects["mean"],

@@ -9,7 +9,6 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib import files, legend, provenance
-from wusu_lib.files import write_json
+from wusu_lib.files import HOLDS, RECORD, agrees, read_json, set_aside, stated, write_json
 from wusu_lib.legend import Background, LabelSpace, Scheme
 from wusu_lib.measures import change
 from wusu_lib.measures.classes import scores
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 # A complete run, read lazily from its folder; a folder that is damaged or half written is none.
 
-RECORD = "record.json"
+RUN = "run"  # what a record says that its folder holds
 LINK = "link.json"  # in the folder of an experiment that uses a run
 STORE = "by-key"  # an experiment's name holds no hyphen, so none is in the way
 
@@ -48,8 +47,8 @@ class Run:
     """
 
     def __init__(self, folder: Path, link: dict[str, Any] | None = None, differs: Sequence[str] = ()):
-        found = read_json(Path(folder) / LINK)
-        self.folder = Path(folder) if found is None else linked_folder(Path(folder), found["key"])
+        found, linked = read_json(Path(folder) / LINK), os.path.lexists(Path(folder) / LINK)
+        self.folder = linked_folder(Path(folder), Path(folder).name) if linked else Path(folder)
         self.link = link or found or {}
         self.differs = tuple(differs)
         record = complete_record(self.folder)
@@ -61,6 +60,17 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({self.experiment}/{self.key}, seed {self.seed})"
+
+    def file(self, name: str) -> Path:
+        """One of the run's files, every byte compared with the record. Raises ValueError that names it where
+        it is not what was written; the run is then set aside, and made anew when it is asked for again.
+        """
+        path, entry = self.folder / name, self.record["files"].get(name)
+        if not agrees(path, entry):
+            if os.path.lexists(self.folder) and os.access(self.folder.parent, os.W_OK):
+                set_aside(self.folder, f"damaged ({name} is not what its record says)")
+            raise ValueError(f"{path} is not what its record says; run the notebook again to make it anew")
+        return path
 
     @property
     def experiment(self) -> str:
@@ -95,16 +105,16 @@ class Run:
     @cached_property
     def history(self) -> pd.DataFrame:
         """One row an epoch: epoch, train/loss, val/loss, val/mIoU, val/pixel_acc, learning rates, seconds."""
-        return pd.read_csv(self.folder / "history.csv")
+        return pd.read_csv(self.file("history.csv"))
 
     @cached_property
     def steps(self) -> pd.DataFrame:
         """One row an optimiser step: step, epoch, train/loss, gradient_norm."""
-        return pd.read_csv(self.folder / "steps.csv")
+        return pd.read_csv(self.file("steps.csv"))
 
     @cached_property
     def _confusion(self) -> dict[str, np.ndarray]:
-        with np.load(self.folder / "confusion.npz", allow_pickle=False) as stored:
+        with np.load(self.file("confusion.npz"), allow_pickle=False) as stored:
             return dict(stored)
 
     @cached_property
@@ -124,7 +134,7 @@ class Run:
 
     @cached_property
     def _predictions(self) -> dict[str, dict[str, np.ndarray]]:
-        with np.load(self.folder / "predictions.npz", allow_pickle=False) as stored:
+        with np.load(self.file("predictions.npz"), allow_pickle=False) as stored:
             patches = [str(patch) for patch in stored["patch"]]
             kinds = [name for name in stored.files if name != "patch"]
             return {kind: dict(zip(patches, stored[kind], strict=True)) for kind in kinds}
@@ -176,15 +186,29 @@ def _figures(pooled: np.ndarray, background: Background, classes: Scheme) -> dic
 
 
 def complete_record(folder: Path) -> dict[str, Any] | None:
-    """The record of a complete run whose every file is there with its recorded size, else None."""
+    """The record of a complete run whose every file is there with its recorded size, else None.
+
+    The record is compared with its own hash; a file with its hash where it is read (``Run.file``), and all
+    but the weights and the events where a notebook asks for the run (``stored``, ``making``).
+    """
     record = read_record(folder)
     if record is None or record.get("status") != "complete":
         return None
-    files = {name: folder / name for name in record["files"]}
-    whole = all(
-        file.is_file() and file.stat().st_size == record["files"][name] for name, file in files.items()
-    )
+    sizes = {folder / name: entry["bytes"] for name, entry in record["files"].items()}
+    whole = all(file.is_file() and file.stat().st_size == size for file, size in sizes.items())
     return record if whole else None
+
+
+LATER = (".safetensors", "events.")  # in names of files that are large, or read by others: compared when read
+
+
+def _whole_record(folder: Path) -> dict[str, Any] | None:
+    """As ``complete_record``, every byte of what a notebook reads compared."""
+    record = complete_record(folder)
+    if record is None:
+        return None
+    noted = [(name, entry) for name, entry in record["files"].items() if not any(s in name for s in LATER)]
+    return record if all(agrees(folder / name, entry) for name, entry in noted) else None
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -200,14 +224,6 @@ def is_run(folder: Path) -> bool:
 def linked_folder(folder: Path, key: str) -> Path:
     """Folder of the run that a link ``runs/<experiment>/<key>`` leads to, wherever the runs lie."""
     return folder.absolute().parent.parent / STORE / key
-
-
-def read_json(path: Path) -> Any:
-    """Content of a JSON file; None where there is none that can be read."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):  # not there, or not JSON: no record either way
-        return None
 
 
 # Where runs are kept and how one comes to be there: partial folder, lock, rename.
@@ -260,17 +276,20 @@ def making(
     there, FileNotFoundError where its folder goes away while it is made.
     """
     folder = root() / STORE / run_key
+    partial = folder.with_name(f"{folder.name}.partial")
     link = _link(experiment, run_key, facts["parameters"], called)
     _write(link)
-    if complete_record(folder) is not None:
+    if _whole_record(folder) is not None:
         yield None
         return
     with _locked(folder):
-        if complete_record(folder) is not None:
+        if _whole_record(folder) is not None:
             yield None
             return
-        _set_aside(folder)
-        partial = folder.with_name(f"{folder.name}.partial")
+        if os.path.lexists(folder):
+            set_aside(folder)
+        with _said_where():
+            files.claim(partial, RUN)
         with _not_moved(partial):
             if complete_record(partial) is not None:  # killed before it was renamed
                 yield None
@@ -278,7 +297,7 @@ def making(
                 draft = Draft(partial, _begin(partial, {**link, **facts}))
                 with _recorded(draft):
                     yield draft
-            for scratch in partial.glob(".*"):  # checkpoints, needed until the record is complete
+            for scratch in _scratch(partial):  # needed until the record is complete
                 scratch.unlink()
             os.replace(partial, folder)
 
@@ -295,7 +314,7 @@ def stored(
     ``differs``: as of ``Run``.
     """
     folder = root() / STORE / run_key
-    if complete_record(folder) is None:
+    if _whole_record(folder) is None:
         return None
     return Run(folder, _link(experiment, run_key, parameters, called), differs)
 
@@ -348,8 +367,12 @@ def incomplete(experiment: str | None = None) -> list[Unfinished]:
 
 
 def _links(experiment: str | None) -> Iterator[Path]:
-    """Links of all experiments, or of one."""
-    return root().glob(f"{experiment or '*'}/*/{LINK}")
+    """Links of all experiments, or of one, that can be read."""
+    for path in root().glob(f"{experiment or '*'}/*/{LINK}"):
+        if read_json(path) is not None:
+            yield path
+        else:
+            warnings.warn(f"{path} is damaged and not used; run the notebook again to write it", stacklevel=2)
 
 
 def _run_of(link: Path) -> Path:
@@ -374,10 +397,9 @@ def _not_moved(partial: Path) -> Iterator[None]:
 def _begin(partial: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """Write the record of a run that is begun or resumed."""
     with _said_where():
-        partial.mkdir(exist_ok=True)
         before = read_record(partial) or {}
         started, attempts = before.get("started", provenance.now()), before.get("attempts", 0) + 1
-        record = {**facts, "started": started, "attempts": attempts}
+        record = {HOLDS: RUN, **facts, "started": started, "attempts": attempts}
         write_json(partial / RECORD, {**record, "status": "running"})
     return record
 
@@ -395,25 +417,21 @@ def _recorded(draft: Draft) -> Iterator[None]:
         if (partial / RECORD).is_file():  # nor moved away
             write_json(partial / RECORD, {**draft.record, "status": status, "error": reason})
         raise
-    files = [file for file in sorted(partial.iterdir()) if file.name[0] != "." and file.name != RECORD]
+    found = [file for file in sorted(partial.iterdir()) if file.name[0] != "." and file.name != RECORD]
     draft.record |= {
         "finished": provenance.now(),
         "wall_seconds": round(time.monotonic() - clock, 2),  # of the last attempt
         "peak_memory_bytes": provenance.peak_memory(),
         "warnings": warned,
         "status": "complete",
-        "files": {file.name: file.stat().st_size for file in files},
+        "files": {file.name: stated(file) for file in found},
     }
     write_json(partial / RECORD, draft.record)
 
 
-def _set_aside(folder: Path) -> None:
-    """Move a folder that should be complete and is not out of the way, keeping the latest such folder."""
-    if folder.exists():
-        broken = folder.with_name(f"{folder.name}.broken")
-        shutil.rmtree(broken, ignore_errors=True)
-        os.replace(folder, broken)
-        warnings.warn(f"{folder} is damaged: moved to {broken.name}, the run is made anew", stacklevel=2)
+def _scratch(partial: Path) -> list[Path]:
+    """Checkpoints, best weights and drafts in a claimed folder."""
+    return [*partial.glob(".checkpoint.pt*"), *partial.glob(".best-*.safetensors*"), *partial.glob(".*.tmp")]
 
 
 def _lock(folder: Path) -> Path:

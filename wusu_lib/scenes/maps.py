@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from wusu_lib import legend, provenance
+from wusu_lib import files, legend, provenance
 from wusu_lib.change.decoding import Prior, drop_slivers, drop_small
 from wusu_lib.experiment.predictor import Predictor
-from wusu_lib.files import writable, write_json
+from wusu_lib.files import MAP_FILES, MAP_NAMES, MAPS, RECORD, agrees, claim, read_json, set_aside, write_json
 from wusu_lib.legend import Scheme
-from wusu_lib.runs.store import RECORD, complete_record
 from wusu_lib.scenes import rasters
 from wusu_lib.scenes.engines import Engine, check_engine, compute
 from wusu_lib.scenes.sweep import Job, Store, Tiling
@@ -101,7 +100,6 @@ def _cut(values: np.ndarray, has: tuple[int, int, int, int], wanted: tuple[int, 
 
 STATE = ".strips"  # folder of what is computed so far
 LOCK = ".lock"
-NAMES = ("classes.", "t1.", "t2.", "fromto.", "confidence.")  # of the files that are written here
 CODE = ("wusu_lib.scenes.maps", "wusu_lib.scenes.engines")
 
 
@@ -144,8 +142,8 @@ class SceneMaps:
     @property
     def record(self) -> dict[str, Any]:
         """What was computed from what; of a pair also ``pixels``, their number by from-to label (as text)."""
-        record = complete_record(self.folder)
-        if record is None:
+        record = read_json(self.folder / RECORD)
+        if record is None or record.get("status") != "complete":
             raise ValueError(f"{self.folder}: holds no complete maps; make them with scenes.change_map")
         return record
 
@@ -185,10 +183,11 @@ def change_map(
     job = Job(layers, tiling or Tiling.usual(predictor.window), batch, threads, prior)
     maps = SceneMaps(Path(folder))
     plan = _plan(job, predictor) | {"cleaning": cleaning.as_dict()}
-    with _held(maps.folder, engine):
+    with _held(maps.folder, engine, t1, t2):
         if not _complete(maps.folder, plan):
             store = Store(maps.folder / STATE, job, plan)
             compute(job, predictor, store, engine, f"{Path(t1).name} to {Path(t2).name}")
+            _require_unchanged(plan, store)
             _write_maps(store, predictor, [maps.t1, maps.t2, maps.confidence])
             counts = _write_changes(maps.fromto, store, cleaning, predictor)
             _finish(maps.folder, plan | {"pixels": {str(n): int(c) for n, c in enumerate(counts) if c}})
@@ -209,10 +208,11 @@ def class_map(
     job = Job((rasters.single(image),), tiling or Tiling.usual(predictor.window), batch, threads)
     maps = SceneMaps(Path(folder))
     plan = _plan(job, predictor)
-    with _held(maps.folder, engine):
+    with _held(maps.folder, engine, image):
         if not _complete(maps.folder, plan):
             store = Store(maps.folder / STATE, job, plan)
             compute(job, predictor, store, engine, Path(image).name)
+            _require_unchanged(plan, store)
             _write_maps(store, predictor, [maps.classes, maps.confidence])
             _finish(maps.folder, plan)
     return maps
@@ -228,6 +228,7 @@ def _plan(job: Job, predictor: Predictor) -> dict[str, Any]:
     """All that the maps depend on, as JSON would give it back."""
     first = job.layers[0]
     return {
+        files.HOLDS: MAPS,
         "images": [{"path": layer.path, "hash": _hash(layer.path)} for layer in job.layers],
         "grid": asdict(first.grid) | {"transform": list(first.grid.transform)},
         "predictor": {"name": predictor.name, "fingerprint": predictor.fingerprint},
@@ -252,20 +253,35 @@ def _hash(path: str) -> str:
 
 
 @contextmanager
-def _held(folder: Path, engine: str) -> Iterator[None]:
+def _held(folder: Path, engine: str, *images: str | Path) -> Iterator[None]:
     """The output folder, made and locked: a second process waits, then finds the maps."""
     check_engine(engine)
-    with FileLock(writable(folder) / LOCK):
+    with FileLock(claim(folder, MAPS, MAP_FILES, images) / LOCK):
         yield
 
 
 def _complete(folder: Path, plan: dict[str, Any]) -> bool:
-    """Whether the folder holds the maps of this plan; if they are another's, they no longer count."""
-    record = complete_record(folder)
-    if record is not None and all(record.get(name) == value for name, value in plan.items()):
-        return True
-    (folder / RECORD).unlink(missing_ok=True)
+    """Whether the folder holds the maps of this plan, every byte; else they no longer count."""
+    record = read_json(folder / RECORD) or {}
+    asked = plan | {"status": "complete"}
+    if all(record.get(name) == value for name, value in asked.items()):
+        noted = [item for item in record["files"].items() if item[0].startswith(MAP_NAMES)]
+        spoiled = [folder / name for name, entry in noted if not agrees(folder / name, entry)]
+        for path in spoiled:
+            if path.exists():
+                set_aside(path)
+        if not spoiled:
+            return True
+    write_json(folder / RECORD, {files.HOLDS: MAPS, "status": "begun", "files": record.get("files", {})})
     return False
+
+
+def _require_unchanged(plan: dict[str, Any], store: Store) -> None:
+    """Raise ValueError, and forget what was computed, if an image is not what it was at the beginning."""
+    for image in plan["images"]:
+        if _hash(image["path"]) != image["hash"]:
+            shutil.rmtree(store.folder)
+            raise ValueError(f"{image['path']} changed while it was mapped; nothing was kept: start again")
 
 
 def _write_maps(store: Store, predictor: Predictor, paths: list[Path]) -> None:
@@ -292,7 +308,11 @@ def _write_changes(path: Path, store: Store, cleaning: Cleaning, predictor: Pred
 
 def _finish(folder: Path, record: dict[str, Any]) -> None:
     """Write the record, which makes the maps count, and clear away what they were made from."""
-    files = sorted(file for file in folder.iterdir() if file.name[0] != "." and file.is_file())
-    sizes = {file.name: file.stat().st_size for file in files if file.name.startswith(NAMES)}
-    write_json(folder / RECORD, record | {"status": "complete", "files": sizes})
+    noted = (read_json(folder / RECORD) or {}).get("files", {})
+    there = {name: entry for name, entry in noted.items() if (folder / name).is_file()}
+    write_json(folder / RECORD, record | {"status": "complete", "files": there})
     shutil.rmtree(folder / STATE)
+    for left in folder.glob(".draft-????????"):  # of those who were killed
+        shutil.rmtree(left)
+    for left in folder.glob(f".{RECORD}.*.tmp"):
+        left.unlink()

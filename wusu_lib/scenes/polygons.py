@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wusu_lib import legend
-from wusu_lib.files import writable
+from wusu_lib.files import MAP_FILES, MAPS, claim, drafts, place, remove
 from wusu_lib.legend import Scheme
 from wusu_lib.scenes.rasters import opened
 from wusu_lib.transitions import FIRST, N_LABELS, SECOND
@@ -353,11 +353,11 @@ def write_polygons(frame: "geopandas.GeoDataFrame", folder: str | Path) -> Polyg
     gives valid files without features. Each file appears whole or not at all. Raises ValueError if the folder
     cannot be written to.
     """
-    target = writable(folder)
-    with TemporaryDirectory(dir=target, prefix=".") as scratch:
-        geopackage = _write(frame, Path(scratch), target, "gpkg", "GPKG", layer=NAME)
+    target = claim(folder, MAPS, MAP_FILES)
+    with drafts(target) as scratch:
+        geopackage = _write(frame, scratch, target, "gpkg", "GPKG", layer=NAME)
         if frame.crs is None:
-            (target / f"{NAME}.geojson").unlink(missing_ok=True)  # of an earlier scene
+            remove(target / f"{NAME}.geojson")  # of an earlier scene
             return PolygonFiles(
                 geopackage,
                 None,
@@ -365,7 +365,7 @@ def write_polygons(frame: "geopandas.GeoDataFrame", folder: str | Path) -> Polyg
                 "No GeoJSON was written, since that format needs longitude and latitude.",
             )
         geographic = frame.to_crs(4326)
-        geojson = _write(geographic, Path(scratch), target, "geojson", "GeoJSON", RFC7946="YES")
+        geojson = _write(geographic, scratch, target, "geojson", "GeoJSON", RFC7946="YES")
     return PolygonFiles(geopackage, geojson, "")
 
 
@@ -380,4 +380,5 @@ def _write(
         frame.to_file(
             scratch / name, driver=driver, engine="pyogrio", geometry_type="Polygon", index=False, **options
         )
-    return (scratch / name).replace(folder / name)
+    place(scratch / name, folder / name)
+    return folder / name

@@ -4,7 +4,6 @@ Where two dates lie on different grids the second is put on the first's. Maps ar
 GeoTIFFs, written in bounded memory.
 """
 
-import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from xml.etree import ElementTree as Xml
 import numpy as np
 
 from wusu_lib import legend, transitions
+from wusu_lib.files import drafts, place
 from wusu_lib.imagery import BAND_NAMES
 from wusu_lib.legend import Scheme
 
@@ -358,9 +358,8 @@ def write(path: Path, grid: Grid, style: Style, read: Read, rows: int = TILE) ->
     import rasterio
     from rasterio.shutil import copy
 
-    plain = path.with_name(f".{path.name}.plain.tif")
-    whole = path.with_name(f".{path.name}.whole.tif")
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_PAM_ENABLED="NO"):
+    with drafts(path.parent) as scratch, rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_PAM_ENABLED="NO"):
+        plain, whole = scratch / "plain.tif", scratch / path.name
         _write_plain(plain, grid, style, read, rows)
         with without_georeference():
             copy(
@@ -372,10 +371,11 @@ def write(path: Path, grid: Grid, style: Style, read: Read, rows: int = TILE) ->
                 overview_resampling="NEAREST" if style.colours is not None else "AVERAGE",
                 bigtiff="IF_SAFER",
             )
-    plain.unlink()
-    if style.names is not None:
-        _write_names(path.with_name(f"{path.name}.aux.xml"), style.names, style.colours)
-    os.replace(whole, path)
+        if style.names is not None:
+            side = path.with_name(f"{path.name}.aux.xml")
+            _write_names(scratch / side.name, style.names, style.colours)
+            place(scratch / side.name, side)
+        place(whole, path)
 
 
 def _write_plain(path: Path, grid: Grid, style: Style, read: Read, rows: int) -> None:

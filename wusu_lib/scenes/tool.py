@@ -24,7 +24,7 @@ from wusu_lib.data.masks import read_index
 from wusu_lib.experiment import notebooks, parameters, predictor
 from wusu_lib.experiment.parameters import Label
 from wusu_lib.experiment.predictor import Predictor
-from wusu_lib.files import located, writable
+from wusu_lib.files import MAP_FILES, MAPS, claim, located, replacing
 from wusu_lib.imagery import read
 from wusu_lib.legend import Scheme
 from wusu_lib.measures import classes
@@ -158,7 +158,8 @@ def _write(path: Path, image: np.ndarray) -> Path:
     shape = {"count": count, "height": height, "width": width, "dtype": image.dtype}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path, "w", driver="GTiff", compress="deflate", tiled=True, **shape) as file:
+        options = {"driver": "GTiff", "compress": "deflate", "tiled": True, **shape}
+        with replacing(path) as draft, rasterio.open(draft, "w", **options) as file:
             file.write(image)
     return path
 
@@ -331,12 +332,13 @@ def prepare(namespace: Mapping[str, Any]) -> Task:
     """
     stated = notebooks.from_namespace(namespace, MapChangeParameters)
     _run(stated)
-    out = writable(stated.out or store.root() / "map_change")
+    read = [_located(given) for given in (stated.t1, stated.t2) if given]
+    out = claim(stated.out or store.root() / "map_change", MAPS, MAP_FILES, read)
     if not stated.t1:
         city = example_scene(out / "images")
         layers = rasters.pair(city.t1, city.t2)
         return Task(stated, city.t1, city.t2, city.dates, out, layers, city.truth)
-    t1, t2 = _located(stated.t1), _located(stated.t2)
+    t1, t2 = read
     dates = stated.date1 or _date(t1, "t1"), stated.date2 or _date(t2, "t2")
     if dates[0] == dates[1]:
         dates = (f"{dates[0]} (t1)", f"{dates[1]} (t2)")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wusu_lib import legend
-from wusu_lib.files import replacing, writable
+from wusu_lib.files import MAP_FILES, MAPS, claim, drafts, place
 from wusu_lib.imagery import rgb, stretch
 from wusu_lib.legend import Scheme
 from wusu_lib.scenes.rasters import Grid, Layer, Reader, pair
@@ -126,7 +126,7 @@ def write_page(
     the largest objects are drawn. Both is said on the page. Errors as ``rasters.pair``; ValueError if the
     folder cannot be written to.
     """
-    target = writable(folder) / NAME
+    target = claim(folder, MAPS, MAP_FILES, (t1, t2)) / NAME
     layers = pair(t1, t2)
     grid = layers[0].grid
     factor = reduction(grid.height, grid.width)
@@ -152,8 +152,9 @@ def write_page(
         script=_asset("page.js"),
         data=json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
     )
-    with replacing(target) as draft:
-        draft.write_text(text, encoding="utf-8")
+    with drafts(target.parent) as scratch:
+        (scratch / NAME).write_text(text, encoding="utf-8")
+        place(scratch / NAME, target)
     return Page(target, factor, len(drawn))
 
 
