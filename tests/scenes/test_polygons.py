@@ -229,10 +229,6 @@ def test_files_hold_the_rows_in_the_scenes_crs_and_in_wgs_84(tmp_path):
     assert shapely.hausdorff_distance(back.geometry.array, found.geometry.array).max() < 0.02  # m
     written = {path.name for path in tmp_path.glob("out/*")}
     assert written == {"changes.gpkg", "changes.geojson", "record.json"}
-        "changes.gpkg",
-        "changes.geojson",
-        "record.json",
-    }
 
 
 def test_gdals_own_reader_opens_the_files(tmp_path):
