@@ -117,6 +117,7 @@ def set_aside(path: Path) -> None:
 
 RECORD = "record.json"
 MADE = "made"  # in a record: the kind of what this library made in the folder
+BEGUN = "begun"  # a record's status while nothing is there yet but the claim
 
 
 def claim(
@@ -143,7 +144,7 @@ def claim(
         )
     require_places(place, names)
     if writable(place) and not mine:
-        write_json(place / RECORD, {MADE: kind, "status": "begun"})
+        write_json(place / RECORD, {MADE: kind, "status": BEGUN})
     return place
 
 

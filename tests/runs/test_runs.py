@@ -337,6 +337,16 @@ def test_two_processes_that_ask_for_the_same_run_make_it_once():
     assert len(store.find()) == 1
 
 
+def test_a_run_killed_between_its_claim_and_its_record_is_interrupted():
+    make()
+    final = store.root() / "by-key" / "k1"
+    final.rename(final.with_name("k1.partial"))
+    files.write_json(
+        final.with_name("k1.partial") / "record.json", {files.MADE: "run", "status": files.BEGUN}
+    )
+    assert [u.status for u in store.incomplete()] == ["interrupted"]
+
+
 @contextmanager
 def only_readable(folder):
     """A folder of which nothing can be changed in the block; root, who may change anything, is nobody."""

@@ -336,3 +336,9 @@ def test_the_library_reads_its_sources_in_an_ascii_locale():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=told, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("code", [26914, 32650, 3031, 2263, 4326, 3857])
+def test_a_scene_may_lie_anywhere_on_earth(code):
+    """UTM far from Greenwich, a polar grid, one in feet, degrees, web mercator."""
+    rasters._check_crs(rasterio.CRS.from_epsg(code), "a.tif", "t1")

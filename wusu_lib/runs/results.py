@@ -38,7 +38,10 @@ def write_results(
     """
     pooled = write_arrays(folder, rows, matrices, {"index": maps, "confidence": confidence})
     return {
-        "metrics": {name: {s: _scores(m, name) for s, m in pooled.items()} for name in get_args(Background)},
+        "metrics": {
+            name: {s: _scores(m, LabelSpace(name, labels.classes)) for s, m in pooled.items()}
+            for name in get_args(Background)
+        },
         "absent": {split: _absent(matrix, labels) for split, matrix in pooled.items()},
     }
 
@@ -67,9 +70,9 @@ def _stack(images: Mapping[str, np.ndarray], patches: Iterable[str]) -> np.ndarr
     return np.stack(chosen) if chosen else np.zeros((0, 0, 0), dtype=np.uint8)
 
 
-def _scores(matrix: np.ndarray, background: Background) -> dict[str, float | None]:
+def _scores(matrix: np.ndarray, labels: LabelSpace) -> dict[str, float | None]:
     """Pooled figures of one split; None where nothing is counted, which JSON has no number for."""
-    scores = classes.scores(matrix, LabelSpace(background))
+    scores = classes.scores(matrix, labels)
     return {name: None if math.isnan(value) else float(value) for name, value in scores.items()}
 
 

@@ -317,13 +317,20 @@ def _write(link: dict[str, Any]) -> None:
 
 
 def registration(experiment: str, setting: str) -> dict[str, Any]:
-    """What is registered of a setting of an experiment; empty where nothing is."""
-    return read_json(_registered(experiment, setting)) or {}
+    """What is registered of a setting of an experiment; empty where nothing is that can be read."""
+    return _read_registered(_registered(experiment, setting))
 
 
 def registrations(experiment: str) -> list[dict[str, Any]]:
     """All that is registered of an experiment, one a setting."""
-    return [found for path in root().glob(f"{experiment}/{REGISTERED}/*.json") if (found := read_json(path))]
+    paths = sorted(root().glob(f"{experiment}/{REGISTERED}/*.json"))
+    return [found for path in paths if (found := _read_registered(path))]
+
+
+def _read_registered(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    whole = isinstance(found, dict) and {"scale", "data", "predictions", "looks"} <= found.keys()
+    return found if whole else {}
 
 
 def register(experiment: str, setting: str, content: dict[str, Any]) -> None:
@@ -359,7 +366,7 @@ def incomplete(experiment: str | None = None) -> list[Unfinished]:
             continue
         record = read_record(folder) or {}
         status = record.get("status", "running")  # no record: just begun, or killed before it was written
-        if status == "running":
+        if status in ("running", files.BEGUN):  # the claim of its folder comes a moment before its record
             status = "running" if _is_locked(final) else "interrupted"
         stated = link.get("parameters", {})
         found.append(Unfinished(path.parent.parent.name, final.name, stated, folder, status, record))

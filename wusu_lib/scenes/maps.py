@@ -17,7 +17,7 @@ from filelock import FileLock
 from wusu_lib import legend, provenance
 from wusu_lib.change.decoding import Prior, drop_slivers, drop_small
 from wusu_lib.experiment.predictor import Predictor
-from wusu_lib.files import DRAFT, MADE, RECORD, claim, faults_told, write_json
+from wusu_lib.files import BEGUN, DRAFT, MADE, RECORD, claim, faults_told, write_json
 from wusu_lib.legend import LabelSpace
 from wusu_lib.runs.store import complete_record
 from wusu_lib.scenes import rasters
@@ -274,7 +274,7 @@ def _complete(folder: Path, plan: dict[str, Any]) -> bool:
     record = complete_record(folder)
     if record is not None and all(record.get(name) == value for name, value in plan.items()):
         return True
-    write_json(folder / RECORD, {MADE: KIND, "status": "begun"})
+    write_json(folder / RECORD, {MADE: KIND, "status": BEGUN})
     return False
 
 
