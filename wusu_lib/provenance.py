@@ -228,16 +228,6 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def code_hash(modules: Iterable[str]) -> str:
-    """16 hex digits of the code of ``modules`` (dotted names) and of every module of this library that they
-    import.
-
-    What does not count is as in ``code``: the syntax tree is hashed, not the text.
-    """
-    files = sorted(module_files(modules))
-    return text_hash("\n".join(f"{file.relative_to(PACKAGE)} {_parsed(file).dump}" for file in files))
-
-
 def code(modules: Iterable[str]) -> dict[str, str]:
     """16 hex digits of the code of each of ``modules``, of these files alone, by the name that was given.
 
@@ -281,32 +271,6 @@ def module_file(module: str) -> Path:
     return file
 
 
-def module_files(modules: Iterable[str]) -> set[Path]:
-    """Files of ``modules`` and, through their imports (those inside functions too), of all they use in this
-    library.
-    """
-    found: set[Path] = set()
-    waiting = set(modules)
-    while waiting:
-        new = {file for name in waiting for file in _files(name)} - found
-        found |= new
-        waiting = {name for file in new for name in _parsed(file).imports}
-    return found
-
-
-def _files(module: str) -> list[Path]:
-    """Files behind a dotted name: a module's one file, all files of a package's folder, nothing for a
-    function.
-    """
-    parts = module.split(".")
-    base = PACKAGE.joinpath(*parts[1:])
-    if len(parts) == 1:
-        return [PACKAGE / "__init__.py"]
-    if base.is_dir():
-        return sorted(base.rglob("*.py"))
-    return [base.with_suffix(".py")] if base.with_suffix(".py").is_file() else []
-
-
 @dataclass(frozen=True)
 class _Definition:
     """What stands under a name at the top level of a file, and which of the file's other names it uses."""
@@ -317,25 +281,23 @@ class _Definition:
 
 @dataclass(frozen=True)
 class _Parsed:
-    """A file's code without docstrings and colours: whole, by name; the library's modules it imports."""
+    """A file's code without docstrings and colours: whole, and by name."""
 
     dump: str
     definitions: dict[str, _Definition]
-    imports: frozenset[str]
 
 
 def _parsed(file: Path) -> _Parsed:
     """The code of a file, parsed once a process unless it changes."""
     state = file.stat()
-    return _parse(file, PACKAGE, state.st_mtime_ns, state.st_size)
+    return _parse(file, state.st_mtime_ns, state.st_size)
 
 
 @cache
-def _parse(file: Path, package: Path, _changed: int, _size: int) -> _Parsed:
+def _parse(file: Path, _changed: int, _size: int) -> _Parsed:
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    imports = frozenset(_imports(tree, (package.name, *file.relative_to(package).parent.parts)))
     _drop_what_computes_nothing(tree)
-    return _Parsed(ast.dump(tree), _definitions(tree), imports)
+    return _Parsed(ast.dump(tree), _definitions(tree))
 
 
 def _definitions(tree: ast.Module) -> dict[str, _Definition]:
@@ -361,27 +323,6 @@ def _given(statement: ast.stmt) -> list[tuple[str, str]]:
         return [(statement.name, ast.dump(statement))]
     stored = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     return [(name, ast.dump(statement)) for name in sorted(stored)]
-
-
-def _imports(tree: ast.Module, package: tuple[str, ...]) -> set[str]:
-    """Dotted names within this library that a file of ``package`` imports, wherever the import stands; not
-    those for types only.
-    """
-    names: set[str] = set()
-    waiting: list[ast.AST] = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            waiting.extend(node.orelse)
-            continue
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        if isinstance(node, ast.ImportFrom):
-            start = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
-            module = ".".join(part for part in (start, node.module or "") if part)
-            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
-        waiting.extend(ast.iter_child_nodes(node))
-    return {name for name in names if name.split(".")[0] == package[0]}
 
 
 def _drop_what_computes_nothing(tree: ast.Module) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from small_tree import write_raster
+from test_layout import graph, modules
 
-from wusu_lib import imagery, provenance
+from wusu_lib import imagery
 from wusu_lib.data import checks, inspection, splits
 from wusu_lib.data import tree as tree_data
 from wusu_lib.data.tree import file_state, fingerprint, scan, scan_changes
@@ -206,8 +207,14 @@ def test_files_that_change_between_check_and_use_are_noticed(tree: Path) -> None
 
 def test_every_file_that_works_out_what_is_kept_counts() -> None:
     """What the check and the audit reach in the library, but for how files are found and written."""
-    reached = provenance.module_files(["wusu_lib.data.inspection"])
-    about_files = {"__init__.py", "files.py", "provenance.py", "transitions.py"}  # the last: of tensors only
-    missing = {path.resolve() for path in reached} - {path.resolve() for path in inspection.CODE}
-    assert {path.name for path in missing if path.parent.name != "synthetic"} <= about_files
-    assert "masks.py" in {path.name for path in inspection.CODE}
+    edges, reached, waiting = graph(), set(), {"data.inspection"}
+    while waiting:
+        reached |= waiting
+        waiting = set().union(*(edges[name] for name in waiting)) - reached
+    paths = modules()
+    missing = {
+        name for name in reached if paths[name].resolve() not in {p.resolve() for p in inspection.CODE}
+    }
+    about_files = {"", "files", "provenance", "transitions"}  # the last: of tensors only
+    assert {name for name in missing if name.split(".")[0] != "synthetic"} <= about_files
+    assert "data.masks" in reached - missing

@@ -8,18 +8,19 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from test_layout import graph
 
 from wusu_lib import provenance
-from wusu_lib.experiment import notebooks, parameters
+from wusu_lib.experiment import kind, notebooks, parameters
 from wusu_lib.experiment.direct import DirectParameters
 from wusu_lib.experiment.experiment import Experiment
-from wusu_lib.experiment.kind import made_by as kind_made_by
 from wusu_lib.experiment.per_pixel import PixelParameters
 from wusu_lib.experiment.segmentation import SegmentationParameters
 from wusu_lib.experiment.two_stage import TwoStageParameters, source_of
 from wusu_lib.models import catalogue
 from wusu_lib.models.catalogue import BACKBONES
 from wusu_lib.models.decoders import DECODERS
+from wusu_lib.scenes import maps
 
 DATA = [
     "legend",
@@ -79,26 +80,19 @@ NAMED = {
 # What modules in a key import and what stands outside it all the same, with the reason why nothing that
 # computes stands there or behind it.
 OUTSIDE = {
-    "wusu_lib": "holds nothing",
-    "wusu_lib.change": "a face: holds a docstring",
-    "wusu_lib.data": "a face: holds a docstring",
     "wusu_lib.data.inspection": "what is known of a tree; its files count by their content",
-    "wusu_lib.experiment": "a face: holds a docstring",
     "wusu_lib.experiment.kind": "the names of what computes, and what no figure depends on",
     "wusu_lib.experiment.parameters": "what is asked for",
     "wusu_lib.experiment.two_stage": "what change is compared with; its own runs name what computes them",
     "wusu_lib.files": "how a file is written, not what",
-    "wusu_lib.measures": "a face: holds a docstring",
     "wusu_lib.measures.comparison": "judges stored runs",
     "wusu_lib.measures.change": "figures of stored matrices; those that choose settings are named",
     "wusu_lib.measures.classes": "figures of stored matrices; what counts them is named",
     "wusu_lib.measures.verdict": "which figure decides; it counts as what is asked for",
-    "wusu_lib.models": "a face: holds a docstring",
     "wusu_lib.models.catalogue": "which backbones there are; the chosen one counts as data",
     "wusu_lib.models.decoders": "which decoders there are; the chosen one counts as data",
     "wusu_lib.models.spec": "resolves an entry; the result counts as data",
     "wusu_lib.provenance": "hashes and versions",
-    "wusu_lib.runs": "a face: holds a docstring",
     "wusu_lib.runs.results": "stores what was counted",
     "wusu_lib.runs.store": "where runs are kept",
     "wusu_lib.synthetic": "writes the data, which count by their content",
@@ -108,12 +102,12 @@ OUTSIDE = {
 
 
 def kind_of(schema):
-    (kind,) = [kind for kind in notebooks.KINDS if kind.schema is schema]
-    return kind
+    (found,) = [known for known in notebooks.KINDS if known.schema is schema]
+    return found
 
 
 def made_by(exp, seed):
-    return kind_made_by(exp.kind, exp, seed)
+    return kind.made_by(exp.kind, exp, seed)
 
 
 def plain(module):
@@ -137,37 +131,38 @@ def test_the_modules_behind_each_kind(schema):
 
 def covered(schema):
     """Modules in the key of a kind; those of the runs that it is made of count by their own keys."""
-    kind = kind_of(schema)
-    own = {plain(name) for name in kind.code}
-    if kind.source is not None:
+    named = kind_of(schema)
+    own = {plain(name) for name in named.code}
+    if named.source is not None:
         return own | covered(SegmentationParameters) | covered(PixelParameters)
     return own if schema is PixelParameters else own | of_the_models()
 
 
-def imported(module):
-    """Modules of the library that a module imports, wherever; not for types only."""
-    names = provenance._parsed(provenance.module_file(module)).imports
-    return {name for name in names if is_module(name)}
-
-
-def is_module(name):
-    try:
-        provenance.module_file(name)
-    except ValueError:
-        return False
-    return True
+# The modules that a module imports, wherever; not those for types only.
+EDGES = {
+    f"wusu_lib.{name}": {f"wusu_lib.{target}" for target in targets} for name, targets in graph().items()
+}
 
 
 @pytest.mark.parametrize("schema", NAMED, ids=lambda schema: schema.__name__)
 def test_what_a_named_module_imports_is_named_or_has_a_reason(schema):
     inside = covered(schema)
-    reached = set().union(*(imported(module) for module in inside))
+    reached = set().union(*(EDGES[module] for module in inside))
     assert sorted(reached - inside - set(OUTSIDE)) == []
+
+
+def test_what_computes_maps_of_scenes_is_named_or_has_a_reason():
+    inside = {plain(name) for name in (*maps.CODE, *kind.MODEL)} | of_the_models()
+    assert sorted(set().union(*(EDGES[module] for module in inside)) - inside - set(OUTSIDE)) == [
+        "wusu_lib.experiment.segmentation",  # what was asked for, told by the run's key
+        "wusu_lib.imagery",  # the names of the bands
+        "wusu_lib.models.losses",  # of the training
+    ]
 
 
 def test_every_reason_is_needed():
     inside = [covered(schema) for schema in NAMED]
-    reached = {name for modules in inside for module in modules for name in imported(module) - modules}
+    reached = {name for modules in inside for module in modules for name in EDGES[module] - modules}
     assert sorted(set(OUTSIDE) - reached) == []
 
 

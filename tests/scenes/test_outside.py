@@ -332,7 +332,7 @@ def test_the_library_reads_its_sources_in_an_ascii_locale():
     code = (
         "from pathlib import Path; from wusu_lib.experiment import notebooks;"
         "from wusu_lib import provenance; notebooks.literals(Path('notebooks/exp05.ipynb'));"
-        "provenance.code_hash(('wusu_lib.scenes.maps',))"
+        "provenance.code(('wusu_lib.scenes.maps',))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=told, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -28,18 +28,21 @@ DATA = (
     "wusu_lib.data.tree:fingerprint,fingerprint_changes,scan,scan_changes",
     "wusu_lib.data.splits",
 )
-TRAINING = (
-    "wusu_lib.data.statistics:measure,normalisation",
-    "wusu_lib.models.losses:pixel_loss",
+MODEL = (
     "wusu_lib.models.segmentation:SegmentationModel",
-    "wusu_lib.data.loading:WusuDataModule",
-    "wusu_lib.experiment.segmentation:train_segmentation",
-    "wusu_lib.training.loop",
-    "wusu_lib.training.task:SegmentationTask,Tally",
     "wusu_lib.models.arithmetic",
     "wusu_lib.models.build:accept_single_images,assemble,build_encoder",
     "wusu_lib.models.weights:encoder_name,load_checkpoint,read_checkpoint,unfused",
     "wusu_lib.models.terratorch_parts",
+)
+TRAINING = (
+    *MODEL,
+    "wusu_lib.data.statistics:measure,normalisation",
+    "wusu_lib.models.losses:pixel_loss",
+    "wusu_lib.data.loading:WusuDataModule",
+    "wusu_lib.experiment.segmentation:train_segmentation",
+    "wusu_lib.training.loop",
+    "wusu_lib.training.task:SegmentationTask,Tally",
 )
 CHANGE = (
     "wusu_lib.transitions",

@@ -24,6 +24,7 @@ class Predictor:
     ``model``: images [B, 4, H, W] -> logits [B, K, H, W]. ``mean`` and ``std``: of the bands blue, green,
     red, NIR, on the scale count / 255. ``labels``: which K classes of the legend it predicts. ``window``:
     side of the images that it learnt from, in pixels. ``device``: "auto" takes a GPU if there is one.
+    ``code``: the modules of this library that compute the model, as ``provenance.code`` takes them.
     """
 
     model: "nn.Module"
@@ -34,6 +35,7 @@ class Predictor:
     precision: Literal["bf16", "32"] = "32"
     name: str = "model"
     device: str = "auto"
+    code: tuple[str, ...] = ()
     _hash: str = field(default="", repr=False)
 
     @property
@@ -92,7 +94,9 @@ def load(run: Run) -> Predictor:
     parameters = _parameters(run)
     from safetensors.torch import load_model
 
+    from wusu_lib.experiment.kind import MODEL
     from wusu_lib.experiment.segmentation import build_for_size
+    from wusu_lib.models import catalogue
 
     expects = run.record["input"]
     window = max(expects["size"])
@@ -107,6 +111,7 @@ def load(run: Run) -> Predictor:
         window,
         parameters.precision,
         f"{run.called}, run {run.key}",
+        code=(*MODEL, *catalogue.chosen_modules(parameters)),
     )
 
 

@@ -111,7 +111,17 @@ OUTPUTS = (
     RECORD,
     LOCK,
 )
-CODE = ("wusu_lib.scenes.maps",)
+# What computes the maps; the model's own modules are named by the predictor. As in ``experiment.kind``: what
+# these import does not count, so whoever adds an import of something that computes adds it here.
+CODE = (
+    "wusu_lib.legend",
+    "wusu_lib.transitions",
+    "wusu_lib.change.decoding",
+    "wusu_lib.experiment.predictor",
+    "wusu_lib.scenes.maps",
+    "wusu_lib.scenes.rasters",
+    "wusu_lib.scenes.sweep",
+)
 
 
 @dataclass(frozen=True)
@@ -244,7 +254,7 @@ def _plan(job: Job, predictor: Predictor) -> dict[str, Any]:
         "tiling": asdict(job.tiling),
         "batch": job.batch,
         "prior": None if job.prior is None else job.prior.ratio.tolist(),
-        "code": provenance.code_hash(CODE),
+        "code": provenance.code((*CODE, *predictor.code)),
         "palette": _palette(predictor.labels),
         "versions": provenance.versions(),
     }
