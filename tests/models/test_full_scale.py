@@ -1,23 +1,26 @@
 """The study's own models with random weights: sizes, taps, arguments, and one training step each at 512 px.
 
-Each runs in a process of its own, so that its peak memory can be read. bf16 autocast, batches of one.
+Each runs in a process of its own, so that its peak memory can be read. Batches of one, bf16 autocast; float32
+where the processor, or a limit on it, leaves no bf16 instructions: a step would take a quarter of an hour.
 """
 
 import json
 import subprocess
 import sys
 
+from wusu_lib import provenance
+
 STEP = """
 import json, resource, sys
 import torch
 from wusu_lib.models import build
 
-backbone, decoder, size, update = json.loads(sys.argv[1])
+backbone, decoder, size, update, bf16 = json.loads(sys.argv[1])
 model = build.build(backbone, decoder, scale="full", image_size=size)
 model.train()
 maps = []
 model.neck.register_forward_hook(lambda _m, _i, output: maps.extend(list(m.shape[1:]) for m in output))
-with torch.autocast("cpu", torch.bfloat16):
+with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
     logits = model(torch.randn(1, 4, size, size))
 torch.nn.functional.cross_entropy(logits.float(), torch.randint(0, 11, (1, size, size))).backward()
 if update:
@@ -49,8 +52,15 @@ PRITHVI_600M = {"blocks": 32, "dim": 1280, "patch": 14}
 BANDS = ["BLUE", "GREEN", "RED", "NIR_NARROW"]
 
 
+def has_bf16():
+    told, sets = provenance.arithmetic(), [name for name, _ in provenance.INSTRUCTION_SETS]
+    lowest = sets.index("AVX512_CORE_BF16")
+    allowed = [told["instruction_set"], told["onednn_limit"] or "AVX512_CORE_AMX"]
+    return all(name in sets[: lowest + 1] for name in allowed)
+
+
 def one_step(backbone, decoder, size=512, update=False):
-    arguments = json.dumps([backbone, decoder, size, update])
+    arguments = json.dumps([backbone, decoder, size, update, has_bf16()])
     result = subprocess.run(
         [sys.executable, "-c", STEP, arguments], capture_output=True, text=True, check=False
     )
