@@ -13,6 +13,7 @@ from torch import nn
 
 from wusu_lib import provenance, transitions
 from wusu_lib.experiment import notebooks, parameters, predictor
+from wusu_lib.experiment.segmentation import SegmentationParameters
 from wusu_lib.pages import scene
 from wusu_lib.scenes import polygons, tool
 from wusu_lib.scenes.polygons import label_targets, resolve_targets
@@ -109,6 +110,13 @@ def test_a_label_that_may_have_been_typed_otherwise_is_refused(name, value):
 def test_a_mistake_is_told_in_words(given, told):
     with pytest.raises(ValueError, match=told):
         tool.prepare({"name": "map_change", **given})
+
+
+def test_the_runs_experiment_is_told_its_data_and_their_code_of_unlabelled_ground():
+    asked = MapChangeParameters(data_root="/data/city", unlabelled=255)
+    defined = notebooks.literals(ROOT / "notebooks" / "exp06.ipynb")
+    stated = parameters.parse(SegmentationParameters, {**defined, **tool._changed(asked)})
+    assert (stated.scale, stated.data_root, stated.unlabelled) == ("demo", "/data/city", 255)
 
 
 def test_inputs_that_are_not_there_are_named(tmp_path):

@@ -74,6 +74,9 @@ class MapChangeParameters(BaseModel):
     run: Label = Field("exp06", examples=["exp06"], description="experiment, or the folder of a stored run")
     scale: Literal["demo", "full"] = Field("demo", description="of the experiment's run")
     data_root: Label = Field("", description="data of the experiment's run; empty: the mini city")
+    unlabelled: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = Field(
+        None, examples=[255], description="code of unlabelled ground in the masks of those data, beside 0"
+    )
     targets: Names = Field([], examples=[["Building", "Road"]], description="new classes; empty: all")
     minimum_area: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         50.0, examples=[50.0], description="m2 that a change has at least"
@@ -366,7 +369,7 @@ def _require_room(out: Path, grid: rasters.Grid) -> None:
 
 
 def _changed(stated: MapChangeParameters) -> dict[str, Any]:
-    return {"scale": stated.scale, "data_root": stated.data_root}
+    return {"scale": stated.scale, "data_root": stated.data_root, "unlabelled": stated.unlabelled}
 
 
 def _stored(stated: MapChangeParameters) -> bool:
