@@ -9,6 +9,7 @@ import pytest
 from stored_runs import store
 
 from wusu_lib import legend
+from wusu_lib.measures import comparison, verdict
 from wusu_lib.pages import closer, overview, results, style
 
 NINE = ["Road", "Building", "Arable land", "Woodland", "Grassland", "Water", "Structure", "Excavation"]
@@ -86,3 +87,13 @@ def test_a_run_by_itself_stands_in_its_own_space(sides):
     merged, apart = sides
     assert overview.over_seeds([merged], "mIoU")["mean"] == 1
     assert overview.over_seeds([apart], "mIoU")["mean"] == pytest.approx((9 / 10 + 8 / 10 + 0) / 3)
+
+
+def test_the_judge_merges_the_side_that_is_not(sides):
+    merged, apart = sides
+    for mine, theirs, sign in ((merged, apart, 1), (apart, merged, -1)):
+        found = comparison.difference([mine], [theirs], labels=style.judged_in([mine], [theirs]))
+        assert found.labels == MERGED
+        assert found.value == pytest.approx(sign * (1 - (9 / 10 + 10 / 11) / 2))
+    text = verdict.verdict(verdict.Prediction.parse("val mIoU falls by at least 0.01 over exp08"), found)
+    assert "merged" in str(text)
