@@ -62,6 +62,17 @@ def test_objects_by_size(pair, table):
         assert len(axes.get_yticks()) == len(rows)
 
 
+def test_none_found_of_29_leaves_a_tenth_possible(pair, table):
+    """0 of 29: up to 1 - 0.05^(1/29) = 9.8 % (Clopper and Pearson); of all found, as many may be missed."""
+    found = closer.compare_objects(*pair, table)
+    found = found[found["kind"] == "building"].iloc[:1].assign(number=29, difference=0.0, low=np.nan)
+    found["missing"] = "no two blocks show anything but all right or all wrong"
+    for share, word in ((0.0, "found"), (1.0, "missed")):
+        text = closer.objects_sentence(found.assign(run=share, baseline=share), *pair).data
+        assert f"all wrong; up to 10% of such buildings may be {word})." in text
+    assert "may be" not in closer.objects_sentence(found.assign(run=0.5, baseline=0.5), *pair).data
+
+
 def test_the_heaviest_contradiction_of_each_patch_is_framed(pair, table):
     woodland = np.full((SIDE, SIDE), 5, dtype=np.uint8)
     run = SimpleNamespace(**vars(pair[0][0]) | {"prediction": lambda _: woodland})

@@ -169,3 +169,7 @@ def test_text_is_told_from_numbers_for_the_pages_style():
     assert 'id="T_made"' in html
     assert 'class="data row0 col0 text"' in html
     assert 'class="data row0 col2 prose"' in html
+    headings = {
+        n: f'class="col_heading level0 col{n}{more}"' for n, more in enumerate([" text", "", " text"])
+    }
+    assert all(heading in html for heading in headings.values())

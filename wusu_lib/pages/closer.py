@@ -543,6 +543,15 @@ def _clear(at: pd.DataFrame, macro: str) -> str:
     return f"Class by class, all at once, boundaries are clearly {listed(words)}."
 
 
+def _possible(number: int) -> str:
+    """The share that ``number`` of a kind leave possible where it is seen of none, or of all but it: the
+    one-sided 95 % bound of Clopper and Pearson (1934, Biometrika 26), each object taken by itself.
+    """
+    from scipy.stats import binomtest
+
+    return f"up to {binomtest(0, number, alternative='less').proportion_ci(0.95).high:.0%}"
+
+
 def objects_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Sentence:
     """Recall of the smallest buildings and the narrowest roads against the baseline.
 
@@ -556,6 +565,10 @@ def objects_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) ->
             continue
         row = rows.iloc[0]
         number = f"n = {row['number']:,}, difference {row['difference']:+.2f}{_interval(row)}"
+        if kind == "building" and row["run"] == row["baseline"] and row["run"] in (0, 1):
+            number += (
+                f"; {_possible(row['number'])} of such buildings may be {'missed' if row['run'] else 'found'}"
+            )
         size = row["size"].replace("m2", "m²")
         parts.append(
             f"Of {words} {size}, **{name}** finds {row['run']:.0%} and {base} {row['baseline']:.0%} "

@@ -348,7 +348,12 @@ MISSING = "–"
 
 
 class Table(Styler):
-    """A Styler that shows every text letter by letter; only a formatter of a cell's object may give HTML."""
+    """A Styler that shows every text letter by letter; only a formatter of a cell's object may give HTML.
+
+    ``left``: positions of the columns whose text is left-aligned, which their headings follow.
+    """
+
+    left: Sequence[int] = ()
 
     def format(self, *args: Any, **told: Any) -> "Table":
         return super().format(*args, **{"escape": "html"} | told)
@@ -356,6 +361,8 @@ class Table(Styler):
     def to_html(self, *args: Any, **told: Any) -> Any:
         """As of Styler; no dollar sign and no backslash in it starts a formula."""
         text = super().to_html(*args, **told)
+        for column in self.left if text else ():
+            text = re.sub(rf'(<th [^>]*class="col_heading level\d+ col{column})(?=[ "])', r"\1 text", text)
         return text and re.sub(r"[$\\]", lambda sign: _ALONE[sign[0]], text)
 
 
@@ -366,7 +373,9 @@ def styled_table(frame: pd.DataFrame, name: str, *, index: bool = True, prose: S
     text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c]) and c not in prose]
     classes = pd.DataFrame("", index=frame.index, columns=frame.columns)
     classes[text], classes[list(prose)] = "text", "prose"
-    style = Table(frame, uuid=name).set_table_attributes('class="dataframe"').format(na_rep=MISSING)
+    style = Table(frame, uuid=name)
+    style.left = [n for n, column in enumerate(frame) if column in (*text, *prose)]
+    style = style.set_table_attributes('class="dataframe"').format(na_rep=MISSING)
     style = style.format_index(escape="html", axis=0).format_index(escape="html", axis=1)
     style = style.set_td_classes(classes)
     return style if index else style.hide(axis="index")
