@@ -54,14 +54,25 @@ def write_json(path: Path, content: Any) -> None:
 LEAST = 2**20  # bytes free, under which a library's failure to write is put down to the disk
 
 
+class _NoRoomError(OSError):
+    """Told already."""
+
+
+class _NoMemoryError(MemoryError):
+    """Told already."""
+
+
 @contextmanager
 def faults_told(folder: Path) -> Iterator[None]:
     """A full disk or quota while writing to ``folder``, and memory that does not suffice, in one sentence.
 
-    Raises OSError (of the same number) and MemoryError. What is no such fault is raised as it came.
+    Raises OSError (of the same number) and MemoryError. What is no such fault is raised as it came, and what
+    an inner block told already.
     """
     try:
         yield
+    except (_NoRoomError, _NoMemoryError):
+        raise
     except Exception as error:
         number = getattr(error, "errno", None)
         if number is None and _writing(error) and not _has_room(folder):
@@ -69,9 +80,9 @@ def faults_told(folder: Path) -> Iterator[None]:
         if number in (errno.ENOSPC, errno.EDQUOT):
             reason = os.strerror(number)
             text = f"{folder}: nothing more can be written ({reason}); make room there, then run this again"
-            raise OSError(number, text) from error
+            raise _NoRoomError(number, text) from error
         if isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY):
-            raise MemoryError(
+            raise _NoMemoryError(
                 "memory does not suffice for this step; use a smaller window or batch, or a machine with "
                 f"more memory, and run this again: what is finished in {folder} stays ({str(error)[:200]})"
             ) from error
@@ -174,7 +185,8 @@ def kept[T](path: Path, load: Callable[[Path], T | None], make: Callable[[Path],
         try:
             if os.path.lexists(path):
                 set_aside(path)
-            return make(path)
+            with faults_told(path.parent):
+                return make(path)
         except PermissionError as error:  # of another user's file here, or of what is being read elsewhere
             if error.filename and Path(error.filename).is_relative_to(path.parent):
                 raise _unusable(path.parent, error) from error

@@ -228,13 +228,13 @@ def test_a_complete_run_is_reused():
 def test_a_failed_run_is_incomplete_and_is_tried_again():
     def fail(folder: Path) -> dict:
         (folder / ".half").write_text("left behind")
-        raise RuntimeError("out of memory")
+        raise RuntimeError("the lights went out")
 
     with pytest.raises(RuntimeError):
         make(fail)
     (unfinished,) = store.incomplete()
     assert (unfinished.experiment, unfinished.key, unfinished.status) == ("exp05", "k1", "failed")
-    assert unfinished.record["error"] == "RuntimeError: out of memory"
+    assert unfinished.record["error"] == "RuntimeError: the lights went out"
     assert store.find() == []
     seen = []
     run = make(lambda folder: seen.append((folder / ".half").read_text()) or write(folder))

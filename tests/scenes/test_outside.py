@@ -20,6 +20,7 @@ from wusu_lib.data import checks, inspection
 from wusu_lib.experiment import parameters
 from wusu_lib.models import weights
 from wusu_lib.pages import style
+from wusu_lib.runs import store
 from wusu_lib.scenes import rasters, tool
 from wusu_lib.scenes.viewer import page
 
@@ -199,6 +200,26 @@ def test_a_writer_on_a_full_disk_names_the_folder(tmp_path):
     with told, files.replacing(tmp_path / "a.json"), Path("/dev/full").open("wb") as full:
         full.write(bytes(2**20))
     assert not list(tmp_path.iterdir())
+
+
+def no_room(*_, **__):
+    raise OSError(errno.ENOSPC, "x")
+
+
+def test_whoever_fills_the_disk_is_told_once_and_where(tmp_path, monkeypatch):
+    """A run's tables, what is kept in the cache, the example scene; the innermost folder is named."""
+    monkeypatch.setenv("WUSU_RUNS", str(tmp_path / "runs"))
+    told = pytest.raises(OSError, match=r"key.partial: nothing more can be written")
+    with told, store.making("exp05", "key", {"parameters": {"name": "exp05"}}):
+        no_room()
+    with pytest.raises(OSError, match=f"{tmp_path / 'cache'}: nothing more can be written"):
+        files.kept(tmp_path / "cache" / "city", lambda path: None, no_room)
+    monkeypatch.setattr(tool, "_write", no_room)
+    with pytest.raises(OSError, match=f"{tmp_path / 'images'}: nothing more can be written"):
+        tool.example_scene(tmp_path / "images")
+    inner = pytest.raises(OSError, match=f"{tmp_path / 'a'}: nothing more")
+    with inner, files.faults_told(tmp_path / "b"), files.faults_told(tmp_path / "a"):
+        no_room()
 
 
 @pytest.fixture

@@ -268,7 +268,7 @@ def making(
                 yield None
             else:
                 draft = Draft(partial, _begin(partial, {**link, **facts}))
-                with _recorded(draft):
+                with _recorded(draft), files.faults_told(partial):
                     yield draft
             for scratch in partial.glob(".*"):  # checkpoints, needed until the record is complete
                 scratch.unlink()

@@ -25,7 +25,7 @@ from wusu_lib.data.masks import read_index
 from wusu_lib.experiment import notebooks, parameters, predictor, segmentation
 from wusu_lib.experiment.parameters import Label
 from wusu_lib.experiment.predictor import Predictor
-from wusu_lib.files import claim, located, require_places
+from wusu_lib.files import claim, faults_told, located, require_places
 from wusu_lib.imagery import read
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import classes
@@ -137,7 +137,8 @@ def example_scene(folder: str | Path) -> Example:
     for date in DATES:
         rows = mine[mine["date"] == date].sort_values("index")
         image = _mosaic([read(path) for path in rows["image"]])
-        paths.append(_write(place / f"mini_city_20{date}.tif", image))
+        with faults_told(place):
+            paths.append(_write(place / f"mini_city_20{date}.tif", image))
         classes.append(_mosaic([read_index(mask)[None] for mask in rows["mask"]])[0])
     return Example(paths[0], paths[1], from_to(*classes), (f"20{DATES[0]}", f"20{DATES[1]}"))
 
