@@ -1,11 +1,16 @@
 """Every family of backbones at demo scale: shapes, sizes, copies, reproducibility, the table of parts."""
 
 import copy
+import inspect
 import pickle
+from pathlib import Path
 
 import pytest
+import small_tree
 import torch
+from terratorch.models.encoder_decoder_factory import EncoderDecoderFactory
 
+from wusu_lib.experiment import experiment
 from wusu_lib.models import build, catalogue, decoders
 
 # One of each family, with decoders that a single image and any size are hardest for.
@@ -142,3 +147,27 @@ def test_describe_lists_parts_and_leaves_the_modes():
     assert model.training
     assert model.decoder.training
     assert not model.encoder.training
+
+
+def test_a_decoder_goes_from_the_notebook_to_terratorch_in_six_frames(tmp_path, monkeypatch):
+    """From ``Experiment.runs`` on, in three files."""
+    frames = []
+
+    def build_model(*_, **__):
+        frames.extend(inspect.stack()[1:])
+        raise InterruptedError
+
+    monkeypatch.setattr(EncoderDecoderFactory, "build_model", build_model)
+    monkeypatch.setenv("WUSU_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("WUSU_CACHE", str(tmp_path / "cache"))
+    stated = {"name": "exp05", "prediction": "val mIoU rises by at least 0.01 over exp04", "split": "study"}
+    tree = small_tree.write_tree(tmp_path / "tree", size=64, stride=64)
+    asked = experiment.prepare(
+        stated | {"data_root": str(tree), "backbone": "prithvi_300m", "decoder": "fpn"}
+    )
+    with pytest.raises(InterruptedError):
+        asked.runs()
+    ours = [frame for frame in frames if "wusu_lib" in Path(frame.filename).parts]
+    names = [frame.function for frame in ours[: [frame.function for frame in ours].index("runs") + 1]]
+    assert names == ["assemble", "build", "build_network", "train_segmentation", "_run", "runs"]
+    assert {Path(frame.filename).name for frame in ours} == {"build.py", "segmentation.py", "experiment.py"}
