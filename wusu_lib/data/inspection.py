@@ -1,7 +1,6 @@
 """All that is known of a tree in one object, kept on disk so that it is worked out once."""
 
 import hashlib
-import json
 import os
 import time
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from wusu_lib.data.tree import (
     scan,
     scan_changes,
 )
-from wusu_lib.files import write_json
+from wusu_lib.files import read_json, write_json
 
 # Seconds: file systems keep times in steps of up to 10 ms, so a younger file may yet change unseen.
 TICK = 0.02
@@ -80,7 +79,7 @@ def inspect(root: str | Path, unlabelled: int | None = None) -> Dossier:
         write_json(path, found)
         return found
 
-    stored = files.kept(files.cache_folder() / "dossiers" / f"{signature}.json", _load, make)
+    stored = files.kept(files.cache_folder() / "dossiers" / f"{signature}.json", read_json, make)
     overlaps = None
     if stored["pairs"] is not None:
         pairs = pd.DataFrame(stored["pairs"], columns=PAIR_COLUMNS)
@@ -137,11 +136,3 @@ def _states(base: Path) -> list[tuple[str, FileState]]:
     folders = sorted(item for top in FOLDERS for item in os.walk(base / top))
     paths = [os.path.join(folder, name) for folder, _, names in folders for name in sorted(names)]
     return [(os.path.relpath(path, base), file_state(path)) for path in paths]
-
-
-def _load(path: Path) -> dict | None:
-    """What is stored, or None if nothing is or it is damaged."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return None

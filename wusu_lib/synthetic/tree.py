@@ -19,7 +19,7 @@ import pandas as pd
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
-from wusu_lib import legend
+from wusu_lib import files, legend
 from wusu_lib.synthetic import scene
 from wusu_lib.synthetic.acquisition import AREAS, DATES
 from wusu_lib.synthetic.scene import Exposure
@@ -233,11 +233,15 @@ def demo_name() -> str:
 def write_demo(root: Path) -> Path:
     """Write the demo's tree beside its place, then give it its name; takes some seconds.
 
-    An interrupted writing leaves nothing that could be taken for a city.
+    A record holds the hash of every file. An interrupted writing leaves nothing that could be taken for a
+    city.
     """
     scratch = Path(tempfile.mkdtemp(prefix="mini_city_", suffix=".partial", dir=root.parent))
     try:
         write(scratch, **DEMO_ARGUMENTS)  # type: ignore[arg-type]
+        made = sorted(path for path in scratch.rglob("*") if path.is_file())
+        hashes = {str(path.relative_to(scratch)): files.stated(path) for path in made}
+        files.write_json(scratch / files.RECORD, {"files": hashes})
         scratch.chmod(root.parent.stat().st_mode & 0o777)  # a temporary folder is its maker's alone
         scratch.rename(root)
     except BaseException:
