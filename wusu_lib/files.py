@@ -211,6 +211,27 @@ def claim(
     return place
 
 
+WRITTEN = "written"  # in a record: the hashes of what was written beside the files that make it complete
+
+
+@contextmanager
+def recorded(folder: Path, names: Sequence[str]) -> Iterator[None]:
+    """Put the hashes of the files that the block writes into the record of a claimed folder.
+
+    A file of these names that is not what the record says is set aside.
+    """
+    record = read_json(folder / RECORD) or {}
+    before = record.get(WRITTEN, {})
+    for name in names:
+        if name in before and (folder / name).exists() and not agrees(folder / name, before[name]):
+            set_aside(folder / name)
+    others = {name: entry for name, entry in before.items() if name not in names}
+    write_json(folder / RECORD, record | {WRITTEN: others})  # a kill must leave no hash of another file
+    yield
+    made = {name: stated(folder / name) for name in names if (folder / name).is_file()}
+    write_json(folder / RECORD, (read_json(folder / RECORD) or {}) | {WRITTEN: others | made})
+
+
 # The user's cache folder: what is worked out once and kept, for all who share the folder.
 
 

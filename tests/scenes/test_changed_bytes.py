@@ -4,8 +4,10 @@ import os
 import random
 import shutil
 import stat
+import warnings
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import tiny
@@ -19,8 +21,9 @@ from wusu_lib.data import tree
 from wusu_lib.experiment.segmentation import fit
 from wusu_lib.runs import store
 from wusu_lib.runs.results import write_results
-from wusu_lib.scenes import maps
+from wusu_lib.scenes import maps, polygons
 from wusu_lib.scenes.sweep import Tiling
+from wusu_lib.scenes.viewer import page
 
 TILING = Tiling(64, 16, 2)
 PLACES = range(200)
@@ -129,8 +132,8 @@ def test_a_run_read_for_one_figure_names_the_file_that_was_changed(name):
 def test_a_changed_byte_of_maps_is_never_used_without_a_word(images, tmp_path):
     model, draw, seen = predictor(), random.Random(3), set()
     made = maps.change_map(model, *images, tmp_path / "out", tiling=TILING)
-    record = made.record
-    plan = {name: value for name, value in record.items() if name not in ("status", "files", "pixels")}
+    record, left_out = made.record, ("status", "files", "pixels", files.WRITTEN)
+    plan = {name: value for name, value in record.items() if name not in left_out}
     for path in changes(made.folder, draw):
         seen.add(path.name)
         if path.name == files.RECORD:
@@ -175,6 +178,25 @@ def test_a_changed_strip_is_computed_again(images, tmp_path):
         again = maps.change_map(predictor(), *images, tmp_path / "out", tiling=TILING, batch=1)
     for name in ("t1", "t2", "fromto", "confidence"):
         assert getattr(again, name).read_bytes() == getattr(whole, name).read_bytes()
+
+
+def test_polygons_and_a_page_that_somebody_changed_are_set_aside(images, tmp_path):
+    def write():
+        polygons.write_polygons(no_changes, tmp_path / "out")
+        page.write_page(*images, no_changes, tmp_path / "out")
+
+    columns = {name: [] for name in polygons.COLUMNS}
+    no_changes = geopandas.GeoDataFrame(columns, geometry=[], crs="EPSG:32650")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        write()
+        write()
+    draw = random.Random(12)
+    for name in ("changes.gpkg", "changes.geojson", "changes.html"):
+        change_byte(tmp_path / "out" / name, draw)
+        with pytest.warns(UserWarning, match=f"{name} is damaged: moved to {name}.broken"):
+            write()
+        assert (tmp_path / "out" / f"{name}.broken").is_file()
 
 
 def test_a_changed_byte_of_a_cache_is_never_used(tmp_path):

@@ -64,9 +64,10 @@ def inspect(root: str | Path, unlabelled: int | None = None) -> Dossier:
     ``unlabelled``: a code that masks have for ground without a label, beside 0. Problems, overlaps and
     fingerprint are kept in the user's cache folder (``WUSU_CACHE`` overrides it), keyed by path below the
     root and state of every file (size, times of modification and of change, inode), by ``unlabelled`` and by
-    this package's code, so that a second call is fast. With ``WUSU_VERIFY=content`` every file is read
-    instead. Raises FileNotFoundError if there is no tree at ``root``; ValueError where the class codes are
-    not understood and where files change while they are read.
+    this package's code, so that a second call is fast. What changes a byte and none of these, such as a fault
+    of the disk, is not noticed then; with ``WUSU_VERIFY=content`` every file is read instead. Raises
+    FileNotFoundError if there is no tree at ``root``; ValueError where the class codes are not understood and
+    where files change while they are read.
     """
     base = resolve(root)
     signature = _signature(base, unlabelled)

@@ -284,7 +284,8 @@ def _complete(folder: Path, plan: dict[str, Any]) -> bool:
                 files.set_aside(folder / name)
         if not spoiled:
             return True
-    write_json(folder / RECORD, {MADE: KIND, "status": BEGUN})
+    written = record.get(files.WRITTEN, {})
+    write_json(folder / RECORD, {MADE: KIND, "status": BEGUN, files.WRITTEN: written})
     return False
 
 
@@ -321,6 +322,8 @@ def _write_changes(path: Path, store: Store, cleaning: Cleaning, predictor: Pred
 def _finish(folder: Path, record: dict[str, Any]) -> None:
     """Write the record, which makes the maps count, and clear away what they were made from."""
     made = {name: files.stated(folder / name) for name in sorted(FILES) if (folder / name).is_file()}
-    write_json(folder / RECORD, record | {MADE: KIND, "status": "complete", "files": made})
+    written = (read_json(folder / RECORD) or {}).get(files.WRITTEN, {})
+    rest = {MADE: KIND, "status": "complete", "files": made, files.WRITTEN: written}
+    write_json(folder / RECORD, record | rest)
     for scratch in (folder / STATE, *folder.glob(f".*{DRAFT}")):  # the latter of attempts that were killed
         shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()
