@@ -361,7 +361,7 @@ def test_a_damaged_checkpoint_is_named_and_training_begins_anew(damage, trained,
     with pytest.raises(StoppedError):
         train(folder, data, stop=True)
     DAMAGES[damage](folder / ".checkpoint.pt")
-    with pytest.warns(UserWarning, match=r"\.checkpoint\.pt is damaged: moved to \.checkpoint\.pt\.broken"):
+    with pytest.warns(UserWarning, match=r"\.checkpoint\.pt is damaged \(training begins anew\)"):
         again = train(folder, data, stop=False)
     assert (again["losses"], again["epochs"]) == (whole["losses"], whole["epochs"])
 

@@ -49,7 +49,7 @@ class Run:
 
     def __init__(self, folder: Path, link: dict[str, Any] | None = None, differs: Sequence[str] = ()):
         found = read_json(Path(folder) / LINK)
-        self.folder = Path(folder) if found is None else linked_folder(Path(folder), Path(folder).name)
+        self.folder = Path(folder) if found is None else linked_folder(Path(folder), found["key"])
         self.link = link or found or {}
         self.differs = tuple(differs)
         record = complete_record(self.folder)
@@ -363,8 +363,9 @@ def registrations(experiment: str) -> list[dict[str, Any]]:
 
 def _read_registered(path: Path) -> dict[str, Any]:
     found = read_json(path)
-    whole = found is not None and {"scale", "data", "predictions", "looks"} <= found.keys()
-    return found if found and whole else {}
+    if found is None or not {"scale", "data", "predictions", "looks"} <= found.keys():
+        return {}
+    return found
 
 
 def register(experiment: str, setting: str, content: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ class Session(lightning.Callback):
         self.progress = Progress()
         self._stored: dict[str, Any] | None = None
         if (folder / CHECKPOINT).exists() and not self._read():
-            set_aside(folder / CHECKPOINT)
+            set_aside(folder / CHECKPOINT, "damaged (training begins anew)")
             self._stored, self.progress = None, Progress()
 
     def _read(self) -> bool:
