@@ -269,7 +269,17 @@ def demo_city() -> Path:
     """
     from wusu_lib import synthetic
 
-    return files.kept(files.cache_folder() / synthetic.demo_name(), whole_city, synthetic.write_demo)
+    def make(root: Path) -> Path:
+        return synthetic.write_demo(root, _note_hashes)
+
+    return files.kept(files.cache_folder() / synthetic.demo_name(), whole_city, make)
+
+
+def _note_hashes(root: Path) -> None:
+    """Write the record of a new tree: the hash of every file."""
+    made = sorted(path for path in root.rglob("*") if path.is_file())
+    hashes = {str(path.relative_to(root)): files.stated(path) for path in made}
+    files.write_json(root / files.RECORD, {"files": hashes})
 
 
 def whole_city(root: Path) -> Path | None:

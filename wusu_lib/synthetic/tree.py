@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,7 +19,7 @@ import pandas as pd
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
-from wusu_lib import files, legend
+from wusu_lib import legend
 from wusu_lib.synthetic import scene
 from wusu_lib.synthetic.acquisition import AREAS, DATES
 from wusu_lib.synthetic.scene import Exposure
@@ -230,18 +230,16 @@ def demo_name() -> str:
     return f"mini_city_{digest.hexdigest()[:16]}"
 
 
-def write_demo(root: Path) -> Path:
+def write_demo(root: Path, note: Callable[[Path], None]) -> Path:
     """Write the demo's tree beside its place, then give it its name; takes some seconds.
 
-    A record holds the hash of every file. An interrupted writing leaves nothing that could be taken for a
+    ``note`` is called with the folder while it has no name yet, to write down what is in it. An interrupted writing leaves nothing that could be taken for a
     city.
     """
     scratch = Path(tempfile.mkdtemp(prefix="mini_city_", suffix=".partial", dir=root.parent))
     try:
         write(scratch, **DEMO_ARGUMENTS)  # type: ignore[arg-type]
-        made = sorted(path for path in scratch.rglob("*") if path.is_file())
-        hashes = {str(path.relative_to(scratch)): files.stated(path) for path in made}
-        files.write_json(scratch / files.RECORD, {"files": hashes})
+        note(scratch)
         scratch.chmod(root.parent.stat().st_mode & 0o777)  # a temporary folder is its maker's alone
         scratch.rename(root)
     except BaseException:
