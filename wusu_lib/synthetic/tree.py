@@ -233,8 +233,8 @@ def demo_name() -> str:
 def write_demo(root: Path, note: Callable[[Path], None]) -> Path:
     """Write the demo's tree beside its place, then give it its name; takes some seconds.
 
-    ``note`` is called with the folder while it has no name yet, to write down what is in it. An interrupted writing leaves nothing that could be taken for a
-    city.
+    ``note`` is called with the folder while it has no name yet, to write down what is in it. An interrupted
+    writing leaves nothing that could be taken for a city.
     """
     scratch = Path(tempfile.mkdtemp(prefix="mini_city_", suffix=".partial", dir=root.parent))
     try:
