@@ -1,6 +1,5 @@
 """Whose a folder is: no writer changes a byte of files that this library did not make."""
 
-import json
 import os
 import stat
 from pathlib import Path
@@ -173,7 +172,7 @@ def test_what_stands_in_the_place_of_a_cached_file_is_set_aside(tmp_path, situat
     with pytest.warns(UserWarning, match=r"thing\.json is damaged"):
         assert files.kept(path, lambda path: None, make) == {"a": 1}
     assert victim.read_text() == "mine"
-    assert json.loads(path.read_text()) == {"a": 1}
+    assert files.read_json(path) == {"a": 1}
 
 
 def test_an_experiment_is_not_copied_over_a_link(tmp_path):

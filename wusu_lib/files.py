@@ -1,10 +1,12 @@
 """Files and folders: written whole or not at all, checked beforehand, found from here or the repository."""
 
 import errno
+import hashlib
 import json
 import os
 import re
 import secrets
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,10 +45,87 @@ def replacing(path: Path) -> Iterator[Path]:
             draft.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as JSON (no NaN: a missing figure is null), whole or not at all."""
+# Files that say themselves whether they are whole: JSON in a field, others at their end. Records hold the
+# hashes of all other files.
+
+SEAL = "sha256"
+TICK = 0.05  # seconds in which a file may change without another time of change
+_hashes: dict[tuple[str | int, ...], str] = {}  # of this process, by path and state of the file
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` with its hash, whole or not at all (no NaN: a missing figure is null).
+
+    What stands there and cannot be read is set aside.
+    """
+    text = _sealed(content)
+    if os.path.lexists(path) and read_json(path) is None:
+        set_aside(path)
     with replacing(path) as draft:
-        draft.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        draft.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What ``write_json`` wrote; None where nothing is, or what differs from that by a single byte."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if isinstance(content, dict) and content.pop(SEAL, None) and _sealed(content) == text:
+            return content
+    except (OSError, ValueError, RecursionError):  # not there, or not JSON
+        pass
+    return None
+
+
+def _sealed(content: dict[str, Any]) -> str:
+    """JSON that ends in the hash of itself with that hash left empty."""
+    text, end = json.dumps({**content, SEAL: ""}, indent=1, allow_nan=False), '"\n}'
+    return text.removesuffix(end) + hashlib.sha256(text.encode()).hexdigest() + end + "\n"
+
+
+def add_seal(path: Path) -> None:
+    """Append the hash of a file's bytes to it: readers of npy and of zip files leave it alone."""
+    with path.open("r+b") as file:
+        file.write(hashlib.file_digest(file, "sha256").hexdigest().encode())
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file ends in the hash of all that stands before."""
+    left, digest = path.stat().st_size - 64, hashlib.sha256()
+    with path.open("rb") as file:
+        while left > 0 and (part := file.read(min(left, 2**20))):
+            digest.update(part)
+            left -= len(part)
+        return file.read() == digest.hexdigest().encode()
+
+
+def stated(path: Path) -> dict[str, Any]:
+    """What a record says of a file: its size and the SHA-256 of its bytes.
+
+    The hash is remembered for this process while the file's state stays the same.
+    """
+    state = path.stat()
+    key = (str(path), state.st_size, state.st_mtime_ns, state.st_ino, state.st_ctime_ns)
+    found = _hashes.get(key)
+    if found is None:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if time.time_ns() - state.st_ctime_ns > TICK * 1e9:
+            _hashes[key] = found
+    return {"bytes": state.st_size, "sha256": found}
+
+
+def agrees(path: Path, entry: Any) -> bool:
+    """Whether a file, no link, is what a record says of it; every byte is read."""
+    return path.is_file() and not path.is_symlink() and stated(path) == entry
+
+
+def set_aside(path: Path, why: str = "damaged") -> None:
+    """Move a damaged file or folder to a free name beside it, with a warning; nothing is deleted."""
+    names = (path.with_name(f"{path.name}.broken{n or ''}") for n in range(10_000))
+    free = next(name for name in names if not os.path.lexists(name))
+    os.rename(path, free)
+    warnings.warn(f"{path} is {why}: moved to {free.name}, it is made anew", stacklevel=3)
 
 
 # Faults of the disk and of memory, which each library tells in words of its own, in one sentence.
@@ -108,22 +187,6 @@ def _has_room(folder: Path) -> bool:
     return True
 
 
-def read_json(path: Path) -> Any:
-    """Content of a JSON file; None where there is none that can be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):  # not there, or not JSON: no record either way
-        return None
-
-
-def set_aside(path: Path) -> None:
-    """Move a damaged file or folder to a free name beside it, with a warning; nothing is deleted."""
-    names = (path.with_name(f"{path.name}.broken{n or ''}") for n in range(10_000))
-    free = next(name for name in names if not os.path.lexists(name))
-    os.rename(path, free)
-    warnings.warn(f"{path} is damaged: moved to {free.name}, it is made anew", stacklevel=3)
-
-
 # Whose a folder is: asked before anything is written into it.
 
 RECORD = "record.json"
@@ -143,7 +206,7 @@ def claim(
     place = Path(folder).expanduser()
     found = sorted(place.iterdir()) if place.is_dir() else []
     record = read_json(place / RECORD)
-    mine = isinstance(record, dict) and record.get(MADE) == kind
+    mine = record is not None and record.get(MADE) == kind
     faults = [path for path in map(Path, inputs) if path.resolve().parent == place.resolve()]
     begun = re.compile(rf"\.{re.escape(RECORD)}\.[0-9a-f]{{16}}{re.escape(DRAFT)}")
     ours = [path for path in found if mine or begun.fullmatch(path.name)]  # a kill may leave the first draft
@@ -159,6 +222,27 @@ def claim(
     return place
 
 
+WRITTEN = "written"  # in a record: the hashes of what was written beside the files that make it complete
+
+
+@contextmanager
+def recorded(folder: Path, names: Sequence[str]) -> Iterator[None]:
+    """Put the hashes of the files that the block writes into the record of a claimed folder.
+
+    A file of these names that is not what the record says is set aside.
+    """
+    record = read_json(folder / RECORD) or {}
+    before = record.get(WRITTEN, {})
+    for name in names:
+        if name in before and (folder / name).exists() and not agrees(folder / name, before[name]):
+            set_aside(folder / name)
+    others = {name: entry for name, entry in before.items() if name not in names}
+    write_json(folder / RECORD, record | {WRITTEN: others})  # a kill must leave no hash of another file
+    yield
+    made = {name: stated(folder / name) for name in names if (folder / name).is_file()}
+    write_json(folder / RECORD, (read_json(folder / RECORD) or {}) | {WRITTEN: others | made})
+
+
 # The user's cache folder: what is worked out once and kept, for all who share the folder.
 
 
@@ -172,10 +256,10 @@ def cache_folder() -> Path:
 def kept[T](path: Path, load: Callable[[Path], T | None], make: Callable[[Path], T]) -> T:
     """What is stored at ``path``, else what ``make(path)`` stores there.
 
-    ``load(path)`` gives None where nothing whole is stored. Reading takes no lock, so a folder that somebody
-    else filled can be read without the right to write to it; two processes that miss the same thing make it
-    once. Raises PermissionError or OSError that names WUSU_CACHE where nothing is stored and the folder
-    cannot be written to.
+    ``load(path)`` gives None where nothing whole is stored; what stands there then is set aside. Reading
+    takes no lock, so a folder that somebody else filled can be read without the right to write to it; two
+    processes that miss the same thing make it once. Raises PermissionError or OSError that names WUSU_CACHE
+    where nothing is stored and the folder cannot be written to.
     """
     if (found := _stored(path, load)) is not None:
         return found

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import tiny
 
+from wusu_lib import files
 from wusu_lib.experiment import experiment, segmentation
 from wusu_lib.experiment.notebooks import called, conditions, definition
 from wusu_lib.measures.verdict import Looks
@@ -315,7 +316,7 @@ def test_folders_of_another_time_and_links_to_nothing_are_no_runs(root):
     (old / "record.json").write_text((run.folder / "record.json").read_text())
     lost = store.root() / "exp05" / "fedcba9876543210"
     lost.mkdir()
-    (lost / "link.json").write_text(json.dumps({"experiment": "exp05", "key": lost.name, "parameters": {}}))
+    files.write_json(lost / "link.json", {"experiment": "exp05", "key": lost.name, "parameters": {}})
     assert [found.called for found in store.find()] == ["exp04"]
     assert store.incomplete() == []
     with pytest.raises(ValueError, match="no complete run"):
@@ -415,8 +416,9 @@ def test_a_recorded_prediction_that_is_no_longer_allowed_is_not_judged(root):
     (run,) = prepare(root, "exp05").runs()
     for path in (store.root() / "exp05" / "registered").iterdir():
         path.unlink()
-    text = (run.folder / "record.json").read_text()
-    (run.folder / "record.json").write_text(text.replace("at least 0.01 over", "at least 0.00 over"))
+    text = json.dumps(files.read_json(run.folder / "record.json"))
+    changed = json.loads(text.replace("at least 0.01 over", "at least 0.00 over"))
+    files.write_json(run.folder / "record.json", changed)
     exp = prepare(root, "exp05")
     assert exp.prediction is None
     assert exp.registration["predictions"][0]["after"] == run.record["started"]

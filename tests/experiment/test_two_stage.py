@@ -104,7 +104,7 @@ def test_perfect_maps_are_perfect_change(root):
 def test_every_variant_is_kept_and_the_stated_one_is_the_runs_own(root, places):
     places["share"] = 0.05
     (run,) = prepare(root, variant="map").runs()
-    kept = {name: read_variant(run.folder, name, len(run.confusion)) for name in VARIANTS}
+    kept = {name: read_variant(run, name, len(run.confusion)) for name in VARIANTS}
     np.testing.assert_array_equal(kept["map"], run.matrices)
     truth = {name: matrices.sum(axis=2) for name, matrices in kept.items()}
     assert all(np.array_equal(truth["argmax"], each) for each in truth.values())  # the same ground is judged
@@ -112,7 +112,7 @@ def test_every_variant_is_kept_and_the_stated_one_is_the_runs_own(root, places):
     assert false["argmax"] > false["slivers"] > 0  # scattered noise makes slivers
     assert false["units"] <= false["slivers"]
     with pytest.raises(ValueError, match="stored: argmax, slivers"):
-        read_variant(run.folder, "median", 1)
+        read_variant(run, "median", 1)
 
 
 def test_settings_are_chosen_among_those_stated(root, places):
@@ -125,12 +125,12 @@ def test_settings_are_chosen_among_those_stated(root, places):
     best = max(trials[:2], key=lambda t: t["figure"])
     late = "val BCD F1 rises by at least 0.01 over exp00"  # not judged, but it says what is chosen by
     (other,) = prepare(root, tolerances=[0, 1], prediction=late).runs()
-    own = read_variant(other.folder, "slivers", len(other.confusion))
+    own = read_variant(other, "slivers", len(other.confusion))
     best_of = max(trial["figure"] for trial in other.record["trials"][:2])
     own = own[(other.confusion["split"] == "val").to_numpy()].sum(axis=0)
     assert scores(own)["BCD F1"] == pytest.approx(best_of)
     assert settings["tolerance"] == best["value"] == 1
-    matrices = read_variant(run.folder, "slivers", len(run.confusion))
+    matrices = read_variant(run, "slivers", len(run.confusion))
     val = matrices[(run.confusion["split"] == "val").to_numpy()].sum(axis=0)
     assert scores(val)["Fscd from-to"] == pytest.approx(best["figure"])
 
@@ -140,11 +140,11 @@ def test_errors_and_chains_are_counted_of_the_maps_as_they_are(root, places):
     (run,) = prepare(root).runs()
     (counts,) = analysis.joint_errors([run], "val")
     observed = analysis.error_rates(counts)["observed"]
-    argmax = read_variant(run.folder, "argmax", len(run.confusion))
+    argmax = read_variant(run, "argmax", len(run.confusion))
     val = argmax[(run.confusion["split"] == "val").to_numpy()].sum(axis=0)
     assert observed["false change"] == pytest.approx(val[0, 1:].sum() / val[0].sum())
     assert observed["missed change"] == pytest.approx(val[1:, 0].sum() / val[1:].sum())
-    chains = read_beside(run.folder, "chains")
+    chains = read_beside(run, "chains")
     assert chains.shape == (2, 3, 12, 12, 12)
     assert (chains.sum(axis=(2, 3, 4)) == chains.sum(axis=(2, 3, 4))[:, :1]).all()  # the same ground for all
     gains = analysis.step_gains([run])

@@ -196,3 +196,60 @@ def test_the_origin_of_published_weights_is_the_hubs_commit_and_the_files_hash(t
     }
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, revision: None)
     assert weights.hub_origin("made/clay", "v1/clay.ckpt", "main")["commit"] is None
+
+
+def whole_numbers(state):
+    return {key: value.to(torch.int64) for key, value in state.items()}
+
+
+def with_value(value):
+    return lambda state: {**state, KEY: torch.full_like(state[KEY], value)}
+
+
+def adapted(state):
+    """A layer that says it has an adapter, whose parts are not there."""
+    key = "blocks.0.attn.qkv"
+    rest = {name: value for name, value in state.items() if not name.startswith(key)}
+    return rest | {
+        f"{key}.base_layer.weight": state[f"{key}.weight"],
+        f"{key}.base_layer.bias": state[f"{key}.bias"],
+    }
+
+
+UNFIT = {
+    "whole numbers": (whole_numbers, r"does not match .* not floating point: .*torch\.int64 instead of"),
+    "complex": (
+        lambda state: {key: value.to(torch.complex64) for key, value in state.items()},
+        r"does not match .* not floating point: .*torch\.complex64 instead of torch\.float32",
+    ),
+    "nan": (with_value(float("nan")), f"{KEY} holds values that are not finite"),
+    "infinite": (with_value(float("-inf")), f"{KEY} holds values that are not finite"),
+    "integer keys": (
+        lambda state: dict(enumerate(state.values())),
+        "does not match the encoder: 0 .* no plain tensor under a name",
+    ),
+    "filters of rank 1": (
+        lambda state: {**state, KEY: state[KEY].flatten()},
+        f"does not match the encoder: .*wrong shape: {KEY}",
+    ),
+    "sparse": (
+        lambda state: {**state, KEY: state[KEY].to_sparse()},
+        f"does not match the encoder: '{KEY}' .*sparse",
+    ),
+    "without values": (
+        lambda state: {**state, KEY: state[KEY].to("meta")},
+        f"does not match the encoder: '{KEY}' .*meta",
+    ),
+    "adapters without parts": (
+        adapted,
+        r"does not match the encoder: 1 missing: blocks\.0\.attn\.qkv\.weight; 1 unexpected: .*base_layer",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_tensors_that_are_no_finite_weights_are_refused_with_the_files_name(tmp_path, encoder_state, kind):
+    change, message = UNFIT[kind]
+    torch.save(change(encoder_state), tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=rf"a\.pt.*{message}"):
+        build.build("prithvi_300m", "unet", weights=str(tmp_path / "a.pt"))

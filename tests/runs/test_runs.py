@@ -1,7 +1,6 @@
 """Run folders: what the key depends on, what counts as complete, who trains when two ask."""
 
 import errno
-import json
 import multiprocessing
 import os
 import shutil
@@ -254,8 +253,8 @@ def test_a_damaged_run_is_never_read_as_complete(damage):
     if damage == "missing":
         (folder / "predictions.npz").unlink()
     if damage == "status":
-        record = json.loads((folder / "record.json").read_text())
-        (folder / "record.json").write_text(json.dumps(record | {"status": "running"}))
+        record = files.read_json(folder / "record.json")
+        files.write_json(folder / "record.json", record | {"status": "running"})
     assert store.find() == []
     with pytest.raises(ValueError, match="no complete run"):
         store.Run(folder)
@@ -277,7 +276,7 @@ def test_nothing_is_written_under_the_name_until_it_is_whole(tmp_path):
     files.write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="JSON"):
         files.write_json(path, {"a": float("nan")})
-    assert json.loads(path.read_text()) == {"a": 1}
+    assert files.read_json(path) == {"a": 1}
 
 
 def test_warnings_of_a_run_are_recorded():
@@ -366,8 +365,8 @@ def refuse(folder: Path) -> dict:
 
 
 def test_of_a_folder_that_can_only_be_read_complete_runs_are_read(shared):
-    record = json.loads((shared / "by-key" / "k2.partial" / "record.json").read_text())
-    (shared / "by-key" / "k2.partial" / "record.json").write_text(json.dumps(record | {"status": "running"}))
+    path = shared / "by-key" / "k2.partial" / "record.json"
+    files.write_json(path, files.read_json(path) | {"status": "running"})
     with only_readable(shared):
         assert [run.key for run in store.find()] == ["k1"]
         assert [(u.key, u.status) for u in store.incomplete()] == [("k2", "interrupted")]

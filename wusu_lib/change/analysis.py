@@ -146,7 +146,7 @@ _CLAIMED = (_A != _B) & (_A > 0) & (_B > 0)  # a predicted pair of classes that 
 
 def joint_errors(runs: Sequence[Run], split: str) -> np.ndarray:
     """Counts N of one split by run, int64 [S, 12, 12, 12, 12]."""
-    return np.stack([read_beside(run.folder, "errors")[SPLITS.index(split)] for run in runs])
+    return np.stack([read_beside(run, "errors")[SPLITS.index(split)] for run in runs])
 
 
 def error_rates(counts: np.ndarray) -> pd.DataFrame:
@@ -251,10 +251,7 @@ class VariantRun:
 
 def variant_runs(runs: Sequence[Run], name: str) -> list[VariantRun]:
     """A variant of each run. Raises ValueError naming the variants that there are."""
-    return [
-        VariantRun(run.seed, run.confusion, read_variant(run.folder, name, len(run.confusion)))
-        for run in runs
-    ]
+    return [VariantRun(run.seed, run.confusion, read_variant(run, name, len(run.confusion))) for run in runs]
 
 
 def step_gains(

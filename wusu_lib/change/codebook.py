@@ -5,7 +5,6 @@ fingerprint of the data that it was learnt from.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from wusu_lib import files, legend
 from wusu_lib.data.inspection import Dossier
 from wusu_lib.data.masks import read_change, read_index
 from wusu_lib.data.tree import digest
-from wusu_lib.files import write_json
+from wusu_lib.files import read_json, write_json
 from wusu_lib.legend import NAMES as CLASS_NAMES
 from wusu_lib.transitions import COLOURS, FIRST, N_LABELS, NAMES, SECOND, UNCHANGED, UNLABELLED, from_to
 
@@ -457,10 +456,9 @@ def _content(dossier: Dossier, counts: np.ndarray, kind: Kind) -> dict:
 
 def _load(path: Path) -> np.ndarray | None:
     """The stored evidence [112, 256], or None if nothing is stored or it is damaged."""
-    try:
-        rows = np.array(json.loads(path.read_text("utf-8"))["evidence"], dtype=np.int64)
-        counts = np.zeros((N_ROWS, 256), dtype=np.int64)
-        counts[rows[:, 0], rows[:, 1]] = rows[:, 2]
-    except (FileNotFoundError, ValueError, KeyError, IndexError):
+    if (stored := read_json(path)) is None:
         return None
+    rows = np.array(stored["evidence"], dtype=np.int64).reshape(-1, 3)
+    counts = np.zeros((N_ROWS, 256), dtype=np.int64)
+    counts[rows[:, 0], rows[:, 1]] = rows[:, 2]
     return counts

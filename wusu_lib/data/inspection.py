@@ -1,7 +1,6 @@
 """All that is known of a tree in one object, kept on disk so that it is worked out once."""
 
 import hashlib
-import json
 import os
 import time
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from wusu_lib.data.tree import (
     scan,
     scan_changes,
 )
-from wusu_lib.files import write_json
+from wusu_lib.files import read_json, write_json
 
 # Seconds: file systems keep times in steps of up to 10 ms, so a younger file may yet change unseen.
 TICK = 0.02
@@ -65,9 +64,10 @@ def inspect(root: str | Path, unlabelled: int | None = None) -> Dossier:
     ``unlabelled``: a code that masks have for ground without a label, beside 0. Problems, overlaps and
     fingerprint are kept in the user's cache folder (``WUSU_CACHE`` overrides it), keyed by path below the
     root and state of every file (size, times of modification and of change, inode), by ``unlabelled`` and by
-    this package's code, so that a second call is fast. With ``WUSU_VERIFY=content`` every file is read
-    instead. Raises FileNotFoundError if there is no tree at ``root``; ValueError where the class codes are
-    not understood and where files change while they are read.
+    this package's code, so that a second call is fast. What changes a byte and none of these, such as a fault
+    of the disk, is not noticed then; with ``WUSU_VERIFY=content`` every file is read instead. Raises
+    FileNotFoundError if there is no tree at ``root``; ValueError where the class codes are not understood and
+    where files change while they are read.
     """
     base = resolve(root)
     signature = _signature(base, unlabelled)
@@ -80,7 +80,7 @@ def inspect(root: str | Path, unlabelled: int | None = None) -> Dossier:
         write_json(path, found)
         return found
 
-    stored = files.kept(files.cache_folder() / "dossiers" / f"{signature}.json", _load, make)
+    stored = files.kept(files.cache_folder() / "dossiers" / f"{signature}.json", read_json, make)
     overlaps = None
     if stored["pairs"] is not None:
         pairs = pd.DataFrame(stored["pairs"], columns=PAIR_COLUMNS)
@@ -137,11 +137,3 @@ def _states(base: Path) -> list[tuple[str, FileState]]:
     folders = sorted(item for top in FOLDERS for item in os.walk(base / top))
     paths = [os.path.join(folder, name) for folder, _, names in folders for name in sorted(names)]
     return [(os.path.relpath(path, base), file_state(path)) for path in paths]
-
-
-def _load(path: Path) -> dict | None:
-    """What is stored, or None if nothing is or it is damaged."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return None

@@ -264,9 +264,26 @@ def demo_city() -> Path:
     """Root of the demo's tree; takes some seconds the first time.
 
     Kept under the folder in the environment variable WUSU_CACHE, else the user's cache folder. Two processes
-    that ask at the same time write it once. Errors as of ``files.kept``.
+    that ask at the same time write it once. Every file is compared, once in a process, with its hash in
+    the city's record. Errors as of ``files.kept``.
     """
     from wusu_lib import synthetic
 
-    root = files.cache_folder() / synthetic.demo_name()
-    return files.kept(root, lambda path: path if path.is_dir() else None, synthetic.write_demo)
+    def make(root: Path) -> Path:
+        return synthetic.write_demo(root, _note_hashes)
+
+    return files.kept(files.cache_folder() / synthetic.demo_name(), whole_city, make)
+
+
+def _note_hashes(root: Path) -> None:
+    """Write the record of a new tree: the hash of every file."""
+    made = sorted(path for path in root.rglob("*") if path.is_file())
+    hashes = {str(path.relative_to(root)): files.stated(path) for path in made}
+    files.write_json(root / files.RECORD, {"files": hashes})
+
+
+def whole_city(root: Path) -> Path | None:
+    """The root of a demo's tree whose every byte is what its record says; None for any other."""
+    made = (files.read_json(root / files.RECORD) or {}).get("files", {})
+    good = made and all(files.agrees(root / name, entry) for name, entry in made.items())
+    return root if good else None

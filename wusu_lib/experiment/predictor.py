@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from wusu_lib.files import RECORD
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.runs.store import Run
 
@@ -59,7 +60,8 @@ class Predictor:
     def probabilities(self, images: np.ndarray, valid: np.ndarray) -> "torch.Tensor":
         """Class probabilities float32 [B, K, H, W] of counts uint8 [B, 4, H, W], on the model's device.
 
-        ``valid``: bool [B, H, W]; the model sees the mean of each band where there is no data.
+        ``valid``: bool [B, H, W]; the model sees the mean of each band where there is no data. Raises
+        ValueError where an output is not finite.
         """
         import torch
 
@@ -73,7 +75,10 @@ class Predictor:
         half = torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
         with torch.inference_mode(), half, exact_float32():
             logits = self.model(torch.from_numpy(scaled).to(device))
-            return logits.float().softmax(dim=1)
+            found = logits.float().softmax(dim=1)
+            if not torch.isfinite(found).all():
+                raise ValueError(f"{self.name} gives values that are not finite: no map can be made with it")
+            return found
 
     def chosen_device(self) -> str:
         """The device's type: "cuda" or "cpu"."""
@@ -90,7 +95,11 @@ class Predictor:
 
 
 def load(run: Run) -> Predictor:
-    """The predictor of a stored segmentation run. Raises ValueError for a run of another kind."""
+    """The predictor of a stored segmentation run.
+
+    Raises ValueError for a run of another kind, for weights that are not what was written, and where a mean
+    or a standard deviation is not finite.
+    """
     parameters = _parameters(run)
     from safetensors.torch import load_model
 
@@ -99,10 +108,15 @@ def load(run: Run) -> Predictor:
     from wusu_lib.models import catalogue
 
     expects = run.record["input"]
+    statistics = np.array([expects["mean"], expects["std"]], dtype=float)
+    if not (np.isfinite(statistics).all() and (statistics[1] > 0).all()):
+        raise ValueError(
+            f"{run.folder / RECORD}: mean and std must be finite and std above 0; got {statistics.tolist()}"
+        )
     window = max(expects["size"])
     # All weights are replaced: nothing is fetched, whatever the training started from.
     model = build_for_size(parameters.model_copy(update={"weights": "random"}), window, run.seed)
-    load_model(model, run.folder / "model.safetensors")
+    load_model(model, run.file("model.safetensors"))
     return Predictor(
         model.eval(),
         expects["mean"],

@@ -218,4 +218,4 @@ def pretrained(exp: "Experiment", teacher: str = "exp04") -> "Experiment":
     if stated.weights != "random":
         return exp
     run = exp.other(teacher, backbone=stated.backbone, bands=stated.bands).runs()[0]
-    return exp.variant(weights=str(run.folder / "model.safetensors"))
+    return exp.variant(weights=str(run.file("model.safetensors")))

@@ -73,7 +73,8 @@ def require_hub_file(repository: str, filename: str, revision: str = "main") -> 
 def read_checkpoint(path: Path) -> dict[str, "Tensor"]:
     """All tensors of a checkpoint by key; nothing but tensors is ever unpickled.
 
-    Raises ValueError if the file cannot be read or holds no tensors.
+    Raises ValueError if the file cannot be read, holds no tensors, or one that is sparse, without values, not
+    under a name, or not finite.
     """
     import torch
     from safetensors import SafetensorError
@@ -99,6 +100,14 @@ def read_checkpoint(path: Path) -> dict[str, "Tensor"]:
     )
     if not tensors:
         raise ValueError(f"weights: {path} holds no tensors by key")
+    for key, tensor in tensors.items():
+        if not isinstance(key, str) or tensor.layout != torch.strided or tensor.is_meta:
+            raise ValueError(
+                f"weights: {path} does not match the encoder: {key!r} ({tensor.layout}, {tensor.device}) is "
+                "no plain tensor under a name"
+            )
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"weights: {path}: {key} holds values that are not finite; give another file")
     return tensors
 
 
@@ -187,7 +196,10 @@ def merge_adapters(state: dict[str, Tensor]) -> dict[str, Tensor]:
             continue
         if ".base_layer." in key and key.endswith("weight"):
             layer = key.removesuffix(".base_layer.weight")
-            a, b = state[f"{layer}.lora_A.default.weight"], state[f"{layer}.lora_B.default.weight"]
+            a, b = (state.get(f"{layer}.lora_{part}.default.weight") for part in "AB")
+            if a is None or b is None:
+                merged[key] = value  # under a name that the check of keys reports
+                continue
             value = value + b @ a
         merged[key.replace(".base_layer.", ".")] = value
     return merged
@@ -200,7 +212,7 @@ def match_bands(filters: Tensor, spec: BackboneSpec, bands: Bands) -> Tensor:
     files (``BackboneSpec.stored_bands``). A filter for NIR that the checkpoint lacks is the mean of those of
     red, green and blue. Any other number of bands is handed back as it is, for the check of shapes to name.
     """
-    stored = _stored_bands(filters.shape[1], spec)
+    stored = _stored_bands(filters.shape[1], spec) if filters.ndim > 1 else None
     wanted = spec.reads(bands)[0]
     if stored is None or stored == wanted:
         return filters
@@ -220,10 +232,16 @@ def mismatches(state: dict[str, Tensor], target: dict[str, Tensor]) -> list[str]
         for key in target
         if key in state and state[key].shape != target[key].shape
     ]
+    types = [
+        f"{key} {state[key].dtype} instead of {target[key].dtype}"
+        for key in target
+        if key in state and target[key].is_floating_point() and not state[key].is_floating_point()
+    ]
     problems = {
         "missing": [key for key in target if key not in state],
         "unexpected": [key for key in state if key not in target],
         "wrong shape": shapes,
+        "not floating point": types,
     }
     return [f"{len(items)} {name}: {_shorten(items)}" for name, items in problems.items() if items]
 

@@ -302,7 +302,7 @@ def chain_counts(exp, runs: Sequence[Run]) -> pd.DataFrame:
     over the runs.
     """
     train = count_chains(exp.table[exp.table["split"] == "train"])
-    by_run = [read_beside(run.folder, "chains") for run in runs]
+    by_run = [read_beside(run, "chains") for run in runs]
     rows = {
         (split, source): pd.DataFrame(
             [analysis.summarise_chains(found[i, j], train) for found in by_run]

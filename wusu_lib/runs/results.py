@@ -6,7 +6,7 @@ Runs that judge change have matrices of change, and what stands beside them by v
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from wusu_lib.legend import ELEVEN, Background, LabelSpace
 from wusu_lib.measures import classes
 from wusu_lib.measures.change import scores
 from wusu_lib.transitions import N_LABELS
+
+if TYPE_CHECKING:
+    from wusu_lib.runs.store import Run
 
 # What a run found, written down: one confusion matrix a patch, the validation maps, the pooled figures.
 
@@ -120,9 +123,9 @@ def write_variants(folder: Path, found: Mapping[str, list[np.ndarray]], **more: 
         np.savez_compressed(file, variants=np.array(list(found)), **arrays)
 
 
-def read_variant(folder: Path, name: str, pairs: int) -> np.ndarray:
+def read_variant(run: "Run", name: str, pairs: int) -> np.ndarray:
     """Matrices int64 [pairs, 111, 111] of one variant. Raises ValueError naming those that there are."""
-    with np.load(folder / VARIANTS, allow_pickle=False) as stored:
+    with np.load(run.file(VARIANTS), allow_pickle=False) as stored:
         if name not in stored["variants"]:
             raise ValueError(f"variant: got {name!r}; stored: {', '.join(stored['variants'].tolist())}")
         number, truth, prediction, pixels = stored[name]
@@ -131,7 +134,7 @@ def read_variant(folder: Path, name: str, pairs: int) -> np.ndarray:
     return matrices
 
 
-def read_beside(folder: Path, name: str) -> np.ndarray:
+def read_beside(run: "Run", name: str) -> np.ndarray:
     """An array that was stored beside the variants."""
-    with np.load(folder / VARIANTS, allow_pickle=False) as stored:
+    with np.load(run.file(VARIANTS), allow_pickle=False) as stored:
         return stored[name]

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib import files, legend, provenance
-from wusu_lib.files import RECORD, read_json, write_json
+from wusu_lib.files import RECORD, agrees, read_json, write_json
 from wusu_lib.legend import LabelSpace
 from wusu_lib.measures import change
 from wusu_lib.measures.classes import scores
@@ -61,6 +62,18 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({self.experiment}/{self.key}, seed {self.seed})"
 
+    def file(self, name: str) -> Path:
+        """One of the run's files, every byte compared with the record's hash.
+
+        Raises ValueError naming a file that is not what was written; the run is then set aside.
+        """
+        path = self.folder / name
+        if not agrees(path, self.record["files"].get(name)):
+            if self.folder.is_dir() and os.access(self.folder.parent, os.W_OK):
+                files.set_aside(self.folder, _damaged(name))
+            raise ValueError(f"{path} is not what its record says; run the notebook again to make it anew")
+        return path
+
     @property
     def experiment(self) -> str:
         """The experiment that uses the run here, as "exp05"."""
@@ -94,16 +107,16 @@ class Run:
     @cached_property
     def history(self) -> pd.DataFrame:
         """One row an epoch: epoch, train/loss, val/loss, val/mIoU, val/pixel_acc, learning rates, seconds."""
-        return pd.read_csv(self.folder / "history.csv")
+        return pd.read_csv(self.file("history.csv"))
 
     @cached_property
     def steps(self) -> pd.DataFrame:
         """One row an optimiser step: step, epoch, train/loss, gradient_norm."""
-        return pd.read_csv(self.folder / "steps.csv")
+        return pd.read_csv(self.file("steps.csv"))
 
     @cached_property
     def _confusion(self) -> dict[str, np.ndarray]:
-        with np.load(self.folder / "confusion.npz", allow_pickle=False) as stored:
+        with np.load(self.file("confusion.npz"), allow_pickle=False) as stored:
             return dict(stored)
 
     @cached_property
@@ -123,7 +136,7 @@ class Run:
 
     @cached_property
     def _predictions(self) -> dict[str, dict[str, np.ndarray]]:
-        with np.load(self.folder / "predictions.npz", allow_pickle=False) as stored:
+        with np.load(self.file("predictions.npz"), allow_pickle=False) as stored:
             patches = [str(patch) for patch in stored["patch"]]
             kinds = [name for name in stored.files if name != "patch"]
             return {kind: dict(zip(patches, stored[kind], strict=True)) for kind in kinds}
@@ -174,21 +187,42 @@ def _figures(pooled: np.ndarray, labels: LabelSpace) -> dict[str, float]:
 
 
 def complete_record(folder: Path) -> dict[str, Any] | None:
-    """The record of a complete run whose every file is there with its recorded size, else None."""
+    """The record of a complete run whose every file is there with its recorded size, else None.
+
+    A record is compared with its own hash whenever it is read; a file with the record's hash where it is used
+    (``Run.file``), and all but weights and events where a notebook asks for the run (``stored``, ``making``).
+    """
     record = read_record(folder)
     if record is None or record.get("status") != "complete" or not isinstance(record.get("files"), dict):
         return None
     whole = all(
-        (folder / name).is_file() and (folder / name).stat().st_size == size
-        for name, size in record["files"].items()
+        isinstance(entry, dict)
+        and (folder / name).is_file()
+        and (folder / name).stat().st_size == entry.get("bytes")
+        for name, entry in record["files"].items()
     )
     return record if whole else None
 
 
+LATER = (".safetensors", "events.")  # in names of files that are large, or that others read
+
+
+def _fault(folder: Path) -> str:
+    """What of a run is not as it was written, by every byte that a notebook reads; empty: nothing."""
+    record = complete_record(folder)
+    if record is None:
+        return f"{RECORD} or the size of a file"
+    read = {name: entry for name, entry in record["files"].items() if not any(s in name for s in LATER)}
+    return next((name for name, entry in read.items() if not agrees(folder / name, entry)), "")
+
+
+def _damaged(name: str) -> str:
+    return f"damaged ({name} is not what was written)"
+
+
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record in a folder, complete or not; None where there is none that can be read."""
-    record = read_json(folder / RECORD)
-    return record if isinstance(record, dict) else None
+    return read_json(folder / RECORD)
 
 
 def is_run(folder: Path) -> bool:
@@ -253,18 +287,18 @@ def making(
     folder = root() / STORE / run_key
     link = _link(experiment, run_key, facts["parameters"], called)
     _write(link)
-    if complete_record(folder) is not None:
+    if not _fault(folder):
         yield None
         return
     with _locked(folder):
-        if complete_record(folder) is not None:
+        if not (fault := _fault(folder)):
             yield None
             return
         if os.path.lexists(folder):
-            files.set_aside(folder)
+            files.set_aside(folder, _damaged(fault))
         partial = folder.with_name(f"{folder.name}.partial")
         with _not_moved(partial):
-            if complete_record(partial) is not None:  # killed before it was renamed
+            if not _fault(partial):  # killed before it was renamed
                 yield None
             else:
                 draft = Draft(partial, _begin(partial, {**link, **facts}))
@@ -287,7 +321,7 @@ def stored(
     ``differs``: as of ``Run``.
     """
     folder = root() / STORE / run_key
-    if complete_record(folder) is None:
+    if _fault(folder):
         return None
     return Run(folder, _link(experiment, run_key, parameters, called), differs)
 
@@ -329,8 +363,9 @@ def registrations(experiment: str) -> list[dict[str, Any]]:
 
 def _read_registered(path: Path) -> dict[str, Any]:
     found = read_json(path)
-    whole = isinstance(found, dict) and {"scale", "data", "predictions", "looks"} <= found.keys()
-    return found if whole else {}
+    if found is None or not {"scale", "data", "predictions", "looks"} <= found.keys():
+        return {}
+    return found
 
 
 def register(experiment: str, setting: str, content: dict[str, Any]) -> None:
@@ -374,8 +409,12 @@ def incomplete(experiment: str | None = None) -> list[Unfinished]:
 
 
 def _links(experiment: str | None) -> Iterator[Path]:
-    """Links of all experiments, or of one."""
-    return root().glob(f"{experiment or '*'}/*/{LINK}")
+    """Links of all experiments, or of one, that can be read; of any other a warning."""
+    for path in root().glob(f"{experiment or '*'}/*/{LINK}"):
+        if read_json(path) is not None:
+            yield path
+        else:
+            warnings.warn(f"{path} is damaged and not used; run the notebook again to write it", stacklevel=2)
 
 
 def _run_of(link: Path) -> Path:
@@ -432,7 +471,7 @@ def _recorded(draft: Draft) -> Iterator[None]:
         "peak_memory_bytes": provenance.peak_memory(),
         "warnings": warned,
         "status": "complete",
-        "files": {file.name: file.stat().st_size for file in made},
+        "files": {file.name: files.stated(file) for file in made},
     }
     write_json(partial / RECORD, draft.record)
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from wusu_lib import legend, provenance
+from wusu_lib import files, legend, provenance
 from wusu_lib.change.decoding import Prior, drop_slivers, drop_small
 from wusu_lib.experiment.predictor import Predictor
-from wusu_lib.files import BEGUN, DRAFT, MADE, RECORD, claim, faults_told, write_json
+from wusu_lib.files import BEGUN, DRAFT, MADE, RECORD, agrees, claim, faults_told, read_json, write_json
 from wusu_lib.legend import LabelSpace
 from wusu_lib.runs.store import complete_record
 from wusu_lib.scenes import rasters
@@ -208,6 +208,7 @@ def change_map(
         if not _complete(maps.folder, plan):
             store = Store(maps.folder / STATE, job, plan)
             compute(job, predictor, store, engine, f"{Path(t1).name} to {Path(t2).name}")
+            _require_unchanged(plan, store)
             _write_maps(store, predictor, [maps.t1, maps.t2, maps.confidence])
             counts = _write_changes(maps.fromto, store, cleaning, predictor)
             _finish(maps.folder, plan | {"pixels": {str(n): int(c) for n, c in enumerate(counts) if c}})
@@ -232,6 +233,7 @@ def class_map(
         if not _complete(maps.folder, plan):
             store = Store(maps.folder / STATE, job, plan)
             compute(job, predictor, store, engine, Path(image).name)
+            _require_unchanged(plan, store)
             _write_maps(store, predictor, [maps.classes, maps.confidence])
             _finish(maps.folder, plan)
     return maps
@@ -280,12 +282,29 @@ def _held(folder: Path, engine: str, layers: Sequence[rasters.Layer]) -> Iterato
 
 
 def _complete(folder: Path, plan: dict[str, Any]) -> bool:
-    """Whether the folder holds the maps of this plan; if they are another's, they no longer count."""
-    record = complete_record(folder)
-    if record is not None and all(record.get(name) == value for name, value in plan.items()):
-        return True
-    write_json(folder / RECORD, {MADE: KIND, "status": BEGUN})
+    """Whether the folder holds the maps of this plan, every byte of them; if not, they no longer count.
+
+    A map that is not what was written is set aside.
+    """
+    record = read_json(folder / RECORD) or {}
+    if all(record.get(name) == value for name, value in {**plan, "status": "complete"}.items()):
+        spoiled = [name for name, entry in record["files"].items() if not agrees(folder / name, entry)]
+        for name in spoiled:
+            if (folder / name).exists():
+                files.set_aside(folder / name)
+        if not spoiled:
+            return True
+    written = record.get(files.WRITTEN, {})
+    write_json(folder / RECORD, {MADE: KIND, "status": BEGUN, files.WRITTEN: written})
     return False
+
+
+def _require_unchanged(plan: dict[str, Any], store: Store) -> None:
+    """Raise ValueError, and forget the strips, where an image is not what it was when the work began."""
+    for image in plan["images"]:
+        if _hash(image["path"]) != image["hash"]:
+            shutil.rmtree(store.folder)
+            raise ValueError(f"{image['path']} changed while it was mapped; nothing was kept: start again")
 
 
 def _write_maps(store: Store, predictor: Predictor, paths: list[Path]) -> None:
@@ -312,8 +331,9 @@ def _write_changes(path: Path, store: Store, cleaning: Cleaning, predictor: Pred
 
 def _finish(folder: Path, record: dict[str, Any]) -> None:
     """Write the record, which makes the maps count, and clear away what they were made from."""
-    files = sorted(file for file in folder.iterdir() if file.name[0] != "." and file.is_file())
-    sizes = {file.name: file.stat().st_size for file in files if file.name.startswith(NAMES)}
-    write_json(folder / RECORD, record | {MADE: KIND, "status": "complete", "files": sizes})
+    made = {name: files.stated(folder / name) for name in sorted(FILES) if (folder / name).is_file()}
+    written = (read_json(folder / RECORD) or {}).get(files.WRITTEN, {})
+    rest = {MADE: KIND, "status": "complete", "files": made, files.WRITTEN: written}
+    write_json(folder / RECORD, record | rest)
     for scratch in (folder / STATE, *folder.glob(f".*{DRAFT}")):  # the latter of attempts that were killed
         shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wusu_lib import legend
-from wusu_lib.files import DRAFT, claim, faults_told
+from wusu_lib.files import DRAFT, claim, faults_told, recorded
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.scenes.maps import KIND, OUTPUTS
 from wusu_lib.scenes.rasters import opened
@@ -350,10 +350,15 @@ def write_polygons(frame: "geopandas.GeoDataFrame", folder: str | Path) -> Polyg
     The GeoPackage has the frame's CRS; a frame without one gives an undefined CRS and pixel coordinates
     (column, row; rows count downwards). The GeoJSON has longitude and latitude with seven decimals, as RFC
     7946 wants it; without a CRS there is none, since nobody knows where the scene is. A frame without rows
-    gives valid files without features. Each file appears whole or not at all. Errors as ``files.claim``.
+    gives valid files without features. Each file appears whole or not at all, its
+    hash in the folder's record. Errors as ``files.claim``.
     """
     target = claim(folder, KIND, names=OUTPUTS)
-    with faults_told(target), TemporaryDirectory(dir=target, prefix=".", suffix=DRAFT) as scratch:
+    with (
+        recorded(target, [f"{NAME}.gpkg", f"{NAME}.geojson"]),
+        faults_told(target),
+        TemporaryDirectory(dir=target, prefix=".", suffix=DRAFT) as scratch,
+    ):
         geopackage = _write(frame, Path(scratch), target, "gpkg", "GPKG", layer=NAME)
         if frame.crs is None:
             (target / f"{NAME}.geojson").unlink(missing_ok=True)  # of an earlier scene

@@ -19,8 +19,7 @@ import numpy as np
 from wusu_lib import legend
 from wusu_lib.change.decoding import N_CLASSES, Prior, decode
 from wusu_lib.experiment.predictor import Predictor
-from wusu_lib.files import replacing, write_json
-from wusu_lib.runs.store import read_record
+from wusu_lib.files import add_seal, is_sealed, read_json, replacing, set_aside, write_json
 from wusu_lib.scenes.rasters import Grid, Layer, Reader
 from wusu_lib.training.progress import Progress
 
@@ -363,19 +362,26 @@ class Store:
 
     def __init__(self, folder: Path, job: Job, plan: dict) -> None:
         self.folder, self.job = folder, job
-        if read_record(folder) != plan:
+        self._checked: set[Path] = set()
+        if read_json(folder / PLAN) != plan:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             write_json(folder / PLAN, plan)
 
     def missing(self, panel: int) -> list[int]:
-        """Strips of a panel that are not there yet."""
-        return [n for n in range(len(self.job.rows.starts)) if not self._path(panel, n).exists()]
+        """Strips of a panel that are not there yet; a damaged one is set aside."""
+        paths = {n: self._path(panel, n) for n in range(len(self.job.rows.starts))}
+        for path in paths.values():
+            if path.exists() and not is_sealed(path):
+                set_aside(path)
+        return [n for n, path in paths.items() if not path.exists()]
 
     def write(self, panel: int, strip: int, values: np.ndarray) -> None:
         """Keep a strip: uint8 [dates + 1, rows, columns]."""
-        with replacing(self._path(panel, strip)) as draft, draft.open("wb") as file:
-            np.save(file, values)
+        with replacing(self._path(panel, strip)) as draft:
+            with draft.open("wb") as file:
+                np.save(file, values)
+            add_seal(draft)
 
     def read(self, channel: int, top: int, left: int, height: int, width: int) -> np.ndarray:
         """A part of the whole: uint8 [height, width] of one channel (dates, then confidence)."""
@@ -385,11 +391,19 @@ class Store:
                 t, b, l, r = self.job.place(panel, strip)  # noqa: E741
                 y, y2, x, x2 = max(t, top), min(b, top + height), max(l, left), min(r, left + width)
                 if y < y2 and x < x2:
-                    values = np.load(self._path(panel, strip), mmap_mode="r")
+                    values = np.load(self._whole(panel, strip), mmap_mode="r")
                     part[y - top : y2 - top, x - left : x2 - left] = values[
                         channel, y - t : y2 - t, x - l : x2 - l
                     ]
         return part
+
+    def _whole(self, panel: int, strip: int) -> Path:
+        """A strip's path, checked once. Raises ValueError where it was damaged since it was written."""
+        path = self._path(panel, strip)
+        if path not in self._checked and not is_sealed(path):
+            raise ValueError(f"{path} was damaged since it was written; start again: it is made anew")
+        self._checked.add(path)
+        return path
 
     def _path(self, panel: int, strip: int) -> Path:
         return self.folder / f"strip_{panel:03d}_{strip:05d}.npy"

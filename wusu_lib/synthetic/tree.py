@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -230,14 +230,16 @@ def demo_name() -> str:
     return f"mini_city_{digest.hexdigest()[:16]}"
 
 
-def write_demo(root: Path) -> Path:
+def write_demo(root: Path, note: Callable[[Path], None]) -> Path:
     """Write the demo's tree beside its place, then give it its name; takes some seconds.
 
-    An interrupted writing leaves nothing that could be taken for a city.
+    ``note`` is called with the folder while it has no name yet, to write down what is in it. An interrupted
+    writing leaves nothing that could be taken for a city.
     """
     scratch = Path(tempfile.mkdtemp(prefix="mini_city_", suffix=".partial", dir=root.parent))
     try:
         write(scratch, **DEMO_ARGUMENTS)  # type: ignore[arg-type]
+        note(scratch)
         scratch.chmod(root.parent.stat().st_mode & 0o777)  # a temporary folder is its maker's alone
         scratch.rename(root)
     except BaseException:

@@ -27,7 +27,7 @@ from torch import nn
 
 from wusu_lib import provenance
 from wusu_lib.data.loading import SPLITS, SplitDataModule
-from wusu_lib.files import faults_told, replacing
+from wusu_lib.files import add_seal, agrees, faults_told, is_sealed, replacing, set_aside, stated
 from wusu_lib.models import arithmetic
 from wusu_lib.training.progress import Events, Line
 from wusu_lib.training.task import Counted, Task
@@ -69,9 +69,17 @@ class Session(lightning.Callback):
         self.line = line
         self.progress = Progress()
         self._stored: dict[str, Any] | None = None
-        if (folder / CHECKPOINT).exists():
-            self._stored = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
-            self.progress = Progress(**self._stored["progress"])
+        if (folder / CHECKPOINT).exists() and not self._read():
+            set_aside(folder / CHECKPOINT, "damaged (training begins anew)")
+            self._stored, self.progress = None, Progress()
+
+    def _read(self) -> bool:
+        """Read the checkpoint; whether it and the best weights are what was written, every byte."""
+        if not is_sealed(self.folder / CHECKPOINT):
+            return False
+        self._stored = torch.load(self.folder / CHECKPOINT, map_location="cpu", weights_only=True)
+        self.progress = Progress(**self._stored["progress"])
+        return agrees(self.best_file(), self._stored["best"])
 
     def done(self, epochs: int) -> bool:
         """Whether training is over: stopped early, or all ``epochs`` trained."""
@@ -168,9 +176,11 @@ class Session(lightning.Callback):
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "progress": asdict(self.progress),
+            "best": stated(self.best_file()),
         }
         with replacing(self.folder / CHECKPOINT) as draft:
             torch.save(state, draft)
+            add_seal(draft)
 
     def _forget_other_weights(self) -> None:
         for file in self.folder.glob(".best-*.safetensors"):

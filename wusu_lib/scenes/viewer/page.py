@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wusu_lib.files import claim, replacing
+from wusu_lib.files import claim, recorded, replacing
 from wusu_lib.imagery import rgb, stretch
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.scenes.maps import KIND, OUTPUTS
@@ -153,7 +153,7 @@ def write_page(
         script=_asset("page.js"),
         data=json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
     )
-    with replacing(target) as draft:
+    with recorded(target.parent, [NAME]), replacing(target) as draft:
         draft.write_text(text, encoding="utf-8")
     return Page(target, factor, len(drawn))
 
