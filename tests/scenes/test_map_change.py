@@ -327,7 +327,7 @@ def test_windows_disk_and_time_are_told_before_the_work(restless):
 
 
 def test_no_more_is_written_than_was_told(restless):
-    """Even for maps of noise, the overviews and the drafts of which take the most."""
+    """Strips, drafts and maps together, while they are written."""
     most, made = 0, threading.Event()
 
     def watch():
