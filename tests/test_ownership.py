@@ -140,6 +140,23 @@ def test_what_stands_in_the_place_of_a_run_is_set_aside(tmp_path, monkeypatch, s
     assert store.complete_record(tmp_path / "runs" / store.STORE / "0123456789abcdef")["status"] == "complete"
 
 
+@pytest.mark.parametrize("text", ["mine", "[]", '"x"', '{"a": 1}'])
+@pytest.mark.parametrize("written", ["link", "registration"])
+def test_what_stands_in_the_place_of_an_experiments_own_file_is_set_aside(
+    tmp_path, monkeypatch, written, text
+):
+    monkeypatch.setenv("WUSU_RUNS", str(tmp_path))
+    key, content = "0123456789abcdef", {"scale": "demo", "data": "d", "predictions": [], "looks": []}
+    path = tmp_path / "exp05" / (f"{key}/link.json" if written == "link" else "registered/abc.json")
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.warns(UserWarning, match=rf"{path.name} is damaged: moved to {path.name}\.broken"):
+        make_run(key) if written == "link" else store.register("exp05", "abc", content)
+    assert path.with_name(f"{path.name}.broken").read_text() == text
+    assert [run.key for run in store.find("exp05")] == [key] * (written == "link")
+    assert store.registration("exp05", "abc") == (content if written == "registration" else {})
+
+
 def make_run(key: str) -> None:
     with store.making("exp05", key, {"parameters": {}, "seed": 1}) as draft:
         (draft.folder / "history.csv").write_text("epoch\n")

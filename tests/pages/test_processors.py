@@ -52,6 +52,23 @@ def test_every_training_is_a_dot(recorded):
     ]
 
 
+@pytest.mark.parametrize("kind", ["text", "table", "empty", "bytes", "folder", "link", "dead link"])
+def test_nothing_is_trained_for_a_record_that_is_somebody_elses_file(recorded, tmp_path, kind):
+    path, victim = tmp_path / "processors.csv", tmp_path / "victim"
+    content = {"text": b"mine\n", "table": b"a,b\n1,2\n", "empty": b"", "bytes": b"\xff\xfe,\xff\n"}
+    path.rename(victim) if kind == "link" else path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif "link" in kind:
+        path.symlink_to(victim)
+    else:
+        path.write_bytes(content[kind])
+    with pytest.raises(ValueError, match=r"processors\.csv .*not written by this tool.*; move it away"):
+        processors.record(["exp99"])  # there is none: whatever opens it first raises FileNotFoundError
+    assert path.read_bytes() == content[kind] if kind in content else path.is_dir() or path.is_symlink()
+    assert victim.exists() == (kind == "link")
+
+
 def test_the_committed_record_holds_three_seeds_of_each_arithmetic():
     rows = processors.recorded()
     assert set(rows["seed"]) == set(processors.SEEDS)

@@ -1,5 +1,8 @@
 """The tool map_change: what it accepts, what it refuses, what comes out of it."""
 
+import threading
+import time
+
 import geopandas
 import numpy as np
 import pytest
@@ -15,9 +18,10 @@ from wusu_lib import provenance, transitions
 from wusu_lib.experiment import notebooks, parameters, predictor
 from wusu_lib.experiment.segmentation import SegmentationParameters
 from wusu_lib.pages import scene
-from wusu_lib.scenes import polygons, tool
+from wusu_lib.scenes import polygons, rasters, tool
 from wusu_lib.scenes.polygons import label_targets, resolve_targets
 from wusu_lib.scenes.tool import MapChangeParameters, example_scene, judge_targets
+from wusu_lib.training.progress import lasting
 
 NOTEBOOK = ROOT / "notebooks" / "map_change.ipynb"
 NAIP = ROOT.parent / "shared" / "data" / "naip_nd"
@@ -290,3 +294,95 @@ def test_importing_what_the_notebook_imports_is_cheap():
     imports = "from wusu_lib import pages\nfrom wusu_lib import scenes\nfrom wusu_lib.pages import scene"
     assert loaded(imports, of=["torch", "terratorch", "geopandas", "ray", "scipy", "sklearn"]) == []
     assert provenance.repository() == ROOT
+
+
+@pytest.fixture
+def restless(tmp_path):
+    """A task on 300 x 500 px of noise: windows of 64 px begin every 48 px, 6 down and 11 across."""
+    for name, seed in (("a2015.tif", 1), ("b2018.tif", 2)):
+        write_scene(tmp_path / name, noise(300, 500, seed))
+    return stated(tmp_path, t1=str(tmp_path / "a2015.tif"), t2=str(tmp_path / "b2018.tif"))
+
+
+class Patient(Dark):
+    """A model that takes 20 ms for a window."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.02 * len(images))
+        return super().forward(images)
+
+
+def test_windows_disk_and_time_are_told_before_the_work(restless):
+    restless.__dict__["predictor"] = predictor.Predictor(Patient(), MEAN, STD, window=64)
+    begun = time.monotonic()
+    work = restless.work()
+    took = time.monotonic() - begun
+    assert (work.windows, work.side, work.disk, work.measured) == (132, 64, 8 * 300 * 500, 16)
+    assert 16 * 0.02 <= 16 * work.pace < took  # a first window came before, untimed
+    assert work.seconds == pytest.approx(132 * work.pace)
+    assert [path.name for path in restless.out.iterdir()] == ["record.json"]  # nothing was stored
+    told = scene.work_sentence(restless).data
+    assert "300 x 500 pixels at two dates are 132 windows of 64 x 64 pixels. Up to 1.2 MB are written" in told
+    assert "16 of them, in the middle of the scene, took " in told
+
+
+def test_no_more_is_written_than_was_told(restless):
+    """Strips, drafts and maps together, while they are written."""
+    most, made = 0, threading.Event()
+
+    def watch():
+        nonlocal most
+        while not made.wait(0.002):
+            most = max(most, sum(size(path) for path in restless.out.rglob("*")))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    restless.maps()
+    made.set(), watcher.join()
+    assert 3 * 300 * 500 < most < restless.work().disk
+
+
+def size(path):
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # a draft that has its name by now
+        return 0
+
+
+def test_no_time_is_foretold_of_few_windows_nor_of_a_middle_without_data(tmp_path, restless):
+    few = stated(tmp_path / "few", **lakes(tmp_path)).work()
+    assert (few.windows, few.measured, few.seconds) == (12, 0, None)  # 2 down, 3 across, 2 dates
+    for name in ("a2015.tif", "b2018.tif"):
+        image = noise(300, 500)
+        image[:, 110:190] = 0
+        write_scene(tmp_path / name, image, nodata=0)
+    given = {"t1": str(tmp_path / "a2015.tif"), "t2": str(tmp_path / "b2018.tif")}
+    empty = stated(tmp_path / "empty", **given)
+    assert (empty.work().windows, empty.work().measured) == (132, 0)
+    assert "No time is foretold" in scene.work_sentence(empty).data
+
+
+def test_the_pace_is_that_of_the_image_on_its_own_grid(tmp_path):
+    """A cut layer reads the pixels of the whole one, warped or not."""
+    write_scene(tmp_path / "a2015.tif", noise(90, 120), pixel=2.0)
+    write_scene(tmp_path / "b2018.tif", noise(200, 260), pixel=1.0)
+    for layer in rasters.pair(tmp_path / "a2015.tif", tmp_path / "b2018.tif"):
+        with layer.cut(20, 30, 40, 50).open() as part, layer.open() as whole:
+            assert np.array_equal(part.read(0, 0, 40, 50)[0], whole.read(20, 30, 40, 50)[0])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.2, "1 s"), (99, "99 s"), (5700, "95 min"), (6000, "2 h"), (169_200, "47 h"), (1_036_800, "12 days")],
+)
+def test_what_is_left_is_told_in_one_unit(seconds, told):
+    assert lasting(seconds) == told
+
+
+def test_the_line_of_progress_begins_with_the_size(restless, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    restless.maps()
+    bars = capsys.readouterr().err.split("\r")
+    assert "a2015.tif to b2018.tif, 300 x 500 px: " in bars[1]
+    assert "] 0 of 132 windows " in bars[1]
+    assert "] 132 of 132 windows " in bars[-1]

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SEEDS = (42, 43, 44)
 SAME = ["experiment", "arithmetic", "seed"]  # what one row is about
+COLUMNS = [*SAME, "val mIoU", "processor", "torch", "commit", "finished"]
 
 
 def record_file() -> Path:
@@ -44,19 +45,35 @@ def record_file() -> Path:
 
 
 def recorded() -> pd.DataFrame:
-    """The record: one row a training, with ``SAME``, val mIoU (0 to 1), processor, torch, commit, finished.
+    """The record: one row a training, with ``COLUMNS``, val mIoU from 0 to 1.
 
-    Without a row where nothing was recorded.
+    Without a row where nothing was recorded. Raises ValueError for a file that is no such record.
     """
-    columns = [*SAME, "val mIoU", "processor", "torch", "commit", "finished"]
-    return pd.read_csv(record_file()) if record_file().is_file() else pd.DataFrame(columns=columns)
+    path = record_file()
+    if not path.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    try:
+        rows = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # a folder; no table, or not UTF-8
+        raise _foreign(path, f"cannot be read as a table ({error})") from error
+    if list(rows.columns) != COLUMNS:
+        raise _foreign(path, f"has the columns {', '.join(rows.columns)}, expected {', '.join(COLUMNS)}")
+    return rows
+
+
+def _foreign(path: Path, reason: str) -> ValueError:
+    return ValueError(f"{path} {reason}: it was not written by this tool, which writes there; move it away")
 
 
 def record(names: list[str]) -> None:
     """Train the experiments of these notebooks at demo scale with ``SEEDS`` under the arithmetic at hand.
 
-    Rows of the same experiment, arithmetic and seed are replaced. Raises as ``open_notebook``.
+    Rows of the same experiment, arithmetic and seed are replaced. Raises as ``open_notebook``; before
+    anything is trained ValueError as ``recorded``, and where a link stands in the record's place.
     """
+    if record_file().is_symlink():
+        raise _foreign(record_file(), "is a link")
+    recorded()
     overlay = yaml.safe_load((provenance.repository() / "params" / "demo.yaml").read_text(encoding="utf-8"))
     rows = [_row(run) for name in names for run in open_notebook(name, **overlay, seeds=list(SEEDS)).runs()]
     every = pd.concat([recorded(), pd.DataFrame(rows)]) if len(recorded()) else pd.DataFrame(rows)

@@ -32,6 +32,7 @@ from wusu_lib.scenes.maps import SceneMaps
 from wusu_lib.scenes.rasters import opened
 from wusu_lib.scenes.tool import Task, Written, judge_targets
 from wusu_lib.scenes.viewer.page import reduced
+from wusu_lib.training.progress import lasting
 
 if TYPE_CHECKING:
     import geopandas
@@ -187,8 +188,28 @@ def compared_sentence(task: Task) -> Sentence:
     )
     return Sentence(
         f"`{task.t1.name}` ({task.dates[0]}) is compared with `{task.t2.name}` ({task.dates[1]}) on "
-        f"{grid.height:,} x {grid.width:,} pixels. {how}. Up to "
-        f"{7 * grid.height * grid.width / 1e9:,.2f} GB are written to `{task.out}` on the way."
+        f"{grid.height:,} x {grid.width:,} pixels. {how}."
+    )
+
+
+def work_sentence(task: Task) -> Sentence:
+    """How many windows, how much disk and about how long, before any of it is done."""
+    work, grid = task.work(), task.layers[0].grid
+    disk = f"{work.disk / 1e9:,.1f} GB" if work.disk >= 1e9 else f"{work.disk / 1e6:,.1f} MB"
+    needed = (
+        f"{grid.height:,} x {grid.width:,} pixels at two dates are {work.windows:,} windows of {work.side} x "
+        f"{work.side} pixels. Up to {disk} are written to `{task.out}` on the way."
+    )
+    if work.seconds is None:
+        return Sentence(
+            f"{needed} No time is foretold: the windows are few, or the middle of the scene holds no data."
+        )
+    where = "one worker like this machine" if task.parameters.engine == "ray" else "this machine"
+    return Sentence(
+        f"{needed} On {where} all windows take about {lasting(work.seconds)}: {work.measured} of them, in "
+        f"the middle of the scene, took {work.measured * work.pace:.2g} s just now. That holds while the "
+        "machine is as busy as it was then; maps, polygons and the page come on top, and what is stored "
+        "already is not computed again."
     )
 
 

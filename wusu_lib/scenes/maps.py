@@ -21,7 +21,7 @@ from wusu_lib.files import BEGUN, DRAFT, MADE, RECORD, agrees, claim, faults_tol
 from wusu_lib.legend import LabelSpace
 from wusu_lib.runs.store import complete_record
 from wusu_lib.scenes import rasters
-from wusu_lib.scenes.sweep import Engine, Job, Store, Tiling, check_engine, compute
+from wusu_lib.scenes.sweep import BATCH, THREADS, Engine, Job, Store, Tiling, check_engine, compute
 from wusu_lib.transitions import from_to
 
 # The from-to map of a whole scene, cleaned, a square at a time: the same as of the whole map at once.
@@ -179,9 +179,9 @@ def change_map(
     tolerance: int = 0,
     smallest: Mapping[str, int] | int | None = None,
     tiling: Tiling | None = None,
-    batch: int = 8,
+    batch: int = BATCH,
     engine: Engine = "local",
-    threads: int = 1,
+    threads: int = THREADS,
 ) -> SceneMaps:
     """Map two dates of a scene and what changed between them; files into ``folder``.
 
@@ -221,9 +221,9 @@ def class_map(
     folder: str | Path,
     *,
     tiling: Tiling | None = None,
-    batch: int = 8,
+    batch: int = BATCH,
     engine: Engine = "local",
-    threads: int = 1,
+    threads: int = THREADS,
 ) -> SceneMaps:
     """Map one image: ``classes`` and ``confidence`` of the maps. Arguments and errors as ``change_map``."""
     job = Job((rasters.single(image),), tiling or Tiling.usual(predictor.window), batch, threads)

@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -134,6 +134,13 @@ class Layer:
     row: int = 0
     column: int = 0
     warped: bool = False
+
+    def cut(self, row: int, column: int, height: int, width: int) -> "Layer":
+        """The part that starts at a pixel of the grid."""
+        grid = self.grid.cut(row, column, height, width)
+        if self.warped:
+            return replace(self, grid=grid)
+        return replace(self, grid=grid, row=self.row + row, column=self.column + column)
 
     @contextmanager
     def open(self) -> Iterator["Reader"]:

@@ -190,6 +190,7 @@ def _normaliser(classes: np.ndarray, ratio: np.ndarray) -> np.ndarray:
 # the same windows in the same order and in the same batches, and gets the same bytes.
 
 Tick = Callable[[int], None]  # told how many windows were done
+BATCH, THREADS = 8, 1  # unless another number is asked for
 
 
 @dataclass(frozen=True)
@@ -201,8 +202,8 @@ class Job:
 
     layers: tuple[Layer, ...]
     tiling: Tiling
-    batch: int
-    threads: int
+    batch: int = BATCH
+    threads: int = THREADS
     prior: Prior | None = None
 
     @property
@@ -229,6 +230,11 @@ class Job:
         """Windows of one strip of a panel, of all dates."""
         first, stop = self.panels[panel]
         return (stop - self.columns.reaching(first)) * len(self.layers)
+
+    @property
+    def all_windows(self) -> int:
+        """Windows of the whole scene, of all dates."""
+        return len(self.rows.starts) * sum(self.windows(panel) for panel in range(len(self.panels)))
 
     def place(self, panel: int, strip: int) -> tuple[int, int, int, int]:
         """Where a strip's pixels lie: top, bottom, left, right, the last ones excluded."""
@@ -428,10 +434,11 @@ def check_engine(engine: str) -> None:
 
 def compute(job: Job, predictor: Predictor, store: Store, engine: Engine, label: str) -> None:
     """Fill ``store`` with the strips that it lacks."""
-    total = len(job.rows.starts) * sum(job.windows(panel) for panel in range(len(job.panels)))
+    total = job.all_windows
     runs = list(missing_runs(job, store))
     left = sum((stop - first) * job.windows(panel) for panel, first, stop in runs)
-    with Progress(label, total, total - left) as progress:
+    size = f"{job.grid.height:,} x {job.grid.width:,} px"
+    with Progress(f"{label}, {size}", total, total - left) as progress:
         if engine == "ray":
             compute_on_cluster(job, predictor, store, runs, progress)
             return

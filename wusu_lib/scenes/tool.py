@@ -6,8 +6,9 @@ is known.
 
 import re
 import shutil
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -34,7 +35,7 @@ from wusu_lib.runs.store import Run, is_run
 from wusu_lib.scenes import rasters
 from wusu_lib.scenes.maps import KIND, OUTPUTS, STATE, SceneMaps, change_map
 from wusu_lib.scenes.polygons import PolygonFiles, label_targets, polygons, resolve_targets, write_polygons
-from wusu_lib.scenes.sweep import Tiling
+from wusu_lib.scenes.sweep import Job, Tiling, strips
 from wusu_lib.scenes.viewer.page import Page, write_page
 from wusu_lib.transitions import UNLABELLED, from_to
 
@@ -290,9 +291,13 @@ class Task:
             self.out,
             tiling=self._tiling(),
             tolerance=self.parameters.tolerance,
-            prior=self._prior() if self.parameters.decode == "map" else None,
+            prior=self.prior,
             engine=self.parameters.engine,
         )
+
+    def work(self) -> "Work":
+        """How much is to be done for the maps, if none of it is stored."""
+        return work_of(Job(self.layers, self._tiling(), prior=self.prior), self.predictor)
 
     def changes(self, maps: SceneMaps) -> "geopandas.GeoDataFrame":
         """The changes that were asked for, as polygons."""
@@ -314,10 +319,13 @@ class Task:
         overlap = self.parameters.overlap
         return Tiling(window, overlap, min(window // 16, overlap // 4)) if overlap else Tiling.usual(window)
 
-    def _prior(self) -> Prior:
-        """The transition prior of the run's own training data, all its intervals together."""
+    @cached_property
+    def prior(self) -> Prior | None:
+        """The transition prior of the run's own training data, all its intervals together, if asked for."""
         from wusu_lib.experiment import experiment
 
+        if self.parameters.decode == "argmax":
+            return None
         stated = self.parameters
         if _stored(stated):
             run = store.Run(Path(_run(stated)))
@@ -355,7 +363,74 @@ def prepare(namespace: Mapping[str, Any]) -> Task:
     return Task(stated, t1, t2, dates, out, layers)
 
 
+# How much work a scene is: said before it is done.
+
 BYTES = 3  # a pixel: two dates and the confidence, as strips, which are not compressed
+MOST_BYTES = 8  # a pixel: the strips and the four maps; 7.2 were measured on maps of mere noise
+MANY = 5  # times the windows that the pace is measured on; with fewer there is nothing to foresee
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a pair takes: ``windows`` of both dates, ``side`` pixels each; ``disk``, bytes at most.
+
+    ``pace``: seconds a window on this machine, measured on ``measured`` of them; None if 0 were.
+    """
+
+    windows: int
+    side: int
+    disk: int
+    measured: int = 0
+    pace: float | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of all windows at the pace that was measured."""
+        return None if self.pace is None else self.pace * self.windows
+
+
+def work_of(job: Job, predictor: Predictor) -> Work:
+    """Windows, disk and time of a scene; the time from a row of windows in its middle, computed for nothing.
+
+    A first window is not timed, since a model is slow at its first. No time is measured where the scene has
+    hardly more windows than such a row, nor where its middle holds no data.
+    """
+    grid, side = job.grid, job.tiling.window
+    work = Work(job.all_windows, side, MOST_BYTES * grid.height * grid.width)
+    across = min(job.batch, job.panels[0][1])
+    row = _middle(job, side + (across - 1) * (side - job.tiling.overlap))
+    many = row.all_windows * MANY <= work.windows
+    measured = _windows_with_data(row) if many else 0
+    if not measured:
+        return work
+    _computed(_middle(job, side), predictor)
+    return replace(work, measured=measured, pace=_computed(row, predictor) / measured)
+
+
+def _middle(job: Job, width: int) -> Job:
+    """The job of one row of windows in the scene's middle, ``width`` pixels wide if the scene is."""
+    grid = job.grid
+    height, width = min(job.tiling.window, grid.height), min(width, grid.width)
+    part = (grid.height - height) // 2, (grid.width - width) // 2, height, width
+    return replace(job, layers=tuple(layer.cut(*part) for layer in job.layers))
+
+
+def _windows_with_data(row: Job) -> int:
+    """Windows of both dates that hold data: the model reads no others."""
+    found = 0
+    for layer in row.layers:
+        with layer.open() as reader:
+            _, valid = reader.read(0, 0, row.grid.height, row.grid.width)
+        found += sum(bool(valid[:, left : left + row.tiling.window].any()) for left in row.columns.starts)
+    return found
+
+
+def _computed(row: Job, predictor: Predictor) -> float:
+    """Seconds that the only strip of a job takes."""
+    begun = time.monotonic()
+    for _ in strips(row, predictor, 0, 0, 1):
+        pass
+    return time.monotonic() - begun
 
 
 def _require_room(out: Path, grid: rasters.Grid) -> None:

@@ -89,6 +89,7 @@ class Progress:
             self._line = Line(label)
 
     def __enter__(self) -> "Progress":
+        self._show()
         return self
 
     def __exit__(
@@ -123,4 +124,13 @@ class Progress:
         if not fresh or self.done >= self.total:
             return ""
         seconds = (time.monotonic() - self._begun) / fresh * (self.total - self.done)
-        return f", {seconds:.0f} s left" if seconds < 100 else f", {seconds / 60:.0f} min left"
+        return f", {lasting(seconds)} left"
+
+
+def lasting(seconds: float) -> str:
+    """So long in one unit, as near as an estimate is: 99 s, 95 min, 47 h, 12 days."""
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
