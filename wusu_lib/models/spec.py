@@ -174,6 +174,7 @@ def check_weights(weights: str, backbone: str, scale: Scale, miniature: str) -> 
 # The miniatures' pre-trained weights: part of the library, so that an installed one has them too.
 
 MINIATURES = Path(__file__).parent / "pretrained"
+FROZEN = MINIATURES / "frozen.csv"  # what they are worth: a row a miniature and seed of the pre-training
 
 
 def miniature_file(name: str) -> Path:

@@ -38,7 +38,7 @@ from wusu_lib.models.catalogue import find
 from wusu_lib.models.losses import pixel_loss
 from wusu_lib.models.spec import (
     DATA_BANDS,
-    MINIATURES,
+    FROZEN,
     BackboneSpec,
     Bands,
     miniature_file,
@@ -47,8 +47,6 @@ from wusu_lib.models.spec import (
 )
 from wusu_lib.models.weights import as_stored
 from wusu_lib.synthetic import Sensor, World, expose, fingerprint, light_of, seen
-
-GAINS = MINIATURES / "frozen.csv"
 
 # Where and with which instrument. Country: half of the lots are fields and forest, no use is promised to any
 # district, streets run at any angle. The first seed is far from those of any city.
@@ -63,14 +61,15 @@ COUNTRY = World(
         **{"commerce": 0.05, "industry": 0.10, "plaza": 0.02, "greenhouse": 0.04},
     },
 )
-# Coarse reflectance, dark and of low contrast, as of a medium-resolution satellite.
+# Coarse reflectance, dark and of low contrast, as of a medium-resolution satellite. At 4 m a pixel what is
+# learnt is worth less (``FROZEN`` has both).
 SATELLITE = Sensor(
     response=((0.80, 0.20, 0, 0), (0.15, 0.70, 0.15, 0), (0, 0.20, 0.75, 0.05), (0, 0, 0.10, 0.90)),
     gain=(0.50, 0.55, 0.60, 1.10),
     offset=(0.03, 0.02, 0.01, -0.02),
     gamma=0.8,
     noise=0.005,
-    ground=4,
+    ground=2,
 )
 # Bright, with broad bands, two metres a pixel, as of a camera on an aeroplane.
 AERIAL = Sensor(
@@ -524,7 +523,7 @@ def gain(pretrained: np.ndarray, random: np.ndarray, city: JudgedCity) -> dict[s
 
 
 DECODER_SEEDS = (0, 1)
-ABOUT = ["miniature", "pre-training seed"]  # what one row of the figures is about
+ABOUT = ["miniature", "metres a pixel", "pre-training seed"]  # what one row of the figures is about
 
 
 def record_gains(names: Sequence[str]) -> None:
@@ -556,10 +555,11 @@ def record_spread(names: Sequence[str], seeds: Sequence[int] = (1, 2)) -> None:
 
 def _keep(name: str, seed: int, content: str, figures: dict[str, str | float]) -> None:
     """Put a row into the table of figures; an earlier one about the same is replaced."""
-    row = {**dict(zip(ABOUT, (name, seed), strict=True)), "hash": content, **figures}
-    kept = [pd.read_csv(GAINS)] if GAINS.is_file() else []
+    about = dict(zip(ABOUT, (name, RECIPES[name].sensor.ground, seed), strict=True))
+    row = {**about, "hash": content, **figures}
+    kept = [pd.read_csv(FROZEN)] if FROZEN.is_file() else []
     every = pd.concat([*kept, pd.DataFrame([row])]).drop_duplicates(ABOUT, keep="last")
-    with files.replacing(GAINS) as draft:
+    with files.replacing(FROZEN) as draft:
         every.sort_values(ABOUT).to_csv(draft, index=False)
 
 
