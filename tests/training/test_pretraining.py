@@ -90,7 +90,7 @@ def learnt(images):
 
 
 def quick(name) -> Recipe:
-    return replace(RECIPES[name], steps=60, batch=4)
+    return replace(RECIPES[name], steps=40, batch=4)
 
 
 def test_the_same_seed_learns_the_same_bytes(learnt):
@@ -102,8 +102,8 @@ def test_the_same_seed_learns_the_same_bytes(learnt):
 
 def test_the_loss_falls_and_the_world_is_measured(learnt, images):
     curve = learnt[0].loss
-    assert [row["step"] for row in curve] == [20, 40, 60]
-    assert curve[-1]["visible"] < 0.8 * curve[0]["visible"]
+    assert [row["step"] for row in curve] == [20, 40]
+    assert curve[-1]["visible"] < 0.9 * curve[0]["visible"]
     pixels = torch.stack(images).double()
     torch.testing.assert_close(learnt[0].mean.double(), pixels.mean((0, 2, 3)), atol=1e-6, rtol=0)
     torch.testing.assert_close(learnt[0].std.double(), pixels.std((0, 2, 3), correction=0), atol=1e-6, rtol=0)
