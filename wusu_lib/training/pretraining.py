@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -431,24 +432,39 @@ class JudgedCity:
 
 def judged_city(seed: int = JUDGED_CITY) -> JudgedCity:
     """Two areas at three dates: 288 half-overlapping images to learn from, 768 in 128 blocks to be judged."""
-    areas: list[str] = []
-    images, codes = [], []
-    for area in ("HS", "JA"):
-        for exposure in expose(area, (HEIGHT, LEARNT_WIDTH + JUDGED_WIDTH), seed):
-            areas.append(area)
-            images.append(exposure.image)
-            codes.append(ELEVEN.train_id_from_index(index_from_code(exposure.codes)).astype(np.int64))
+    shape = (HEIGHT, LEARNT_WIDTH + JUDGED_WIDTH)
+    path = files.cache_folder() / f"judged_{fingerprint(shape, seed)}.npz"
+    stored = files.kept(path, _stored_scenes, partial(_make_scenes, shape, seed))
+    areas, images = stored["areas"], stored["images"]
+    codes = ELEVEN.train_id_from_index(index_from_code(stored["codes"]))
     half, width = PATCH // 2, LEARNT_WIDTH + JUDGED_WIDTH
     overlapping = list(product(range(0, LEARNT_HEIGHT - half, half), range(0, LEARNT_WIDTH - half, half)))
     apart = list(product(range(0, HEIGHT, PATCH), range(LEARNT_WIDTH, width, PATCH)))
-    learnt = _cut(images, overlapping), _cut(codes, overlapping)
+    learnt = _cut(images, overlapping), _cut(codes, overlapping).long()
     blocks = [f"{a}/0/{y // BLOCK}_{(x - LEARNT_WIDTH) // BLOCK}" for a in areas for y, x in apart]
     mean, std = moments([image.float() / 255 for image in learnt[0]])
-    return JudgedCity(learnt, (_cut(images, apart), _cut(codes, apart)), mean, std, np.array(blocks))
+    return JudgedCity(learnt, (_cut(images, apart), _cut(codes, apart).long()), mean, std, np.array(blocks))
 
 
-def _cut(scenes: Sequence[np.ndarray], corners: Sequence[tuple[int, int]]) -> Tensor:
-    """Patches of scenes [..., H, W] at corners (y, x), scene by scene: [N, ..., 128, 128]."""
+def _stored_scenes(path: Path) -> dict[str, np.ndarray] | None:
+    return dict(np.load(path)) if path.is_file() else None
+
+
+def _make_scenes(shape: tuple[int, int], seed: int, path: Path) -> dict[str, np.ndarray]:
+    """Both areas at their three dates: "areas" [6], "images" [6, 4, H, W], "codes" [6, H, W]."""
+    exposures = [(area, exposure) for area in ("HS", "JA") for exposure in expose(area, shape, seed)]
+    scenes = {
+        "areas": np.array([area for area, _ in exposures]),
+        "images": np.stack([exposure.image for _, exposure in exposures]),
+        "codes": np.stack([exposure.codes for _, exposure in exposures]),
+    }
+    with files.replacing(path) as draft, draft.open("wb") as file:
+        np.savez(file, areas=scenes["areas"], images=scenes["images"], codes=scenes["codes"])
+    return scenes
+
+
+def _cut(scenes: np.ndarray, corners: Sequence[tuple[int, int]]) -> Tensor:
+    """Patches of scenes [S, ..., H, W] at corners (y, x), scene by scene: [N, ..., 128, 128]."""
     parts = [scene[..., y : y + PATCH, x : x + PATCH] for scene in scenes for y, x in corners]
     return torch.from_numpy(np.stack(parts))
 
