@@ -1,7 +1,7 @@
 # `make book` runs every notebook and builds the book; `make test` runs the tests. Each does its own set-up.
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help book test experiment processors lab clean lock lint
+.PHONY: help book test experiment pretraining processors lab clean lock lint
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ MAKEFLAGS += -j2
 # Every notebook is a page. Experiments come first, so that the pages that read their runs wait less.
 EXECUTED := $(EXPERIMENTS:%=book/log/%.ipynb) \
   $(filter-out $(EXPERIMENTS:%=book/log/%.ipynb),$(patsubst notebooks/%,book/log/%,$(sort $(wildcard notebooks/*.ipynb))))
-LIBRARY := $(shell find wusu_lib -name '*.py' -o -name 'page.*')
+LIBRARY := $(shell find wusu_lib -name '*.py' -o -name 'page.*' -o -path '*/pretrained/*')
 PAGES := _config.yml _toc.yml $(shell find book -path book/log -prune -o -type f -print) $(wildcard params/*.yaml)
 
 help: ## List the commands
@@ -31,6 +31,9 @@ ARITHMETICS := WUSU_DEMO_THREADS=1 WUSU_DEMO_THREADS=2 ONEDNN_MAX_CPU_ISA=AVX512
 processors: $(READY) ## Record how far exp01 and exp07 go apart under other arithmetics (20 minutes)
 	set -e; for setting in $(ARITHMETICS); do \
 	  env "$$setting" $(BIN)/python -m wusu_lib.pages.processors exp01 exp07; done
+
+pretraining: $(READY) ## Pre-train the miniatures anew on made worlds (40 minutes; the results are in the repository)
+	OMP_NUM_THREADS=1 $(BIN)/python -m wusu_lib.training.pretraining make
 
 lab: $(READY) ## Open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks

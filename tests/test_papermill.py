@@ -32,7 +32,7 @@ MISTAKES = {
         ["decodr: not a parameter of exp05; did you mean decoder? Parameters are: name, scale"],
     ),
     "data_root": ("/nowhere", ["data_root: got '/nowhere'", "expected a folder in WUSU's layout"]),
-    "weights": ("pretrained", ["weights='pretrained': no pretrained miniature", "weights='random'"]),
+    "weights": ("pretraned", ["weights: no file or folder 'pretraned'", "weights='random'"]),
     "prediction": ("it gets better", ["<split> <metric> rises|falls by at least <x> over <experiment>"]),
     "seeds": ("[1, 1]", ["seeds: got [1, 1], a seed twice; expected different seeds"]),
 }

@@ -260,7 +260,7 @@ def test_data_without_labelled_validation_patches_is_refused(tmp_path):
         ({"decodr": "unet"}, "did you mean decoder"),
         ({"data_root": "/nowhere"}, "data_root"),
         ({"weights": "/nowhere.pt"}, "weights"),
-        ({"weights": "pretrained"}, "no pretrained miniature"),
+        ({"weights": "pretraned"}, "no file or folder"),
     ],
 )
 def test_a_mistake_is_told_before_torch_is_loaded(change, told, root):

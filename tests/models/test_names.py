@@ -14,7 +14,6 @@ from wusu_lib.models import build, catalogue
         (("prithvi_30m", "unet", "demo"), "prithvi_300m, prithvi_600m"),
         (("prithvi_300m", "deeplap", "demo"), "unet, fpn, deeplab, .*deeplabv3plus"),
         (("prithvi_300m", "unet", "dmo"), "demo, full"),
-        (("prithvi_300m", "unet", "demo", "pretrained"), "weights='random'"),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_right_ones(arguments, allowed):

@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wusu_lib import legend
-from wusu_lib.data import georeference
-from wusu_lib.data.georeference import Finding, Placement, placement
+from wusu_lib import imagery, legend
 from wusu_lib.data.masks import LEGEND, MAPPING_FILE, Coding, coding_of, decode, decode_change, differences
 from wusu_lib.data.tree import KINDS, Entry, entries, first_of_each, resolve
-from wusu_lib.imagery import BAND_NAMES, BANDS, opened
+from wusu_lib.imagery import BAND_NAMES, BANDS, Finding, Placement, opened, placement
 
 # Reads every file of one site once: what is wrong with it, and the counts that judge the tree as a whole.
 
@@ -103,10 +101,10 @@ def _places(read: dict, paths: dict[tuple, Entry], root: Path, tally: Tally) -> 
     images = {dates: file.place for (kind, dates), file in read.items() if kind == "image"}
     for dates, place in images.items():
         if (mask := read.get(("mask", dates))) is not None:
-            _tell(georeference.of_pair(place, mask.place), paths["image", dates], root, tally)
+            _tell(imagery.of_pair(place, mask.place), paths["image", dates], root, tally)
     if images:
         first = paths["image", min(images)]
-        _tell(georeference.of_dates({date: place for (date,), place in images.items()}), first, root, tally)
+        _tell(imagery.of_dates({date: place for (date,), place in images.items()}), first, root, tally)
 
 
 def _tell(findings: list[Finding], entry: Entry, root: Path, tally: Tally) -> None:
@@ -158,7 +156,7 @@ def _read(entry: Entry, source: Any, root: Path, coding: Coding, tally: Tally) -
     name, place = name_of(entry.path, root), placement(source)
     if entry.kind == "image":
         image = source.read()
-        _tell(georeference.of_image(source, image), entry, root, tally)
+        _tell(imagery.of_image(source, image), entry, root, tally)
         return _File(image, place)
     if entry.kind in ("bcd", "scd"):
         try:
@@ -219,7 +217,7 @@ def _image_and_mask(
         )
         return
     known = np.where(mask == legend.NO_INDEX, np.uint8(0), mask)
-    _tell(georeference.collar(image, known), entry, root, tally)
+    _tell(imagery.collar(image, known), entry, root, tally)
     for cover, names in COVERS.items():
         pixels = image[:, np.isin(mask, [c.index for c in legend.CLASSES if c.name in names])]
         if pixels.shape[1]:
@@ -582,9 +580,9 @@ def _gathered(problems: list[Problem]) -> list[Problem]:
     """Problems, those that hold for many files or for none as one row for the tree, with the first file."""
     alike: dict[str, list[Problem]] = {}
     for problem in problems:
-        if problem.problem in georeference.GATHERED:
+        if problem.problem in imagery.GATHERED:
             alike.setdefault(problem.problem, []).append(problem)
-    found = [problem for problem in problems if problem.problem not in georeference.GATHERED]
+    found = [problem for problem in problems if problem.problem not in imagery.GATHERED]
     for rows in alike.values():
         first = min(rows, key=lambda row: row.file)
         others = f"; and {len(rows) - 1} more files" if len(rows) > 1 else ""

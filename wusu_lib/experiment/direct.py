@@ -147,7 +147,9 @@ def _data(
     from wusu_lib.data.loading import PairDataModule
 
     mean, std = statistics.normalisation(
-        parameters.normalisation, measured, expected_statistics(parameters.backbone)
+        parameters.normalisation,
+        measured,
+        expected_statistics(parameters.backbone, parameters.scale, parameters.weights),
     )
     bands, height, width = image_shape(table)
     return PairDataModule(

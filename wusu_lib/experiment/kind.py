@@ -15,6 +15,7 @@ import pandas as pd
 from wusu_lib import provenance
 from wusu_lib.experiment.parameters import DataParameters, ModelParameters
 from wusu_lib.models import catalogue
+from wusu_lib.models.spec import recorded_miniature
 
 if TYPE_CHECKING:
     from wusu_lib.experiment.experiment import Experiment
@@ -134,7 +135,10 @@ def published(stated: ModelParameters) -> dict[str, Any]:
     """For the record: which published weights were read, where any were."""
     if stated.weights != "pretrained":
         return {}
+    spec = catalogue.find(stated.backbone)
+    if stated.scale == "demo":
+        record = recorded_miniature(spec.miniature)
+        return {"weights": {"file": record["file"], "hash": record["hash"]}}
     from wusu_lib.models.weights import hub_origin
 
-    spec = catalogue.find(stated.backbone)
     return {"weights": hub_origin(*spec.hub, spec.revision)}

@@ -50,7 +50,9 @@ def train_segmentation(exp: "Experiment", seed: int, folder: Path) -> dict[str, 
 
     parameters, table = cast("SegmentationParameters", exp.parameters), exp.table
     mean, std = statistics.normalisation(
-        parameters.normalisation, exp.statistics, expected_statistics(parameters.backbone)
+        parameters.normalisation,
+        exp.statistics,
+        expected_statistics(parameters.backbone, parameters.scale, parameters.weights),
     )
     data = WusuDataModule(
         table,

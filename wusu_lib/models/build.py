@@ -23,7 +23,7 @@ from wusu_lib.models.terratorch_parts import (
     LearnedInterpolateToPyramidal,
     Neck,
 )
-from wusu_lib.models.weights import encoder_name, hub_file, load_checkpoint
+from wusu_lib.models.weights import encoder_name, load_checkpoint, published_file
 
 # Necks that TerraTorch lacks, in its neck registry. Imports TerraTorch: loaded only where a model is built.
 #
@@ -166,12 +166,12 @@ def build_encoder(backbone: str, scale: Scale, weights: str, bands: Bands = "all
 
     Its forward takes images [B, bands, H, W] (those of ``BackboneSpec.reads``, in that order) and gives what
     ``BackboneSpec.output`` says. Raises ValueError and FileNotFoundError as ``check_weights`` does, and
-    ValueError where a checkpoint does not match.
+    ValueError where a checkpoint does not match, or a miniature's file its record.
     """
-    check_weights(weights, backbone, scale)
     spec = find(backbone)
+    check_weights(weights, backbone, scale, spec.miniature)
     # Asked first: it fails at once.
-    file = hub_file(*spec.hub, spec.revision) if weights == "pretrained" else None
+    file = published_file(spec, scale) if weights == "pretrained" else None
     encoder = spec.encoder(scale)
     built = encoder.builder(spec.reads(bands)[0], **encoder.arguments)
     embed_linearly(built)
@@ -243,13 +243,13 @@ def build(
 ) -> "SegmentationModel":
     """A model from images [B, 4, H, W] (bands B, G, R, NIR, normalised) to logits [B, outputs, H, W].
 
-    ``weights``: "pretrained" (the hub's), "random", or the path of a checkpoint file (published, or a model
-    stored by this library) or of a folder that holds ``<backbone>`` with the suffix .safetensors, .pt, .pth
-    or .ckpt. ``bands``: "all", or "rgb", where NIR is left out and the encoder is built for three bands.
-    ``skip_block``: the transformer block, counted from 1, whose output DeepLabV3+ takes for its skip; 0 = the
-    backbone's usual one. Everything that starts at random is a function of ``seed``. ``image_size`` (px) is
-    checked here so that a size that cannot be padded fails early; the model itself accepts any other size
-    later, since position embeddings are interpolated.
+    ``weights``: "pretrained" (the hub's; at demo scale the miniature's own), "random", or the path of a
+    checkpoint file (published, or a model stored by this library) or of a folder that holds ``<backbone>``
+    with the suffix .safetensors, .pt, .pth or .ckpt. ``bands``: "all", or "rgb", where NIR is left out and
+    the encoder is built for three bands. ``skip_block``: the transformer block, counted from 1, whose output
+    DeepLabV3+ takes for its skip; 0 = the backbone's usual one. Everything that starts at random is a
+    function of ``seed``. ``image_size`` (px) is checked here so that a size that cannot be padded fails
+    early; the model itself accepts any other size later, since position embeddings are interpolated.
 
     Raises ValueError and FileNotFoundError as ``check`` does, FileNotFoundError if the hub cannot be reached,
     and ValueError naming the keys where a checkpoint does not match the encoder.

@@ -1,6 +1,6 @@
 """The backbones by name, and whether a model can be built as asked. Cheap to import.
 
-Names, combination and weights are checked before any work, without torch, TerraTorch or a file being
+Names, combination and weights are checked before any work, without torch, TerraTorch or weights being
 read.
 """
 
@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from wusu_lib import provenance
 from wusu_lib.models import clay, dino, losses, prithvi, resnet
 from wusu_lib.models.decoders import DECODERS, canonical, refuse
-from wusu_lib.models.spec import BackboneSpec, Bands, Scale, check_bands, check_scale, check_weights
+from wusu_lib.models.spec import (
+    BackboneSpec,
+    Bands,
+    Scale,
+    check_bands,
+    check_scale,
+    check_weights,
+    recorded_miniature,
+)
 
 if TYPE_CHECKING:
     from wusu_lib.experiment.parameters import ModelParameters
@@ -29,13 +37,20 @@ def find(backbone: str) -> BackboneSpec:
     return BACKBONES[backbone]
 
 
-def expected_statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean [4] and standard deviation [4] that the published weights expect, 0-1 scale, bands B, G, R, NIR.
+def expected_statistics(
+    backbone: str, scale: Scale = "full", weights: str = "pretrained"
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean [4] and standard deviation [4] that the weights expect, 0-1 scale, bands B, G, R, NIR.
 
-    Prithvi: of HLS reflectance (0 to 1), taken over as if counts / 255 were reflectance. DINOv2, DINOv3,
-    ResNet: NIR's are the means of those of R, G, B. Clay: NAIP's. Raises ValueError for an unknown name.
+    Of the published weights, whatever others are used: Prithvi: of HLS reflectance (0 to 1), taken over as if
+    counts / 255 were reflectance. DINOv2, DINOv3, ResNet: NIR's are the means of those of R, G, B. Clay:
+    NAIP's. A pre-trained miniature has those of the images that it learnt from. Raises ValueError for an
+    unknown name.
     """
     spec = find(backbone)
+    if (scale, weights) == ("demo", "pretrained"):
+        record = recorded_miniature(spec.miniature)
+        return tuple(record["mean"]), tuple(record["std"])
     return spec.mean, spec.std
 
 
@@ -63,10 +78,12 @@ def chosen_as_data(stated: "ModelParameters") -> dict[str, Any]:
         "repeatable": decoder.repeatable,
     }
     if stated.normalisation == "backbone":
-        found["normalisation"] = expected_statistics(stated.backbone)
+        found["normalisation"] = expected_statistics(stated.backbone, stated.scale, stated.weights)
     if stated.weights != "random":
         found["checkpoint"] = [spec.bands, spec.stored_bands, spec.filters, spec.fixed, spec.left_out]
-    if stated.weights == "pretrained":
+    if stated.weights == "pretrained" and stated.scale == "demo":
+        found["weights"] = {"hash": recorded_miniature(spec.miniature)["hash"]}
+    elif stated.weights == "pretrained":
         found["weights"] = {"repository": spec.hub[0], "file": spec.hub[1], "revision": spec.revision}
     return found
 
@@ -105,7 +122,7 @@ def check(
     adaptation: str = "full",
 ) -> None:
     """Check names and combination of a model before any work; imports neither torch nor TerraTorch, reads no
-    file.
+    weights.
 
     Raises ValueError naming what is allowed, with the reason where a combination is refused (a decoder that
     does not go with the backbone, a skip block that is not there, LoRA without attention), and
@@ -125,4 +142,4 @@ def check(
             f'adaptation: got "lora"; it adapts attention layers and {spec.title} has none; use "frozen", '
             '"full" or "differential"'
         )
-    check_weights(weights, backbone, scale)
+    check_weights(weights, backbone, scale, spec.miniature)

@@ -120,6 +120,7 @@ def _entry(title: str, hub: tuple[str, str], full: Encoder) -> BackboneSpec:
         hub=hub,
         full=full,
         demo=_size(96, 4, 2, taps=(0, 1, 2, 3), skip=0),
+        miniature="clay",
         left_out=("decoder", "mask_token"),
     )
 

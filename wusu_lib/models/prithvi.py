@@ -51,7 +51,7 @@ def miniature(bands: Sequence[str], patch: int, **size: int) -> "nn.Module":
     return vit
 
 
-def _entry(title: str, hub: tuple[str, str], full: Encoder, demo: Encoder) -> BackboneSpec:
+def _entry(title: str, hub: tuple[str, str], full: Encoder, demo: Encoder, miniature: str) -> BackboneSpec:
     return BackboneSpec(
         title=title,
         output="tokens",
@@ -63,6 +63,7 @@ def _entry(title: str, hub: tuple[str, str], full: Encoder, demo: Encoder) -> Ba
         hub=hub,
         full=full,
         demo=demo,
+        miniature=miniature,
         filters="patch_embed.proj.weight",
         stored_bands=STORED,
         fixed="pos_embed",
@@ -79,6 +80,7 @@ BACKBONES = {
             published, 16, 1024, 24, (5, 11, 17, 23), skip=5, arguments={"name": "prithvi_eo_v2_300"}
         ),
         demo=Encoder(miniature, 16, 96, 4, (0, 1, 2, 3), skip=0, arguments={"patch": 16, **MINIATURE}),
+        miniature="prithvi_300m",
     ),
     "prithvi_600m": _entry(
         "Prithvi-EO-2.0 600M",
@@ -87,5 +89,6 @@ BACKBONES = {
             published, 14, 1280, 32, (7, 15, 23, 31), skip=7, arguments={"name": "prithvi_eo_v2_600"}
         ),
         demo=Encoder(miniature, 14, 96, 4, (0, 1, 2, 3), skip=0, arguments={"patch": 14, **MINIATURE}),
+        miniature="prithvi_600m",
     ),
 }

@@ -68,6 +68,7 @@ BACKBONES = {
         hub=("smp-hub/resnet50.imagenet", "model.safetensors"),
         full=Encoder(published, 32, 2048, 4, (0, 1, 2, 3), skip=0),
         demo=Encoder(miniature, 32, 256, 4, (0, 1, 2, 3), skip=0),
+        miniature="resnet",
         filters="conv1.weight",
         left_out=("fc.",),
         packages=("segmentation-models-pytorch", "timm"),

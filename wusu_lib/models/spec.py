@@ -4,14 +4,15 @@ A family of backbones is one file: a table ``BACKBONES`` of entries, and the fun
 encoders, which import torch and TerraTorch inside. ``catalogue`` names the families. An entry has two scales:
 "full" is the published model, "demo" a miniature: the family's own class, a hundred to a thousand times
 smaller, with the same interface (patch size, prefix tokens, bands, four taps at the quarter points, the same
-kind of positions), and no pre-trained weights. The image's size is never passed on, so a stored model is tied
-to none.
+kind of positions), pre-trained on a made world (``training.pretraining``). The image's size is never passed
+on, so a stored model is tied to none.
 
 Where the weights know R, G, B only, NIR is given the mean of their three means and of their three deviations
 (``with_nir``), as its filter is the mean of theirs (``weights``): an infrared band with such statistics
 excites the first layer as a grey image would.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +67,8 @@ class BackboneSpec:
     ``bands`` are the names handed to the builder, in the order that the encoder wants; ``order`` picks them
     from ``DATA_BANDS``. ``mean`` and ``std`` are what the published weights expect of an input on the 0-1
     scale, in the order of ``DATA_BANDS``. ``hub`` is the (repository, file) of the published weights,
-    ``revision`` the branch, tag or commit that they are taken from.
+    ``revision`` the branch, tag or commit that they are taken from. ``miniature`` is the name of the
+    miniature's pre-trained weights.
 
     Of checkpoints: ``filters`` is the key of the first filters [dim, bands, ...] (None where there are none),
     ``stored_bands`` are the published file's where they are others than ``bands`` or R, G, B, ``fixed`` is
@@ -86,6 +88,7 @@ class BackboneSpec:
     hub: tuple[str, str]
     full: Encoder
     demo: Encoder
+    miniature: str
     revision: str = "main"
     filters: str | None = None
     stored_bands: tuple[str, ...] = ()
@@ -155,17 +158,49 @@ ALTERNATIVES = (
 )
 
 
-def check_weights(weights: str, backbone: str, scale: Scale) -> None:
-    """Raise ValueError or FileNotFoundError if ``weights`` cannot be meant; reads no file."""
+def check_weights(weights: str, backbone: str, scale: Scale, miniature: str) -> None:
+    """Raise ValueError or FileNotFoundError if ``weights`` cannot be meant; reads no weights.
+
+    ``miniature`` is the name of the backbone's pre-trained weights at demo scale.
+    """
     if weights == "random":
         return
-    if weights == "pretrained":
-        if scale == "demo":
-            raise ValueError(
-                f"weights='pretrained': no pretrained miniature of {backbone} exists; use {ALTERNATIVES}"
-            )
-        return
-    checkpoint_path(weights, backbone)
+    if weights == "pretrained" and scale == "demo":
+        recorded_miniature(miniature)
+    if weights != "pretrained":
+        checkpoint_path(weights, backbone)
+
+
+# The miniatures' pre-trained weights: part of the library, so that an installed one has them too.
+
+MINIATURES = Path(__file__).parent / "pretrained"
+FROZEN = MINIATURES / "frozen.csv"  # what they are worth: a row a miniature and seed of the pre-training
+
+
+def miniature_file(name: str) -> Path:
+    """Where the pre-trained weights of a miniature lie."""
+    return MINIATURES / f"{name}.safetensors"
+
+
+def miniature_record(name: str) -> Path:
+    """Where it is told how they were made, and which content they have."""
+    return MINIATURES / f"{name}.json"
+
+
+def recorded_miniature(name: str) -> dict[str, Any]:
+    """The record of a miniature's pre-trained weights; FileNotFoundError if there is none.
+
+    "hash" is that of the file's content, "mean" and "std" [4] are of the images that it learnt from, in the
+    order of ``DATA_BANDS``, scale 0 to 1.
+    """
+    path = miniature_record(name)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"weights='pretrained': there is no record {path} of a pre-trained miniature; `make pretraining` "
+            f"makes it, or use {ALTERNATIVES}"
+        )
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def checkpoint_path(weights: str, backbone: str) -> Path:

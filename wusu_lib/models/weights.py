@@ -14,7 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from wusu_lib import provenance
-from wusu_lib.models.spec import ALTERNATIVES, BackboneSpec, Bands
+from wusu_lib.models.spec import (
+    ALTERNATIVES,
+    BackboneSpec,
+    Bands,
+    Scale,
+    miniature_file,
+    recorded_miniature,
+)
 
 if TYPE_CHECKING:
     from wusu_lib.models.segmentation import SegmentationModel
@@ -108,7 +115,64 @@ def read_checkpoint(path: Path) -> dict[str, "Tensor"]:
             )
         if not torch.isfinite(tensor).all():
             raise ValueError(f"weights: {path}: {key} holds values that are not finite; give another file")
-    return tensors
+    return as_trained(tensors)
+
+
+# The miniatures' own pre-trained weights: small files that stand in the repository.
+
+LARGEST = 2_000_000  # bytes of a file
+LARGE = 2**14  # numbers of a tensor that is stored as bytes where the file would be larger
+ROW_SCALE = ".row_scale"
+
+
+def published_file(spec: BackboneSpec, scale: Scale) -> Path:
+    """The file of the pre-trained weights: from the hub at full scale, the library's own at demo scale.
+
+    Raises FileNotFoundError if it cannot be had, and ValueError if a miniature's has another content than its
+    record says.
+    """
+    if scale == "full":
+        return hub_file(*spec.hub, spec.revision)
+    record, path = recorded_miniature(spec.miniature), miniature_file(spec.miniature)
+    if not path.is_file():
+        raise FileNotFoundError(f"weights='pretrained': {path} is missing; `make pretraining` makes it")
+    found = provenance.content_hash(path)
+    if found != record["hash"]:
+        raise ValueError(
+            f"weights='pretrained': {path} has the content hash {found}, but its record says "
+            f"{record['hash']}; take both from one version of the repository, or run `make pretraining`"
+        )
+    return path
+
+
+def as_stored(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as a miniature's file holds them: floats as float16.
+
+    Where that would make more than ``LARGEST`` bytes, large tensors are int8 with one float16 scale a row:
+    each number is then right to a hundredth of its row's largest, in rows whose largest is 0.01 or more.
+    """
+    halves = {key: v.half() if v.is_floating_point() else v.clone() for key, v in state.items()}
+    if sum(v.numel() * v.element_size() for v in halves.values()) < LARGEST:
+        return halves
+    stored = {}
+    for key, value in halves.items():
+        if value.is_floating_point() and value.dim() > 1 and value.numel() >= LARGE:
+            rows = tuple(range(1, value.dim()))
+            scale = (value.float().abs().amax(dim=rows, keepdim=True) / 127).clamp(min=1e-7).half()
+            stored[key] = (value.float() / scale.float()).round().clamp(-127, 127).to(torch.int8)
+            stored[key + ROW_SCALE] = scale
+        else:
+            stored[key] = value
+    return stored
+
+
+def as_trained(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Stored tensors with those of ``as_stored`` that are int8 as floats again; others as they are."""
+    return {
+        key: value.float() * tensors[key + ROW_SCALE].float() if key + ROW_SCALE in tensors else value
+        for key, value in tensors.items()
+        if not key.endswith(ROW_SCALE)
+    }
 
 
 # Other libraries' networks as encoders that give every block or stage. Imports torch.

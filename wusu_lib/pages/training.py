@@ -1,5 +1,6 @@
 """A training shown: the model's parts, its curves, and how calm its steps are."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
@@ -8,7 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from wusu_lib.models.spec import FROZEN, MINIATURES
 from wusu_lib.pages.style import (
+    LINES,
     QUIET,
     SMALL,
     TEXT,
@@ -20,14 +23,17 @@ from wusu_lib.pages.style import (
     compared,
     counted,
     groups,
+    listed,
     open_figure,
     short_count,
     styled,
+    styled_table,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from pandas.io.formats.style import Styler
 
 
 # The model drawn as its parts, from the image to the class map.
@@ -450,3 +456,88 @@ def _calmer(loss: pd.Series, name: str, base: str) -> str:
     if loss["low"] > 1:
         return f"the training of {name} is less calm."
     return f"these steps do not show a difference in calmness between {name} and {base}."
+
+
+# The miniatures' pre-training: what was recorded beside their weights.
+
+
+def miniatures() -> dict[str, dict[str, Any]]:
+    """The records of all pre-trained miniatures by name."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(MINIATURES.glob("*.json"))
+    }
+
+
+def worlds_table() -> "Styler":
+    """What each miniature learnt from and how: a row a miniature."""
+    rows = []
+    for name, record in miniatures().items():
+        recipe = record["recipe"]
+        rows.append(
+            {
+                "miniature": name,
+                "bands": len(recipe["sensor"]["response"]),
+                "metres a pixel": recipe["sensor"]["ground"],
+                "steps": recipe["steps"],
+                "crops a step": recipe["batch"],
+                "blanked": recipe["hidden"],
+                "seconds": record["seconds"],
+                "kB": round(record["bytes"] / 1000),
+                "hash": record["hash"],
+            }
+        )
+    return styled_table(pd.DataFrame(rows), "worlds", index=False).format({"blanked": "{:.0%}"})
+
+
+@styled
+def pretraining_curves_figure() -> "Figure":
+    """Losses of every miniature over its steps: of what it sees, and of what was blanked."""
+    figure = open_figure(2.9)
+    panels = figure.subplots(1, 2)
+    for axes, kind, title in zip(
+        panels, ("visible", "hidden"), ("Visible cells", "Blanked cells"), strict=True
+    ):
+        for (name, record), colour in zip(miniatures().items(), LINES, strict=False):
+            curve = pd.DataFrame(record["loss"]).dropna(subset=[kind])
+            axes.plot(curve["step"], curve[kind].astype(float), color=colour, label=name)
+        axes.set(title=title, xlabel="step", ylabel="smooth L1 loss", ylim=(0, None))
+        axes.grid(axis="y")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return captioned(
+        figure,
+        "pretraining",
+        "Loss of the predicted statistics (in standard deviations) while each miniature was pre-trained, the "
+        "mean of 20 steps. Left: cells that the encoder sees. Right: cells that were blanked in the image.",
+        "Two line charts: loss by step, one line a miniature.",
+    )
+
+
+def frozen_gains() -> pd.DataFrame:
+    """What frozen miniatures are worth, as ``training.pretraining`` recorded it: a row a pre-training."""
+    return pd.read_csv(FROZEN)
+
+
+def frozen_gains_table() -> "Styler":
+    """Mean IoU of the frozen encoders by seed of the decoder, and the gain with its interval."""
+    rows = frozen_gains()
+    rows["95 % interval"] = [f"{row.low:+.3f} to {row.high:+.3f}" for row in rows.itertuples()]
+    rows["gain"] = [f"{value:+.3f}" for value in rows["gain"]]
+    shown = ["miniature", "pre-training seed", "pretrained", "random", "gain", "95 % interval"]
+    return styled_table(rows[shown], "frozen gains", index=False)
+
+
+def frozen_gains_sentence() -> Sentence:
+    """Which miniatures gain, and how far encoders of one recipe and other seeds go apart."""
+    rows = frozen_gains()
+    sure = rows[rows["low"] > 0]
+    told = [
+        f"Of {counted(len(rows), 'encoder')} {len(sure)} gain with an interval clear of zero. The gains go "
+        f"from {rows['gain'].min():+.3f} to {rows['gain'].max():+.3f}."
+    ]
+    for name, part in rows.groupby("miniature"):
+        if len(part) > 1:
+            told.append(
+                f"{name} was pre-trained with {counted(len(part), 'seed')}: the gains are "
+                f"{listed([f'{gain:+.3f}' for gain in part['gain']])}."
+            )
+    return Sentence(" ".join(told))

@@ -5,6 +5,7 @@ x 290 m. Each district gets one block of every kind that the 11 classes need bef
 random, so that a part of the scene as small as half a demo test half holds all classes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -118,12 +119,17 @@ def _in_view(box: Box, frame: Frame, river: River, shape: tuple[int, int]) -> tu
     return box.width * box.depth * float(seen.mean()), float(y[seen].mean()), float(x[seen].mean())
 
 
-def _deal(areas: list[float], rng: np.random.Generator) -> list[str]:
+def _deal(
+    areas: list[float],
+    rng: np.random.Generator,
+    needed: tuple[tuple[str, ...], ...],
+    rest: Mapping[str, float],
+) -> list[str]:
     """Uses for the lots of one district: what every district needs goes to its largest lots."""
     largest = np.argsort([-area for area in areas], kind="stable")
-    uses = [str(use) for use in rng.choice(list(REST), len(areas), p=list(REST.values()))]
-    needed = [use for uses_alike in MANDATORY for use in rng.permutation(uses_alike)]
-    for lot, use in zip(largest, needed, strict=False):
+    uses = [str(use) for use in rng.choice(list(rest), len(areas), p=list(rest.values()))]
+    first = [use for uses_alike in needed for use in rng.permutation(uses_alike)]
+    for lot, use in zip(largest, first, strict=False):
         uses[lot] = str(use)
     return uses
 
@@ -146,8 +152,18 @@ def _subdivide(blocks: list[Box], rng: np.random.Generator) -> tuple[list[Box], 
     return lots, lanes
 
 
-def plan(shape: tuple[int, int], angle: float, rng: np.random.Generator) -> Layout:
-    """Lay out an area of ``shape`` [H, W] pixels with streets at ``angle`` radians to the image."""
+def plan(
+    shape: tuple[int, int],
+    angle: float,
+    rng: np.random.Generator,
+    needed: tuple[tuple[str, ...], ...] = MANDATORY,
+    rest: Mapping[str, float] = REST,
+) -> Layout:
+    """Lay out an area of ``shape`` [H, W] pixels with streets at ``angle`` radians to the image.
+
+    ``needed``: the uses of every district's largest lots, in groups of falling size; ``rest``: shares (sum 1)
+    of the uses that the other lots are drawn from.
+    """
     height, width = shape
     frame = Frame(angle, 7.0, 430.0, tuple(rng.uniform(0, 2 * np.pi, 2)))
     sign = 1 if rng.random() < 0.5 else -1
@@ -164,7 +180,8 @@ def plan(shape: tuple[int, int], angle: float, rng: np.random.Generator) -> Layo
     lots: list[Lot] = []
     for district in range(rows * columns):
         members = [entry for entry, h in zip(seen, home, strict=True) if h == district]
-        for (box, area, *_), use in zip(members, _deal([m[1] for m in members], rng), strict=True):
+        dealt = _deal([m[1] for m in members], rng, needed, rest)
+        for (box, area, *_), use in zip(members, dealt, strict=True):
             lots.append(Lot(len(lots) + 1, box, use, area, district))
     # Minor streets first, so that the major ones run through at the crossings.
     streets.sort(key=lambda street: street.width)

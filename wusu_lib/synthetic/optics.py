@@ -4,6 +4,8 @@ stretch and noise.
 Works through the scene in strips of rows, so that memory beyond the canvas and the result stays bounded.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from wusu_lib.synthetic import materials
@@ -24,17 +26,24 @@ def sense(
 ) -> np.ndarray:
     """The image of a canvas: uint8 [4,H,W] in B,G,R,NIR."""
     light = np.empty_like(canvas.bands)
-    height = canvas.codes.shape[0]
     total, squares = np.zeros(4), np.zeros(4)
-    for top in range(0, height, STRIP):
-        bottom = min(top + STRIP, height)
-        strip = _expose(canvas, acquisition, textures, top, bottom)
-        light[:, top:bottom] = strip
+    for rows, strip in strips(canvas, acquisition, textures):
+        light[:, rows] = strip
         total += strip.sum(axis=(1, 2), dtype=np.float64)
         squares += np.square(strip, dtype=np.float64).sum(axis=(1, 2))
     mean = total / canvas.codes.size
     std = np.sqrt(squares / canvas.codes.size - mean**2)
     return _deliver(light, mean, std, acquisition, rng)
+
+
+def strips(
+    canvas: Canvas, acquisition: Acquisition, textures: Textures
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Rows of the scene and the light that reaches the sensor: [4, rows, W] float32, relative reflectance."""
+    height = canvas.codes.shape[0]
+    for top in range(0, height, STRIP):
+        bottom = min(top + STRIP, height)
+        yield slice(top, bottom), _expose(canvas, acquisition, textures, top, bottom)
 
 
 def _deliver(

@@ -64,12 +64,12 @@ def expose(area: str, shape: tuple[int, int], seed: int) -> Iterator[Exposure]:
     textures = materials.make_textures(generator(seed, area, "textures"))
     for date, now in zip(DATES, uses, strict=True):
         acquisition = ACQUISITIONS[area, date]
-        canvas = _paint(plan, now, textures, acquisition, seed)
+        canvas = paint(plan, now, textures, acquisition, seed)
         image = optics.sense(canvas, acquisition, textures, generator(seed, area, "noise", date))
         yield Exposure(date, image, canvas.codes, canvas.wrong, canvas.label_errors)
 
 
-def _paint(
+def paint(
     plan: Layout, uses: dict[int, str], textures: Textures, acquisition: Acquisition, seed: int
 ) -> Canvas:
     """Ground, lots, river and streets, in this order; what comes later lies on top."""

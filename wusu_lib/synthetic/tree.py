@@ -224,10 +224,15 @@ DEMO_ARGUMENTS: dict[str, object] = {
 
 def demo_name() -> str:
     """Name of the demo's folder, with a fingerprint of the arguments and of the code that writes it."""
-    digest = hashlib.sha256(repr(sorted(DEMO_ARGUMENTS.items())).encode())
+    return f"mini_city_{fingerprint(sorted(DEMO_ARGUMENTS.items()))}"
+
+
+def fingerprint(*arguments: object) -> str:
+    """16 hex digits of what something is made of: its arguments, as ``repr`` tells them, and this code."""
+    digest = hashlib.sha256(", ".join(map(repr, arguments)).encode())
     for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(legend.__file__)]:
         digest.update(path.name.encode() + path.read_bytes())
-    return f"mini_city_{digest.hexdigest()[:16]}"
+    return digest.hexdigest()[:16]
 
 
 def write_demo(root: Path, note: Callable[[Path], None]) -> Path:
