@@ -200,7 +200,7 @@ def work_sentence(task: Task) -> Sentence:
         f"{grid.height:,} x {grid.width:,} pixels at two dates are {work.windows:,} windows of {work.side} x "
         f"{work.side} pixels. Up to {disk} are written to `{task.out}` on the way."
     )
-    if work.seconds is None:
+    if work.seconds is None or work.pace is None:
         return Sentence(
             f"{needed} No time is foretold: the windows are few, or the middle of the scene holds no data."
         )
