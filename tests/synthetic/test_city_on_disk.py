@@ -23,7 +23,7 @@ def test_takes_under_20_seconds_of_processor_time(made: tuple[Path, float]) -> N
 
 
 def test_files_are_wusus_and_no_others(city: Path) -> None:
-    expected = {"class_mapping.json", "planted.csv"}
+    expected = {"class_mapping.json", "planted.csv", "record.json"}
     for split, area, index in itertools.product(SPLITS, AREAS, range(ROWS * COLS)):
         base = f"{split}/{area}"
         expected |= {f"{base}/{k}/{area}{d}_{index}.tif" for k in ("imgs", "class") for d in DATES}
