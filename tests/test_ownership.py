@@ -25,7 +25,7 @@ ALL = ("t1.tif", "fromto.tif", "changes.gpkg", "changes.geojson", "changes.html"
 class Model:
     """A model that must not be reached."""
 
-    window, labels, name, fingerprint = 64, ELEVEN, "none", "0"
+    window, labels, name, fingerprint, code = 64, ELEVEN, "none", "0", ()
 
 
 def write_image(path: Path, value: int) -> Path:

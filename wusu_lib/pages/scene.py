@@ -200,13 +200,13 @@ def work_sentence(task: Task) -> Sentence:
         f"{grid.height:,} x {grid.width:,} pixels at two dates are {work.windows:,} windows of {work.side} x "
         f"{work.side} pixels. Up to {disk} are written to `{task.out}` on the way."
     )
-    if work.seconds is None or work.pace is None:
+    if work.pace is None:
         return Sentence(
             f"{needed} No time is foretold: the windows are few, or the middle of the scene holds no data."
         )
     where = "one worker like this machine" if task.parameters.engine == "ray" else "this machine"
     return Sentence(
-        f"{needed} On {where} all windows take about {lasting(work.seconds)}: {work.measured} of them, in "
+        f"{needed} On {where} all windows take about {lasting(work.pace * work.windows)}: {work.measured} of them, in "
         f"the middle of the scene, took {work.measured * work.pace:.2g} s just now. That holds while the "
         "machine is as busy as it was then; maps, polygons and the page come on top, and what is stored "
         "already is not computed again."

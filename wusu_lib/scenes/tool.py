@@ -383,11 +383,6 @@ class Work:
     measured: int = 0
     pace: float | None = None
 
-    @property
-    def seconds(self) -> float | None:
-        """Seconds of all windows at the pace that was measured."""
-        return None if self.pace is None else self.pace * self.windows
-
 
 def work_of(job: Job, predictor: Predictor) -> Work:
     """Windows, disk and time of a scene; the time from a row of windows in its middle, computed for nothing.
