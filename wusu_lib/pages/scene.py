@@ -208,8 +208,8 @@ def work_sentence(task: Task) -> Sentence:
     return Sentence(
         f"{needed} On {where} all windows take about {lasting(work.pace * work.windows)}: "
         f"{work.measured} of them, in the middle of the scene, took {work.measured * work.pace:.2g} s just "
-        "now. That holds while the machine is as busy as it was then; maps, polygons and the page come on top, "
-        "and what is stored already is not computed again."
+        "now. That holds while the machine is as busy as it was then; maps, polygons and the page come on "
+        "top, and what is stored already is not computed again."
     )
 
 
