@@ -41,8 +41,8 @@ lab: $(READY) ## Open JupyterLab on the notebooks
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-clean: ## Undo everything that the other commands made here
-	rm -rf $(VENV) runs book/log _build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+clean: ## Undo what the other commands made here, but keep runs/, which may have cost days
+	rm -rf $(VENV) book/log _build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: $(READY) ## Write constraints.txt from the present environment

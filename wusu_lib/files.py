@@ -199,14 +199,14 @@ def claim(
 ) -> Path:
     """The folder for files of one kind ("maps", "run"): new, empty, or claimed for that kind before.
 
-    A record that says so is written into it. Raises ValueError, and writes nothing, for a folder that holds
-    anything else, an input that lies in it, a link in it, and a folder that has one of the ``names`` of the
-    files to be written; as ``writable``.
+    A record that says so is written into it; one that is damaged and still says so is set aside. Raises
+    ValueError, and writes nothing, for a folder that holds anything else, an input that lies in it, a link in
+    it, and a folder that has one of the ``names`` of the files to be written; as ``writable``.
     """
     place = Path(folder).expanduser()
     found = sorted(place.iterdir()) if place.is_dir() else []
     record = read_json(place / RECORD)
-    mine = record is not None and record.get(MADE) == kind
+    mine = record.get(MADE) == kind if record is not None else _says(place / RECORD, kind)
     faults = [path for path in map(Path, inputs) if path.resolve().parent == place.resolve()]
     begun = re.compile(rf"\.{re.escape(RECORD)}\.[0-9a-f]{{16}}{re.escape(DRAFT)}")
     ours = [path for path in found if mine or begun.fullmatch(path.name)]  # a kill may leave the first draft
@@ -217,9 +217,17 @@ def claim(
             f"would have to write {kind} beside it or over it; give a new or an empty folder"
         )
     require_places(place, names)
-    if writable(place) and not mine:
+    if writable(place) and not (mine and record):
         write_json(place / RECORD, {MADE: kind, "status": BEGUN})
     return place
+
+
+def _says(record: Path, kind: str) -> bool:
+    """Whether a record that is no longer what was written says whose the folder is all the same."""
+    try:
+        return f'"{MADE}": "{kind}"' in record.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 WRITTEN = "written"  # in a record: the hashes of what was written beside the files that make it complete
