@@ -204,11 +204,13 @@ def work_sentence(task: Task) -> Sentence:
         return Sentence(
             f"{needed} No time is foretold: the windows are few, or the middle of the scene holds no data."
         )
+    took = work.measured * work.pace
+    shown = f"{took:.2f} s" if took < 10 else lasting(took)
     where = "one worker like this machine" if task.parameters.engine == "ray" else "this machine"
     return Sentence(
         f"{needed} On {where} all windows take about {lasting(work.pace * work.windows)}: "
-        f"{work.measured} of them, in the middle of the scene, took {work.measured * work.pace:.2g} s just "
-        "now. That holds while the machine is as busy as it was then; maps, polygons and the page come on "
+        f"{work.measured} of them, in the middle of the scene, took {shown} just now. "
+        "That holds while the machine is as busy as it was then; maps, polygons and the page come on "
         "top, and what is stored already is not computed again."
     )
 
