@@ -540,4 +540,7 @@ def frozen_gains_sentence() -> Sentence:
                 f"{name} was pre-trained with {counted(len(part), 'seed')}: the gains are "
                 f"{listed([f'{gain:+.3f}' for gain in part['gain']])}."
             )
+    missing = sorted(set(miniatures()) - set(rows["miniature"]))
+    if missing:
+        told.append(f"Not measured: {listed(missing)}.")
     return Sentence(" ".join(told))
