@@ -439,7 +439,7 @@ class JudgedCity:
 
 
 def judged_city(seed: int = JUDGED_CITY) -> JudgedCity:
-    """Two areas at three dates: 288 half-overlapping images to learn from, 768 in 128 blocks to be judged."""
+    """Two areas at three dates: 288 half-overlapping images to learn from, 768 in 64 blocks to be judged."""
     shape = (HEIGHT, LEARNT_WIDTH + JUDGED_WIDTH)
     path = files.cache_folder() / f"judged_{fingerprint(shape, seed)}.npz"
     stored = files.kept(path, _stored_scenes, partial(_make_scenes, shape, seed))
