@@ -1,12 +1,14 @@
 """Pre-training without labels: what is predicted, what is blanked, and that the same seed learns the same."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
 from wusu_lib.models.catalogue import find
+from wusu_lib.models.spec import recorded_miniature
 from wusu_lib.training import pretraining
 from wusu_lib.training.pretraining import RECIPES, Recipe
 
@@ -27,6 +29,12 @@ def test_every_backbone_has_a_recipe_and_a_whole_number_of_cells():
         assert side % spec.demo.patch == 0
         if spec.transformer:
             assert recipe.cell == spec.demo.patch
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_published_weights_were_made_by_the_recipe(name):
+    told = json.loads(json.dumps(asdict(RECIPES[name])))
+    assert recorded_miniature(name)["recipe"] == told
 
 
 def test_statistics_are_of_their_own_cell():

@@ -499,7 +499,8 @@ def pretraining_curves_figure() -> "Figure":
     ):
         for (name, record), colour in zip(miniatures().items(), LINES, strict=False):
             curve = pd.DataFrame(record["loss"]).dropna(subset=[kind])
-            axes.plot(curve["step"], curve[kind].astype(float), color=colour, label=name)
+            if len(curve):  # the ResNet sees whole images
+                axes.plot(curve["step"], curve[kind].astype(float), color=colour, label=name)
         axes.set(title=title, xlabel="step", ylabel="smooth L1 loss", ylim=(0, None))
         axes.grid(axis="y")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -540,4 +541,7 @@ def frozen_gains_sentence() -> Sentence:
                 f"{name} was pre-trained with {counted(len(part), 'seed')}: the gains are "
                 f"{listed([f'{gain:+.3f}' for gain in part['gain']])}."
             )
+    missing = sorted(set(miniatures()) - set(rows["miniature"]))
+    if missing:
+        told.append(f"Not measured: {listed(missing)}.")
     return Sentence(" ".join(told))

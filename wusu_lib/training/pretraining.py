@@ -63,15 +63,14 @@ COUNTRY = World(
         **{"commerce": 0.05, "industry": 0.10, "plaza": 0.02, "greenhouse": 0.04},
     },
 )
-# Coarse reflectance, dark and of low contrast, as of a medium-resolution satellite. At 4 m a pixel what is
-# learnt is worth less (``FROZEN`` has both).
+# Coarse reflectance, dark and of low contrast, as of a medium-resolution satellite.
 SATELLITE = Sensor(
     response=((0.80, 0.20, 0, 0), (0.15, 0.70, 0.15, 0), (0, 0.20, 0.75, 0.05), (0, 0, 0.10, 0.90)),
     gain=(0.50, 0.55, 0.60, 1.10),
     offset=(0.03, 0.02, 0.01, -0.02),
     gamma=0.8,
     noise=0.005,
-    ground=2,
+    ground=4,
 )
 # Bright, with broad bands, two metres a pixel, as of a camera on an aeroplane.
 AERIAL = Sensor(
@@ -440,7 +439,7 @@ class JudgedCity:
 
 
 def judged_city(seed: int = JUDGED_CITY) -> JudgedCity:
-    """Two areas at three dates: 288 half-overlapping images to learn from, 768 in 128 blocks to be judged."""
+    """Two areas at three dates: 288 half-overlapping images to learn from, 768 in 64 blocks to be judged."""
     shape = (HEIGHT, LEARNT_WIDTH + JUDGED_WIDTH)
     path = files.cache_folder() / f"judged_{fingerprint(shape, seed)}.npz"
     stored = files.kept(path, _stored_scenes, partial(_make_scenes, shape, seed))
