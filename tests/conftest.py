@@ -29,7 +29,7 @@ def log(tmp_path_factory):
         assert done.returncode == 0, done.stderr[-3000:]
 
     with ThreadPoolExecutor(2) as pool:  # as `make book` does
-        jobs = [pool.submit(execute, name) for name in ("codes", "exp00")]
+        jobs = [pool.submit(execute, name) for name in ("codes", "exp00", "pretraining")]
         jobs += [pool.submit(execute, "simulations", pairs=20)]
         jobs += [pool.submit(execute, name, epochs=1) for name in EXPERIMENTS if name != "exp00"]
     for job in jobs:
