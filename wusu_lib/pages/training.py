@@ -524,7 +524,7 @@ def frozen_gains_table() -> "Styler":
     rows["95 % interval"] = [f"{row.low:+.3f} to {row.high:+.3f}" for row in rows.itertuples()]
     rows["gain"] = [f"{value:+.3f}" for value in rows["gain"]]
     shown = ["miniature", "pre-training seed", "pretrained", "random", "gain", "95 % interval"]
-    return styled_table(rows[shown], "frozen gains", index=False)
+    return styled_table(rows[shown], "frozen_gains", index=False)
 
 
 def frozen_gains_sentence() -> Sentence:
