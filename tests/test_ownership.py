@@ -134,7 +134,7 @@ def test_what_stands_in_the_place_of_a_run_is_set_aside(tmp_path, monkeypatch, s
     monkeypatch.setenv("WUSU_RUNS", str(tmp_path / "runs"))
     foreign(tmp_path / "runs" / store.STORE / f"0123456789abcdef{ending}", situation)
     before = content(tmp_path)
-    with pytest.warns(UserWarning, match=rf"0123456789abcdef{ending} is damaged \(.*\): moved to"):
+    with pytest.warns(UserWarning, match=rf"0123456789abcdef{ending} is damaged.*: moved to"):
         make_run("0123456789abcdef")
     assert before.items() <= content(tmp_path).items()
     assert store.complete_record(tmp_path / "runs" / store.STORE / "0123456789abcdef")["status"] == "complete"
