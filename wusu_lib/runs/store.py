@@ -338,12 +338,9 @@ def _link(experiment: str, run_key: str, parameters: dict[str, Any], called: str
 def _write(link: dict[str, Any]) -> None:
     """Write an experiment's link where it is not there or says something else."""
     path = root() / link["experiment"] / link["key"] / LINK
-    found = read_json(path)
-    before = found if isinstance(found, dict) and found.get("key") == link["key"] else {}
+    before = read_json(path) or {}
     if {**before, **link} != before:
         try:
-            if not before and os.path.lexists(path):
-                files.set_aside(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, {**link, "linked": before.get("linked", provenance.now())})
         except OSError as error:  # runs that can only be read: they are used without a link of one's own
@@ -375,8 +372,6 @@ def register(experiment: str, setting: str, content: dict[str, Any]) -> None:
     """Write what is registered of a setting, where runs can be written; what cannot be read is set aside."""
     path = _registered(experiment, setting)
     try:
-        if not _read_registered(path) and os.path.lexists(path):
-            files.set_aside(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, content)
     except OSError as error:  # runs that can only be read, as of ``_write``
