@@ -1,11 +1,11 @@
 """The miniatures' published weights: what is in the repository is what the record says, and it is used."""
 
-import json
 import shutil
 
 import pytest
 import torch
 
+from wusu_lib import files
 from wusu_lib.experiment import parameters
 from wusu_lib.experiment.segmentation import SegmentationParameters
 from wusu_lib.models import build, catalogue, spec, weights
@@ -82,8 +82,15 @@ def test_hash_and_statistics_are_in_the_runs_key(copied):
     record = spec.recorded_miniature("clay")
     assert chosen()["weights"] == {"hash": record["hash"]}
     assert chosen()["normalisation"] == (tuple(record["mean"]), tuple(record["std"]))
-    (copied / "clay.json").write_text(json.dumps(record | {"hash": "another"}))
+    files.write_json(copied / "clay.json", record | {"hash": "another"})
     assert chosen()["weights"] == {"hash": "another"}
+
+
+def test_a_record_that_was_changed_is_refused(copied):
+    told = (copied / "clay.json").read_text()
+    (copied / "clay.json").write_text(told.replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(ValueError, match=r"clay\.json is not what was written"):
+        stated("clay", weights="pretrained")
 
 
 def test_statistics_of_other_weights_are_those_of_the_published_model():
@@ -114,6 +121,11 @@ def test_large_files_are_stored_in_bytes_to_a_hundredth_of_a_rows_largest():
     off = (found["filters"] - state["filters"]).abs().amax(dim=(1, 2))
     assert (off <= 0.01 * state["filters"].abs().amax(dim=(1, 2))).all()
     assert found["count"].item() == 3
+
+
+def test_a_key_of_that_name_alone_stays():
+    other = {"blocks.0.row_scale": torch.ones(3)}
+    assert weights.as_trained(other) == other
 
 
 def test_small_files_are_stored_in_float16():

@@ -12,11 +12,12 @@ Where the weights know R, G, B only, NIR is given the mean of their three means 
 excites the first layer as a grey image would.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from wusu_lib.files import read_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -188,18 +189,24 @@ def miniature_record(name: str) -> Path:
 
 
 def recorded_miniature(name: str) -> dict[str, Any]:
-    """The record of a miniature's pre-trained weights; FileNotFoundError if there is none.
+    """The record of a miniature's pre-trained weights.
+
+    Raises FileNotFoundError if there is none, ValueError if a byte of it was changed.
 
     "hash" is that of the file's content, "mean" and "std" [4] are of the images that it learnt from, in the
     order of ``DATA_BANDS``, scale 0 to 1.
     """
     path = miniature_record(name)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(
             f"weights='pretrained': there is no record {path} of a pre-trained miniature; `make pretraining` "
             f"makes it, or use {ALTERNATIVES}"
         )
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if (found := read_json(path)) is None:
+        raise ValueError(
+            f"weights='pretrained': {path} is not what was written; take it from the repository again, or "
+            "run `make pretraining`"
+        )
     return found
 
 

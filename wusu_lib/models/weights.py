@@ -171,7 +171,7 @@ def as_trained(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         key: value.float() * tensors[key + ROW_SCALE].float() if key + ROW_SCALE in tensors else value
         for key, value in tensors.items()
-        if not key.endswith(ROW_SCALE)
+        if not (key.endswith(ROW_SCALE) and key.removesuffix(ROW_SCALE) in tensors)
     }
 
 

@@ -1,6 +1,5 @@
 """A training shown: the model's parts, its curves, and how calm its steps are."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from wusu_lib.models.spec import FROZEN, MINIATURES
+from wusu_lib.models.spec import FROZEN, MINIATURES, recorded_miniature
 from wusu_lib.pages.style import (
     LINES,
     QUIET,
@@ -463,9 +462,7 @@ def _calmer(loss: pd.Series, name: str, base: str) -> str:
 
 def miniatures() -> dict[str, dict[str, Any]]:
     """The records of all pre-trained miniatures by name."""
-    return {
-        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(MINIATURES.glob("*.json"))
-    }
+    return {path.stem: recorded_miniature(path.stem) for path in sorted(MINIATURES.glob("*.json"))}
 
 
 def worlds_table() -> "Styler":

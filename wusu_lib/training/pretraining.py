@@ -12,7 +12,6 @@ tokens that were blanked in the image, in clumps. The heads are thrown away. Wit
 gives the same bytes.
 """
 
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -385,8 +384,7 @@ def store(name: str, seed: int, learnt: Learnt) -> None:
         "versions": provenance.versions(("torch", "terratorch", "timm", "numpy", "scipy")),
         "arithmetic": provenance.arithmetic(),
     }
-    with files.replacing(miniature_record(name)) as draft:
-        draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    files.write_json(miniature_record(name), record)
 
 
 def statistics_of_bands(learnt: Learnt) -> dict[str, list[float]]:
