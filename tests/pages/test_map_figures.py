@@ -163,7 +163,9 @@ def test_a_date_without_labels_says_so(table):
 def test_merged_maps_hold_merged_classes_only(table, runs, baseline_runs):
     patch = table.loc[table["split"] == "val", "patch"].iloc[0]
     merged = SimpleNamespace(**vars(runs[0]) | {"labels": legend.LabelSpace("ignore", "merged")})
+    merged.called = "exp05 with classes merged"
     figure = maps.predictions_figure(merged, table, [patch], baseline_runs[0])
+    assert figure.axes[3].get_title("left") == "exp05 with classes\nmerged"
     names = legend_names(figure)
     assert {"Building", "Water"} <= set(names)
     assert not {"Low building", "High building", "River", "Lake"} & set(names)

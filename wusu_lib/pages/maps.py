@@ -5,6 +5,7 @@ Which patches a notebook shows is chosen by rule, the same in every experiment.
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -170,8 +171,8 @@ def dates_figure(table: "pd.DataFrame", site: str) -> "Figure":
 
 
 def _named(run: Any, fallback: str) -> str:
-    """The experiment's name that a run's parameters give."""
-    return str(getattr(run, "parameters", {}).get("name", fallback))
+    """What a run is called, in lines that are no wider than a panel."""
+    return fill(getattr(run, "called", fallback), 18)
 
 
 @styled
@@ -185,7 +186,7 @@ def predictions_figure(
     """One row a patch: image, truth, prediction (of the baseline too, if given), errors.
 
     ``run`` and ``baseline``: with ``prediction(patch)`` -> class index uint8 [H,W] and ``labels``. ``names``:
-    titles for run and baseline; without them the experiments' names, where the runs know them. Under each
+    titles for run and baseline; without them what the runs are called, where they know it. Under each
     prediction stands its share of correct pixels among the labelled ones. The legend lists only the classes
     that occur. Labels and predictions stand in one label space, merged where either run's is.
     """
