@@ -144,9 +144,13 @@ class Cut(BaseException):
     pass
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, tree, epoch, monkeypatch):
-    changes = {"epochs": 9, "patience": 2, "learning_rate": 0.3}  # high: the schedule and early stopping act
+@pytest.mark.parametrize(
+    ("epoch", "schedule"),
+    [(1, "plateau"), (2, "plateau"), (3, "plateau"), (1, "one_cycle"), (2, "one_cycle")],
+)
+def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, tree, epoch, schedule, monkeypatch):
+    # high: the schedule and early stopping act
+    changes = {"epochs": 9, "patience": 2, "learning_rate": 0.3, "schedule": schedule}
     tiny.train(tmp_path / "whole", tree, **changes)
     from wusu_lib.training import loop
 
@@ -176,6 +180,30 @@ def test_the_rate_halves_on_a_plateau(tmp_path, tree):
     rates = pd.read_csv(tmp_path / "history.csv")["lr/encoder"].tolist()
     assert rates[0] == 4e-8
     assert min(rates) >= 1e-8
+
+
+def test_one_cycle_goes_up_for_three_tenths_of_the_steps_and_down_to_nothing(tmp_path, tree):
+    tiny.train(tmp_path, tree, epochs=10, patience=10, schedule="one_cycle", learning_rate=0.01)
+    history = pd.read_csv(tmp_path / "history.csv")
+    rates = history["lr/decoder"].to_numpy()
+    assert rates.argmax() == 2
+    assert rates.max() == pytest.approx(0.01, rel=0.05)
+    assert (np.diff(rates[2:]) < 0).all()
+    assert rates[-1] < 1e-6
+    assert history["lr/encoder"].to_numpy() == pytest.approx(0.3 * rates, rel=1e-3)
+
+
+def test_an_epoch_is_followed_by_some_patches_and_the_run_is_judged_by_all(tmp_path, tree):
+    parameters = tiny.settings(epochs=1, followed=2)
+    data = tiny.data(tree, parameters)
+    every = [name for batch in data.loader("val") for name in batch["patch"]]
+    some = [name for batch in data.loader("val", 2) for name in batch["patch"]]
+    assert some == [every[0], every[-1]] != every
+    figures = tiny.train(tmp_path, tree, epochs=1, followed=2)
+    followed = pd.read_csv(tmp_path / "history.csv")["val/loss"].iloc[0]
+    assert figures["losses"]["val"] != pytest.approx(followed, rel=1e-6)
+    whole = tiny.train(tmp_path.parent / "all", tree, epochs=1, followed=0)
+    assert whole["losses"]["val"] == figures["losses"]["val"]
 
 
 def weights(model):

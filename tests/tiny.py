@@ -86,6 +86,7 @@ def settings(**changes) -> SegmentationParameters:
         "learning_rate": 0.01,
         "encoder_learning_rate": 0.003,
         "epochs": 4,
+        "schedule": "plateau",
         "patience": 3,
         "batch_size": 2,
         "accumulate": 2,

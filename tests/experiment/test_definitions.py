@@ -191,9 +191,10 @@ def test_what_an_experiment_is_about_makes_a_variant_and_its_conditions_do_not(n
 def test_the_full_scale_is_the_same_experiment():
     defined = experiment.definition("exp05").parameters.model_dump()
     full = {"scale": "full", "weights": "pretrained", "epochs": 500, "encoder_learning_rate": 1e-4}
+    full |= {"schedule": "plateau", "followed": 0}
     assert called({**defined, **full, "data_root": "/data"}, defined) == "exp05"
     assert conditions({**defined, **full, "data_root": "/data"}, defined) == (
-        "scale full, weights pretrained, encoder learning rate 0.0001 and epochs 500"
+        "scale full, encoder learning rate 0.0001, epochs 500, schedule plateau and followed 0"
     )
 
 
@@ -265,7 +266,8 @@ def test_one_run_by_key_is_linked_from_each_experiment_that_uses_it(root, monkey
 
 def test_trainings_beside_the_main_one_are_named_and_listed(root):
     exp = prepare(root, "exp03")
-    taught = segmentation.pretrained(exp)
+    teacher = exp.other("exp04", backbone=exp.parameters.backbone).runs()[0]
+    taught = exp.variant(weights=str(teacher.file("model.safetensors")))
     mine, baseline = taught.runs(), taught.baseline()
     assert mine[0].called == "exp03 with weights of exp04"
     assert baseline[0].called == "exp02 with weights of exp04"

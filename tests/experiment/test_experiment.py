@@ -83,7 +83,12 @@ def test_the_model_is_built_as_stated(root, places):
     prepare(root, decoder="deeplabv3plus", background="class", seeds=[7]).runs()
     ((backbone, decoder, named),) = places
     assert (backbone, decoder) == ("prithvi_600m", "deeplab")
-    assert (named["scale"], named["weights"], named["outputs"], named["seed"]) == ("demo", "random", 12, 7)
+    assert (named["scale"], named["weights"], named["outputs"], named["seed"]) == (
+        "demo",
+        "pretrained",
+        12,
+        7,
+    )
 
 
 def test_the_record_says_what_where_and_on_what(root):

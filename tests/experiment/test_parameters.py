@@ -31,18 +31,22 @@ def fault(**changes) -> str:
 
 def test_defaults_are_those_of_the_demo_and_the_overlay_has_the_recipe_of_the_study():
     p = parse(SegmentationParameters, GOOD)
-    assert (p.encoder_learning_rate, p.learning_rate, p.weight_decay) == (1e-3, 1e-3, 1e-3)
-    assert (p.epochs, p.patience, p.accumulate, p.weights) == (4, 10, 1, "random")
+    assert (p.encoder_learning_rate, p.learning_rate, p.weight_decay) == (2e-4, 1e-3, 1e-3)
+    assert (p.epochs, p.patience, p.accumulate, p.weights) == (3, 10, 1, "pretrained")
+    assert (p.schedule, p.followed) == ("one_cycle", 256)
+    demo = yaml.safe_load((ROOT / "params" / "demo.yaml").read_text())
+    assert parse(SegmentationParameters, {**GOOD, **demo}) == p.model_copy(update={"seeds": [42, 43, 44]})
     assert (p.background, p.adaptation, p.normalisation) == ("ignore", "differential", "wusu")
     study = yaml.safe_load((ROOT / "params" / "full.yaml").read_text())
     p = parse(SegmentationParameters, {**GOOD, **study, "data_root": "/data"})
     assert (p.encoder_learning_rate, p.learning_rate, p.weight_decay) == (1e-5, 1e-3, 1e-3)
     assert (p.epochs, p.patience, p.accumulate, p.weights) == (500, 10, 8, "pretrained")
+    assert (p.schedule, p.followed, p.seeds) == ("plateau", 0, [42])
 
 
 def test_an_injected_parameter_that_the_cell_does_not_state_counts():
     p = notebooks.from_namespace(namespace(CELL, '# Parameters\nweight_decay = 0.01\nbands = "rgb"\n'))
-    assert (p.weight_decay, p.bands, p.epochs) == (0.01, "rgb", 4)
+    assert (p.weight_decay, p.bands, p.epochs) == (0.01, "rgb", 3)
 
 
 def test_an_integer_is_a_number_and_an_alias_gets_its_name():

@@ -1,8 +1,5 @@
 """Variants of an experiment: which there are, what each is held against, what is said of the differences."""
 
-import json
-from pathlib import Path
-
 import pandas as pd
 import pytest
 import tiny
@@ -59,18 +56,6 @@ def test_there_is_no_skip_to_choose_where_the_decoder_has_none_and_no_infrared_t
         segmentation.bands_and_skips(
             experiment.prepare({"name": "exp00", "data_root": str(root), "split": "folders"})
         )
-
-
-def test_a_backbone_that_learnt_before_is_another_experiments_and_only_where_there_is_none(root):
-    exp = prepare(root, adaptation="frozen")
-    taught = segmentation.pretrained(exp)
-    path = Path(taught.parameters.weights)
-    record = json.loads((path.parent / "record.json").read_text())
-    assert (record["experiment"], record["parameters"]["backbone"]) == ("exp04", "dinov3_sat_large")
-    assert record["parameters"]["adaptation"] == "differential"
-    assert record["parameters"]["epochs"] == exp.parameters.epochs
-    assert taught.key(42) != exp.key(42)
-    assert segmentation.pretrained(taught) is taught
 
 
 def test_an_effect_is_the_variant_minus_the_run(root):

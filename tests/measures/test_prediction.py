@@ -145,7 +145,7 @@ def test_demo_is_labelled_and_changes_nothing_else():
     assert not real.demo
     assert demo.outcome == real.outcome
     assert demo.sentence == real.sentence + (
-        " Demo scale: this shows that the machinery works and is no evidence about the hypothesis."
+        " Demo scale: this holds for made ground and miniature models, not for published ones."
     )
 
 

@@ -11,7 +11,7 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from wusu_lib import legend
 from wusu_lib.data.masks import ClassMask, read_change, read_index
@@ -160,14 +160,16 @@ class SplitDataModule(lightning.LightningDataModule):
             self._datasets[split, augment] = self.samples(rows, augment)
         return self._datasets[split, augment]
 
-    def loader(self, split: str) -> DataLoader:
-        """All samples of a split in the table's order, unchanged.
+    def loader(self, split: str, number: int = 0) -> DataLoader:
+        """Samples of a split in the table's order, unchanged: all, or ``number`` of them, evenly spread.
 
         Small patches come in batches of ``EVALUATION_PIXELS``: without gradients there is room for more, and
         the figures, counted a patch, do not depend on it.
         """
         dataset = self.dataset(split)
         pixels = dataset[0]["mask"].numel()
+        if 0 < number < len(dataset):
+            dataset = Subset(dataset, np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist())
         return self._loader(dataset, None, max(self.batch_size, EVALUATION_PIXELS // pixels))
 
     def train_dataloader(self) -> DataLoader:

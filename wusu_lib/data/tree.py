@@ -239,14 +239,14 @@ def _fingerprint(files: set[str], depth: int, also: str = "") -> str:
 # Where data and weights that a parameter names are: from here, else from the repository.
 
 
-def data_root(given_root: str) -> Path:
-    """The data's folder: the mini city for an empty text, else a path from here, else from the repository.
+def data_root(given_root: str, city: str = "small") -> Path:
+    """The data's folder: a mini city for an empty text, else a path from here, else from the repository.
 
     Raises FileNotFoundError naming where it was looked for.
     """
     given_root = files.as_typed(given_root, "data_root")
     if not given_root:
-        return demo_city()
+        return demo_city(city)
     given = Path(given_root).expanduser()
     tried = [place.resolve() for place in files.places(given)]
     for folder in tried:
@@ -260,8 +260,8 @@ def data_root(given_root: str) -> Path:
     )
 
 
-def demo_city() -> Path:
-    """Root of the demo's tree; takes some seconds the first time.
+def demo_city(city: str = "small") -> Path:
+    """Root of a demo city's tree; takes a minute the first time.
 
     Kept under the folder in the environment variable WUSU_CACHE, else the user's cache folder. Two processes
     that ask at the same time write it once. Every file is compared, once in a process, with its hash in
@@ -270,9 +270,9 @@ def demo_city() -> Path:
     from wusu_lib import synthetic
 
     def make(root: Path) -> Path:
-        return synthetic.write_demo(root, _note_hashes)
+        return synthetic.write_demo(root, _note_hashes, city)
 
-    return files.kept(files.cache_folder() / synthetic.demo_name(), whole_city, make)
+    return files.kept(files.cache_folder() / synthetic.demo_name(city), whole_city, make)
 
 
 def _note_hashes(root: Path) -> None:

@@ -94,7 +94,7 @@ def open_experiment(stated: DataParameters) -> "Experiment":
         stated = stated.model_copy(update={"weights": located(stated.weights_path)})
         if isinstance(stated, ModelParameters):
             weights_hash(stated)  # a missing file is said before the data is read
-    dossier = inspection.inspect(data_root(stated.data_root), stated.unlabelled)
+    dossier = inspection.inspect(data_root(stated.data_root, stated.city), stated.unlabelled)
     checks.refuse(dossier.problems)
     table = splits.assign(dossier.table, stated.split, dossier.overlaps)
     for split in ("train", "val"):

@@ -54,7 +54,7 @@ class DataParameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
     # Names that say where things are or why a run is made: they cannot change its figures.
     without_effect: ClassVar[frozenset[str]] = frozenset(
-        {"name", "data_root", "workers", "seeds", "prediction", "reuse"}
+        {"name", "data_root", "city", "workers", "seeds", "prediction", "reuse"}
     )
 
     name: str = Field(
@@ -65,6 +65,9 @@ class DataParameters(BaseModel):
     )
     data_root: Label = Field(
         "", examples=["/data/OpenWUSU512"], description="WUSU tree; empty: the mini city (demo)"
+    )
+    city: Literal["small", "large"] = Field(
+        "small", description="mini city: how much of it is learnt from; all is judged on the same area"
     )
     split: Literal["blocks", "study", "folders"] = Field(
         "blocks", description="how validation and test are separated"
@@ -116,16 +119,24 @@ class BudgetParameters(DataParameters):
         examples=["val mIoU rises by at least 0.01 over exp04"], description="stated before the run"
     )
     weights: Label = Field(
-        "random", examples=["pretrained"], description='"pretrained", "random", a file or a folder'
+        "pretrained", examples=["random"], description='"pretrained", "random", a file or a folder'
     )
     encoder_learning_rate: Positive = Field(
-        1e-3, examples=[0.00001], description="of the encoder with differential, of its adapters with lora"
+        2e-4, examples=[0.00001], description="of the encoder with differential, of its adapters with lora"
     )
-    epochs: Count = Field(4, examples=[500], description="at most so many")
+    epochs: Count = Field(3, examples=[500], description="at most so many")
+    schedule: Literal["one_cycle", "plateau"] = Field(
+        "one_cycle",
+        description="learning rates: up for the first 3 tenths of all steps and down to nothing, or constant "
+        "and halved where val/loss stays",
+    )
+    followed: Annotated[int, Field(ge=0)] = Field(
+        256, examples=[256], description="validation patches that an epoch is followed by; 0: all"
+    )
     patience: Count = Field(
         10, examples=[10], description="epochs without a lower val/loss before training stops"
     )
-    batch_size: Count = Field(4, examples=[4], description="patches a batch")
+    batch_size: Count = Field(8, examples=[4], description="patches a batch")
     accumulate: Count = Field(1, examples=[8], description="batches a step of the optimiser")
     precision: Literal["bf16", "32"] = Field(
         "bf16", description="autocast to bfloat16, or float32 throughout"

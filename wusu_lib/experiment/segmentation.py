@@ -204,20 +204,3 @@ def bands_and_skips(exp: "Experiment") -> "dict[str, Experiment]":
     blocks = [tap + 1 for tap in encoder.taps[:-1] if choosable and tap + 1 != own]
     found = {"red, green, blue only": exp.variant(bands="rgb")} if stated.bands == "all" else {}
     return found | {f"skip from block {block}": exp.variant(skip_block=block) for block in blocks}
-
-
-def pretrained(exp: "Experiment", teacher: str = "exp04") -> "Experiment":
-    """The experiment with a backbone that has learnt before: at demo scale, where none is published, another
-    experiment's.
-
-    ``teacher`` names an experiment that trains its backbone; its first seed's run gives the weights and is
-    made if it is not stored. Whatever else than random weights the experiment starts from is left alone.
-    Raises ValueError for an experiment that trains no segmentation model.
-    """
-    stated = exp.parameters
-    if not isinstance(stated, SegmentationParameters):
-        raise ValueError(f"{exp.name} trains no segmentation model, so it has no backbone to teach")
-    if stated.weights != "random":
-        return exp
-    run = exp.other(teacher, backbone=stated.backbone, bands=stated.bands).runs()[0]
-    return exp.variant(weights=str(run.file("model.safetensors")))

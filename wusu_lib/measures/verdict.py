@@ -25,7 +25,7 @@ Outcome = Literal["supported", "refuted", "inconclusive"]
 SPLITS = ("train", "val", "test")
 GRAMMAR = "<split> <metric> rises|falls by at least <x> over <experiment>"
 EXAMPLE = "val mIoU rises by at least 0.01 over exp04"
-DEMO = "Demo scale: this shows that the machinery works and is no evidence about the hypothesis."
+DEMO = "Demo scale: this holds for made ground and miniature models, not for published ones."
 _SENTENCE = re.compile(r"(\S+) (\S.*?) (rises|falls) by at least (\d+(?:\.\d+)?|\.\d+) over (\w+)")
 
 

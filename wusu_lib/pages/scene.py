@@ -317,7 +317,7 @@ def truth_sentence(task: Task, changes: "geopandas.GeoDataFrame") -> Sentence:
         for name, row in judged.iterrows()
     ]
     return Sentence(
-        f"This half of the mini city was not trained on, and its truth is known. New {'; new '.join(words)}. "
+        f"This part of the mini city was not trained on, and its truth is known. New {'; new '.join(words)}. "
         "An area counts as found, or as right, if half of its pixels are. Areas without annotation are not "
         "judged."
     )

@@ -408,17 +408,6 @@ def _draw_steps(axes: "Axes", run: Any, column: str, group: Group, first: bool) 
         )
 
 
-def taught_step_losses_figure(runs: Sequence[Any], baseline_runs: Sequence[Any]) -> "Figure":
-    """``step_losses_figure`` of trainings whose backbone has learnt before (``segmentation.pretrained``)."""
-    return captioned(
-        step_losses_figure(runs, baseline_runs),
-        "taught-steps",
-        "Loss and gradient norm of each step of the optimiser as before, with a backbone that has learnt "
-        "from images normalised with the data's own statistics.",
-        "Two line charts over the steps of two trainings with a pretrained backbone: loss and gradient norm.",
-    )
-
-
 def stability_sentence(found: pd.DataFrame, runs: Sequence, baseline: Sequence) -> Sentence:
     """Whether the step losses vary less than the baseline's, and how many gradient norms are spikes.
 

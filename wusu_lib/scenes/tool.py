@@ -114,9 +114,10 @@ def _is_path(run: str) -> bool:
     return "/" in run
 
 
-# A scene of the mini city with its truth: half an area put together again from its patches.
+# A scene of the mini city with its truth: a corner of an area, put together again from its patches.
 
-FOLDER, AREA, DATES = "test", "JA", (15, 18)  # a half that no model learnt from
+FOLDER, AREA, DATES = "test", "JA", (15, 18)  # ground that no model learnt from or was chosen by
+CORNER = 9  # rows and columns of patches, the last ones: about a square kilometre
 
 
 @dataclass(frozen=True)
@@ -136,23 +137,29 @@ def example_scene(folder: str | Path) -> Example:
     paths, classes = [], []
     place = claim(folder, "images")
     for date in DATES:
-        rows = mine[mine["date"] == date].sort_values("index")
-        image = _mosaic([read(path) for path in rows["image"]])
+        rows = _corner(mine[mine["date"] == date].sort_values("index"), synthetic.CITIES["small"])
+        image = _mosaic(rows, [read(path) for path in rows["image"]])
         with faults_told(place):
             paths.append(_write(place / f"mini_city_20{date}.tif", image))
-        classes.append(_mosaic([read_index(mask)[None] for mask in rows["mask"]])[0])
+        classes.append(_mosaic(rows, [read_index(mask)[None] for mask in rows["mask"]])[0])
     return Example(paths[0], paths[1], from_to(*classes), (f"20{DATES[0]}", f"20{DATES[1]}"))
 
 
-def _mosaic(arrays: list[np.ndarray]) -> np.ndarray:
-    """One array [C, H, W] of patches [C, size, size] in order of their index, each half over the next."""
-    size, columns = arrays[0].shape[-1], int(str(synthetic.DEMO_ARGUMENTS["cols"]))
-    rows, stride = len(arrays) // columns, arrays[0].shape[-1] // 2
-    shape = (len(arrays[0]), (rows - 1) * stride + size, (columns - 1) * stride + size)
-    whole = np.zeros(shape, dtype=arrays[0].dtype)
-    for index, array in enumerate(arrays):
-        top, left = index // columns * stride, index % columns * stride
-        whole[:, top : top + size, left : left + size] = array
+def _corner(rows: pd.DataFrame, city: dict[str, Any]) -> pd.DataFrame:
+    """The last ``CORNER`` rows and columns of the patches of an area and a date, in order of their index."""
+    columns = city["cols"][1]
+    first = max(city["rows"] - CORNER, 0), max(columns - CORNER, 0)
+    y, x = np.divmod(rows["index"], columns)
+    kept = rows[(y >= first[0]) & (x >= first[1])]
+    return kept.assign(y=(y - first[0]) * city["stride"], x=(x - first[1]) * city["stride"])
+
+
+def _mosaic(rows: pd.DataFrame, arrays: list[np.ndarray]) -> np.ndarray:
+    """One array [C, H, W] of patches [C, size, size] at their places."""
+    size = arrays[0].shape[-1]
+    whole = np.zeros((len(arrays[0]), rows["y"].max() + size, rows["x"].max() + size), arrays[0].dtype)
+    for y, x, array in zip(rows["y"], rows["x"], arrays, strict=True):
+        whole[:, y : y + size, x : x + size] = array
     return whole
 
 

@@ -1,6 +1,6 @@
 """Writes the mini city to disk in WUSU's layout, names, codes and types.
 
-The demo's city is written once into the user's cache folder and reused from then on.
+A demo city is written once into the user's cache folder and reused from then on.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from wusu_lib.synthetic import scene
 from wusu_lib.synthetic.acquisition import AREAS, DATES
 from wusu_lib.synthetic.scene import Exposure
 
-SPLITS = ("train", "test")  # left and right half of each scene
+SPLITS = ("train", "test")  # left and right part of each scene
 INTERVALS = tuple(pairwise(DATES))
 CHANGED = 1  # value of a changed pixel in the binary masks
 PLANTED = "planted.csv"
@@ -35,27 +35,31 @@ THREADS = 2
 class Cut:
     """How patches are cut.
 
-    ``size`` px at a stride of half of it, ``rows`` x ``cols`` of them in each half of a scene.
+    ``size`` px at a stride of ``stride``, ``rows`` of them from top to bottom of a scene, and from left to
+    right ``cols`` in the train part and in the test part beside it. The parts share no pixel.
     """
 
     size: int
+    stride: int
     rows: int
-    cols: int
+    cols: tuple[int, int]
 
     @property
-    def half(self) -> tuple[int, int]:
-        """Height and width of half a scene in px."""
-        stride = self.size // 2
-        return (self.rows - 1) * stride + self.size, (self.cols - 1) * stride + self.size
+    def shape(self) -> tuple[int, int]:
+        """Height and width of a scene in px."""
+        return self._length(self.rows), sum(map(self._length, self.cols))
 
     def windows(self) -> Iterator[tuple[str, int, slice, slice]]:
         """Split, patch index (row by row) and window in the scene of every patch."""
-        stride, width = self.size // 2, self.half[1]
-        for number, split in enumerate(SPLITS):
-            for index in range(self.rows * self.cols):
-                top = index // self.cols * stride
-                left = number * width + index % self.cols * stride
+        start = 0
+        for split, cols in zip(SPLITS, self.cols, strict=True):
+            for index in range(self.rows * cols):
+                top, left = index // cols * self.stride, start + index % cols * self.stride
                 yield split, index, slice(top, top + self.size), slice(left, left + self.size)
+            start += self._length(cols)
+
+    def _length(self, patches: int) -> int:
+        return (patches - 1) * self.stride + self.size
 
 
 def write(
@@ -63,14 +67,16 @@ def write(
     seed: int = 7,
     patch_size: int = 512,
     rows: int = 24,
-    cols: int = 12,
+    cols: int | tuple[int, int] = 12,
     areas: tuple[str, ...] = AREAS,
+    stride: int | None = None,
 ) -> Path:
     """Write a WUSU-like tree of a made-up city under ``root`` and return ``root``.
 
-    Each area is one continuous scene of 1-m pixels at three dates; its left half is cut into the train
-    patches, its right half into the test patches, rows x cols each, ``patch_size`` px square at a stride of
-    half of it, numbered row by row. Images are uint8 in B,G,R,NIR, class masks hold ``legend.CODES``; BCD
+    Each area is one continuous scene of 1-m pixels at three dates; its left part is cut into the train
+    patches, its right part into the test patches: rows x cols each (``cols``: of both, or of train and of
+    test), ``patch_size`` px square, ``stride`` px apart (half a patch, if none is given), numbered row by
+    row. Images are uint8 in B,G,R,NIR, class masks hold ``legend.CODES``; BCD
     masks are 1, SCD masks a code from 1 to 110 of a code book that depends on the seed, where the classes
     annotated at the two dates differ, both 0 elsewhere. Label errors made on purpose are listed in
     planted.csv (see ``planted``). The same arguments give the same bytes. All 11 classes are in every
@@ -79,9 +85,10 @@ def write(
     Raises ValueError for impossible arguments and FileExistsError if ``root`` holds anything already.
     """
     root = Path(root)
-    _check(root, patch_size, rows, cols, areas)
-    cut = Cut(patch_size, rows, cols)
-    height, width = cut.half
+    columns = (cols, cols) if isinstance(cols, int) else cols
+    stride = patch_size // 2 if stride is None else stride
+    _check(root, patch_size, stride, (rows, *columns), areas)
+    cut = Cut(patch_size, stride, rows, columns)
     book = code_book(seed)
     found: list[pd.DataFrame] = []
     with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as pool:
@@ -89,7 +96,7 @@ def write(
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         for area in areas:
             codes: list[np.ndarray] = []
-            for exposure in scene.expose(area, (height, 2 * width), seed):
+            for exposure in scene.expose(area, cut.shape, seed):
                 _write_date(root, area, exposure, cut, pool)
                 found.append(_errors(area, exposure, cut))
                 codes.append(exposure.codes)
@@ -98,13 +105,17 @@ def write(
     return root
 
 
-def _check(root: Path, patch_size: int, rows: int, cols: int, areas: tuple[str, ...]) -> None:
+def _check(
+    root: Path, patch_size: int, stride: int, numbers: tuple[int, ...], areas: tuple[str, ...]
+) -> None:
     if patch_size < 16 or patch_size % 2:
         raise ValueError(
             f"patch_size: got {patch_size}; expected an even number of at least 16 (half-overlap)"
         )
-    if min(rows, cols) < 1:
-        raise ValueError(f"rows, cols: got {rows}, {cols}; expected at least 1 each")
+    if not 1 <= stride <= patch_size:
+        raise ValueError(f"stride: got {stride}; expected 1 to {patch_size}, the side of a patch")
+    if min(numbers) < 1:
+        raise ValueError(f"rows, cols: got {', '.join(map(str, numbers))}; expected at least 1 each")
     unknown = [area for area in areas if area not in AREAS]
     if unknown or not areas:
         raise ValueError(f"areas: got {areas!r}; allowed: {', '.join(AREAS)}")
@@ -211,20 +222,21 @@ def planted(root: str | Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-# The demo's city: two areas of 48 + 48 patches of 128 px at three dates.
+# The demo's cities: two areas at three dates. Patches overlap by 8 px: enough to find out where they lie
+# beside each other, while ground that is seen once costs a quarter of half-overlapping patches to evaluate.
+# Of the test part's 35 rows the middle one is lost to the cut between validation and test. That leaves
+# 17 x 17 patches of each area on either side: 2048 x 2048 m, 64 blocks of 256 m.
 
-DEMO_ARGUMENTS: dict[str, object] = {
-    "seed": 7,
-    "patch_size": 128,
-    "rows": 8,
-    "cols": 6,
-    "areas": ("HS", "JA"),
+_JUDGED = {"seed": 7, "patch_size": 128, "stride": 120, "rows": 35, "areas": AREAS}
+CITIES: dict[str, dict[str, object]] = {
+    "small": {**_JUDGED, "cols": (4, 17)},
+    "large": {**_JUDGED, "cols": (16, 17)},
 }
 
 
-def demo_name() -> str:
-    """Name of the demo's folder, with a fingerprint of the arguments and of the code that writes it."""
-    return f"mini_city_{fingerprint(sorted(DEMO_ARGUMENTS.items()))}"
+def demo_name(city: str = "small") -> str:
+    """Name of a demo city's folder, with a fingerprint of the arguments and of the code that writes it."""
+    return f"mini_city_{fingerprint(sorted(CITIES[city].items()))}"
 
 
 def fingerprint(*arguments: object) -> str:
@@ -235,15 +247,15 @@ def fingerprint(*arguments: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def write_demo(root: Path, note: Callable[[Path], None]) -> Path:
-    """Write the demo's tree beside its place, then give it its name; takes some seconds.
+def write_demo(root: Path, note: Callable[[Path], None], city: str = "small") -> Path:
+    """Write a demo city beside its place, then give it its name; takes a minute.
 
     ``note`` is called with the folder while it has no name yet, to write down what is in it. An interrupted
     writing leaves nothing that could be taken for a city.
     """
     scratch = Path(tempfile.mkdtemp(prefix="mini_city_", suffix=".partial", dir=root.parent))
     try:
-        write(scratch, **DEMO_ARGUMENTS)  # type: ignore[arg-type]
+        write(scratch, **CITIES[city])  # type: ignore[arg-type]
         note(scratch)
         scratch.chmod(root.parent.stat().st_mode & 0o777)  # a temporary folder is its maker's alone
         scratch.rename(root)

@@ -6,6 +6,7 @@ that a training can be resumed to the last bit.
 
 import gc
 import logging
+import math
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import load_model, save_model
 from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 from wusu_lib import provenance
 from wusu_lib.data.loading import SPLITS, SplitDataModule
@@ -69,6 +71,8 @@ class Session(lightning.Callback):
         self.line = line
         self.progress = Progress()
         self._stored: dict[str, Any] | None = None
+        self.scheduler: OneCycleLR | ReduceLROnPlateau
+        self.total_steps = 0  # of the optimiser, over all epochs
         if (folder / CHECKPOINT).exists() and not self._read():
             set_aside(folder / CHECKPOINT, "damaged (training begins anew)")
             self._stored, self.progress = None, Progress()
@@ -100,10 +104,13 @@ class Session(lightning.Callback):
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.events = Events(self.folder, first_step=len(self.progress.steps))
+        assert isinstance(pl_module, Task)
         (self.optimizer,) = trainer.optimizers
-        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimizer, factor=0.5, patience=5, min_lr=1e-8
-        )
+        if pl_module.settings.schedule == "plateau":
+            self.scheduler = ReduceLROnPlateau(self.optimizer, factor=0.5, patience=5, min_lr=1e-8)
+        else:
+            highest = [group["lr"] for group in self.optimizer.param_groups]
+            self.scheduler = OneCycleLR(self.optimizer, highest, total_steps=self.total_steps)
         if self._stored is not None:
             self.optimizer.load_state_dict(self._stored["optimizer"])
             self.scheduler.load_state_dict(self._stored["scheduler"])
@@ -119,10 +126,16 @@ class Session(lightning.Callback):
         state = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
         lightning.seed_everything(int(state[0]), verbose=False)
         self._clock = time.monotonic()
+        self._steps = 0
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if len(pl_module.steps) > self._steps:
+            self._steps = len(pl_module.steps)
+            self._rates = {f"lr/{group['name']}": group["lr"] for group in self.optimizer.param_groups}
+            if isinstance(self.scheduler, OneCycleLR):
+                self.scheduler.step()
         where = f"epoch {self.progress.epochs + 1}, batch {batch_idx + 1} of {trainer.num_training_batches}"
         self.line.update(f"{where}{self._latest()}")
 
@@ -130,7 +143,8 @@ class Session(lightning.Callback):
         """Close the epoch. Nothing of it counts until its checkpoint is in place."""
         assert isinstance(pl_module, Task)
         row = self._row(pl_module)
-        self.scheduler.step(row["val/loss"])
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(row["val/loss"])
         self._note(row, pl_module.step_rows())
         if row["val/loss"] < self.progress.best_loss:
             self.progress.best_epoch, self.progress.best_loss = self.progress.epochs, row["val/loss"]
@@ -147,15 +161,14 @@ class Session(lightning.Callback):
             self.events.close()
 
     def _row(self, task: Task) -> dict[str, float]:
-        """The epoch in figures; the learning rates are those it was trained with."""
-        rates = {f"lr/{group['name']}": group["lr"] for group in self.optimizer.param_groups}
+        """The epoch in figures; the learning rates are those of its last step."""
         return {
             "epoch": self.progress.epochs + 1,
             "train/loss": task.epoch_loss(),
             **task.epoch_objective(),
             "val/loss": task.tally.loss,
             **{f"val/{name}": value for name, value in task.tally.figures().items()},
-            **rates,
+            **self._rates,
             "seconds": round(time.monotonic() - self._clock, 3),
         }
 
@@ -296,8 +309,9 @@ def _train(task: Task, session: Session, data: SplitDataModule) -> None:
         task, max_epochs=left, accumulate_grad_batches=task.settings.accumulate, callbacks=[session]
     )
     loader = data.train_dataloader()
+    session.total_steps = task.settings.epochs * math.ceil(len(loader) / task.settings.accumulate)
     loader.sampler.set_epoch(session.progress.epochs)  # type: ignore[attr-defined]  # workers fetch at once
-    trainer.fit(task, loader, data.loader("val"))
+    trainer.fit(task, loader, data.loader("val", task.settings.followed))
 
 
 def _trust(task: Task, data: SplitDataModule) -> None:
