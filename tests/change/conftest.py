@@ -1,4 +1,4 @@
-"""Fixtures of the change tests: the demo's city and its evidence, read once."""
+"""Fixtures of the change tests: the mini city and its evidence, read once."""
 
 from pathlib import Path
 
@@ -8,13 +8,7 @@ import pytest
 from small_tree import write_tree
 
 from wusu_lib import imagery, legend
-from wusu_lib.data.tree import demo_city, scan
-
-
-@pytest.fixture(scope="session")
-def city() -> Path:
-    """Root of the demo's city. Not to be written to."""
-    return demo_city()
+from wusu_lib.data.tree import scan
 
 
 @pytest.fixture(scope="session")

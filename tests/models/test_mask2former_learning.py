@@ -10,8 +10,8 @@ PATCHES = (0, 70, 140, 210)  # two areas, three dates, eleven classes but one
 STEPS = 300
 
 
-def batch():
-    table = tree.scan(tree.demo_city())
+def batch(city):
+    table = tree.scan(city)
     dataset = PatchDataset(table[table["split"] == "train"], [0.3] * 4, [0.15] * 4)
     samples = [dataset[i] for i in PATCHES]
     return [torch.stack([sample[key] for sample in samples]) for key in ("image", "mask")]
@@ -25,8 +25,8 @@ def pixel_accuracy(model, images, masks):
     return (predicted == masks)[labelled].float().mean().item()
 
 
-def test_four_patches_are_learnt_by_heart():
-    images, masks = batch()
+def test_four_patches_are_learnt_by_heart(city):
+    images, masks = batch(city)
     assert 0.3 < (masks != 255).float().mean() < 1
     model = build.build("dinov3_sat_large", "mask2former", image_size=128).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)

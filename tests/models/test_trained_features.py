@@ -20,7 +20,6 @@ from torch.nn import functional as F
 
 from wusu_lib.data import splits, tree
 from wusu_lib.data.loading import PatchDataset
-from wusu_lib.data.tree import demo_city
 from wusu_lib.legend import IGNORE
 from wusu_lib.models import catalogue
 
@@ -38,7 +37,7 @@ def split(request):
     if not FILE.is_file():
         pytest.skip(f"the trained checkpoint is not there: {FILE}")
     if request.param == "city":
-        table = splits.assign(tree.scan(demo_city()), "blocks")
+        table = splits.assign(tree.scan(request.getfixturevalue("city")), "blocks")
         table = table[table["date"] == 18]
         rows = [table[table["split"] == split].iloc[::3] for split in ("train", "test")]
     else:

@@ -214,7 +214,7 @@ def test_a_changed_byte_of_a_cache_is_never_used(tmp_path):
 
 def test_a_changed_byte_of_the_city_is_never_used(tmp_path, monkeypatch):
     small = {"patch_size": 32, "rows": 1, "cols": 2, "areas": ("HS",)}
-    monkeypatch.setattr(synthetic.tree, "DEMO_ARGUMENTS", small)
+    monkeypatch.setitem(synthetic.CITIES, "small", small)
     monkeypatch.setenv("WUSU_CACHE", str(tmp_path / "cache"))
     root, draw = tree.demo_city(), random.Random(7)
     assert tree.whole_city(root) == root

@@ -241,10 +241,10 @@ def test_the_mini_city_is_put_together_without_a_seam(tmp_path):
     city = example_scene(tmp_path)
     with rasterio.open(city.t2) as file:
         image = file.read()
-    assert image.shape == (4, 576, 448)
-    assert city.truth.shape == (576, 448)
+    assert image.shape == (4, 1088, 1088)
+    assert city.truth.shape == (1088, 1088)
     steps = np.abs(np.diff(image.astype(int), axis=2)).mean(axis=(0, 1))
-    assert steps[63::64].max() < 1.5 * np.median(steps)  # columns where patches begin and end
+    assert steps[119::120].max() < 1.5 * np.median(steps)  # columns where patches begin and end
     assert np.isin(transitions.SECOND[np.unique(city.truth)], (2, 3, 10)).any()  # buildings, excavations
 
 

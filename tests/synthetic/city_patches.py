@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-ROWS, COLS, SIZE, STRIDE = 8, 6, 128, 64  # the demo's city
+ROWS, COLS, SIZE, STRIDE = 8, 6, 128, 64  # half-overlapping, as WUSU's
 AREAS, DATES, SPLITS = ("HS", "JA"), (15, 16, 18), ("train", "test")
 TINY = {"patch_size": 64, "rows": 3, "cols": 2}
 

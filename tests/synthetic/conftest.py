@@ -1,4 +1,4 @@
-"""The demo city, written and read once for all tests of the mini city."""
+"""A city, written and read once for all tests of the mini city."""
 
 import itertools
 import time
@@ -6,22 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from city_patches import AREAS, DATES, SPLITS, tiles
+from city_patches import AREAS, COLS, DATES, ROWS, SIZE, SPLITS, tiles
 
 from wusu_lib import legend
-from wusu_lib.data.tree import demo_city
+from wusu_lib.synthetic import write
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """The demo city in a cache of its own, and the processor time it took."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WUSU_CACHE", str(tmp_path_factory.mktemp("cache")))
-        start = time.process_time()
-        root = demo_city()
-        seconds = time.process_time() - start
-        assert demo_city() == root
-    return root, seconds
+    """A city of half-overlapping patches as WUSU's are, and the processor time it took."""
+    start = time.process_time()
+    root = write(tmp_path_factory.mktemp("city") / "tree", patch_size=SIZE, rows=ROWS, cols=COLS)
+    return root, time.process_time() - start
 
 
 @pytest.fixture(scope="session")

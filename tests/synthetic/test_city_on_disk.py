@@ -10,7 +10,8 @@ import pytest
 import rasterio
 from city_patches import AREAS, COLS, DATES, ROWS, SIZE, SPLITS, TINY, digests
 
-from wusu_lib import legend, synthetic
+from wusu_lib import imagery, legend, synthetic
+from wusu_lib.data import inspection, splits
 from wusu_lib.data.tree import demo_city
 from wusu_lib.synthetic import planted, tree, write
 
@@ -23,7 +24,7 @@ def test_takes_under_20_seconds_of_processor_time(made: tuple[Path, float]) -> N
 
 
 def test_files_are_wusus_and_no_others(city: Path) -> None:
-    expected = {"class_mapping.json", "planted.csv", "record.json"}
+    expected = {"class_mapping.json", "planted.csv"}
     for split, area, index in itertools.product(SPLITS, AREAS, range(ROWS * COLS)):
         base = f"{split}/{area}"
         expected |= {f"{base}/{k}/{area}{d}_{index}.tif" for k in ("imgs", "class") for d in DATES}
@@ -73,7 +74,9 @@ def test_one_area_does_not_depend_on_the_other(tmp_path: Path) -> None:
     [
         ({"patch_size": 127}, "patch_size: got 127"),
         ({"patch_size": 8}, "at least 16"),
-        ({"rows": 0}, "rows, cols: got 0, 2"),
+        ({"rows": 0}, "rows, cols: got 0, 2, 2"),
+        ({"cols": (2, 0)}, "rows, cols: got 3, 2, 0"),
+        ({"stride": 65}, "stride: got 65; expected 1 to 64"),
         ({"areas": ("HS", "XX")}, "allowed: HS, JA"),
         ({"areas": ()}, "allowed: HS, JA"),
     ],
@@ -98,7 +101,7 @@ def test_planted_names_what_is_missing(tmp_path: Path) -> None:
 @pytest.fixture
 def tiny_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("WUSU_CACHE", str(tmp_path))
-    monkeypatch.setattr(tree, "DEMO_ARGUMENTS", {"seed": 1, "areas": ("HS",), **TINY})
+    monkeypatch.setitem(tree.CITIES, "small", {"seed": 1, "areas": ("HS",), **TINY})
     return tmp_path
 
 
@@ -130,5 +133,27 @@ def test_an_interrupted_writing_leaves_no_city(tiny_demo: Path, monkeypatch: pyt
 
 def test_other_arguments_make_another_city(tiny_demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = demo_city()
-    monkeypatch.setitem(tree.DEMO_ARGUMENTS, "seed", 2)
+    monkeypatch.setitem(tree.CITIES["small"], "seed", 2)
     assert demo_city() != first
+    monkeypatch.setitem(tree.CITIES, "large", {**tree.CITIES["small"], "cols": 3})
+    assert demo_city("large") not in (first, demo_city())
+
+
+def test_parts_of_other_widths_and_strides_share_no_ground(tmp_path: Path) -> None:
+    """Train 1 x 2 and test 1 x 3 patches, 56 px apart: what two neighbours share is 8 px wide."""
+    root = write(tmp_path / "city", patch_size=64, rows=1, cols=(2, 3), stride=56, areas=("HS",))
+    table = inspection.inspect(root).table
+    assert table.groupby("folder")["site"].nunique().to_dict() == {"train": 2, "test": 3}
+    read = {(r.folder, r.index): imagery.read(r.image) for r in table[table["date"] == 15].itertuples()}
+    for folder, last in (("train", 1), ("test", 2)):
+        for i in range(last):
+            assert (read[folder, i][..., 56:] == read[folder, i + 1][..., :8]).all()
+    assert set(splits.shared_ground(table).pairs["pixels"]) == {8 * 64}
+
+
+@pytest.mark.parametrize("city", synthetic.CITIES)
+def test_validation_and_test_of_the_demo_have_64_blocks_an_area(city: str) -> None:
+    cut = synthetic.CITIES[city]
+    assert (cut["rows"] // 2, cut["cols"][1]) == (17, 17)
+    side = 16 * cut["stride"] + cut["patch_size"]
+    assert side == 2048 == 8 * 2 * cut["patch_size"]
