@@ -18,10 +18,15 @@ def halves(column, side=20):
     return index
 
 
+def counts(truth, guess, distance):
+    """Of one patch."""
+    return closer.boundary_counts(truth[None], guess[None], distance)[0]
+
+
 @pytest.mark.parametrize("distance", [1, 2, 3])
 def test_the_same_map_is_perfect(distance):
     truth = halves(10)
-    counted = closer.boundary_counts(truth, truth, distance)
+    counted = counts(truth, truth, distance)
     both, true, drawn, drawn_near, drawn_all, true_near, true_all = counted
     assert both[[1, 5]].tolist() == true[[1, 5]].tolist() == drawn[[1, 5]].tolist() == [20 * distance] * 2
     assert drawn_near.tolist() == drawn_all.tolist() == true_near.tolist() == true_all.tolist()
@@ -31,19 +36,19 @@ def test_the_same_map_is_perfect(distance):
 
 def test_a_shifted_boundary_is_within_reach_or_not():
     truth, guess = halves(10), halves(12)
-    f1 = [closer._f1(closer.boundary_counts(truth, guess, d))[1] for d in (1, 2, 3)]
+    f1 = [closer._f1(counts(truth, guess, d))[1] for d in (1, 2, 3)]
     assert f1 == [0, 1, 1]
-    iou = [closer._iou(closer.boundary_counts(truth, guess, d))[1] for d in (1, 2, 3)]
+    iou = [closer._iou(counts(truth, guess, d))[1] for d in (1, 2, 3)]
     assert iou == pytest.approx([0, 0, 1 / 5])  # bands of 3 px, shifted by two
 
 
 def test_neither_unlabelled_ground_nor_the_patchs_edge_is_a_boundary():
     truth = halves(10)
     truth[:, 8:12] = 0
-    counted = closer.boundary_counts(truth, halves(10), 3)
+    counted = counts(truth, halves(10), 3)
     assert counted.sum() == 0
     assert np.isnan(closer._f1(counted)).all()
-    wrong = closer.boundary_counts(truth, halves(5), 2)  # a boundary drawn within the labelled road
+    wrong = counts(truth, halves(5), 2)  # a boundary drawn within the labelled road
     assert wrong[4, 1] > 0
     assert np.isnan(closer._f1(wrong)[1])  # none is annotated: the class is in no mean, on either side
     assert wrong[4, 1] == 20
@@ -56,7 +61,7 @@ def test_buildings_by_area_with_those_at_the_edge_left_out():
     truth[20:28, 20:30] = 3  # 80 m2, a quarter found
     guess[20:28, 20:22] = 3
     truth[40:60, 40:60] = 2  # at the edge
-    found, there = closer.buildings(truth, guess)
+    ((found, there),) = closer.buildings(truth, guess[None])
     assert there.tolist() == [1, 1, 0, 0, 0]
     assert found.tolist() == [1, 0, 0, 0, 0]
 
@@ -73,7 +78,7 @@ def test_road_pixels_by_width():
     truth = np.zeros((64, 64), dtype=np.uint8)
     truth[5:8], truth[30:45] = 1, 1
     guess = np.where(np.arange(64)[:, None] < 20, truth, 0)
-    assert closer.roads(truth, guess).tolist() == [[192, 0, 0, 0], [192, 0, 0, 960]]
+    assert closer.roads(truth, guess[None]).tolist() == [[[192, 0, 0, 0], [192, 0, 0, 960]]]
 
 
 def quarters(row, right):

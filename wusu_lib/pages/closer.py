@@ -6,7 +6,7 @@ Each measure with its interval, its figure and its sentence.
 import math
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import batched, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,58 +127,67 @@ MACRO = "all classes"
 
 
 def boundary_band(index: np.ndarray, labelled: np.ndarray, distance: int) -> np.ndarray:
-    """Labelled pixels within ``distance`` px of a labelled pixel of another class: bool [H, W].
+    """Labelled pixels within ``distance`` px of a labelled pixel of another class: bool [..., H, W].
 
-    index: class indices [H, W]; labelled: bool [H, W].
+    index: class indices [..., H, W]; labelled: bool [..., H, W].
     """
-    from scipy.ndimage import maximum_filter, minimum_filter
+    own = _bits(index, labelled)
+    return labelled & ((_spread(own, distance) & ~own) > 0)
 
-    size = 2 * distance + 1
-    highest = maximum_filter(np.where(labelled, index, 0), size, mode="nearest")
-    lowest = minimum_filter(np.where(labelled, index, N_INDEX), size, mode="nearest")
-    return labelled & ((highest != index) | (lowest != index))
+
+def _bits(index: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """One bit a class, uint16, none outside ``where``. All classes are then looked at in one go."""
+    return np.where(where, np.left_shift(np.uint16(1), index, dtype=np.uint16), np.uint16(0))
+
+
+def _spread(bits: np.ndarray, distance: int) -> np.ndarray:
+    """The bits of all pixels within ``distance`` px (a square), [..., H, W]."""
+    for _ in range(distance):
+        rows = bits.copy()
+        rows[..., 1:, :] |= bits[..., :-1, :]
+        rows[..., :-1, :] |= bits[..., 1:, :]
+        bits = rows.copy()
+        bits[..., 1:] |= rows[..., :-1]
+        bits[..., :-1] |= rows[..., 1:]
+    return bits
 
 
 def boundary_counts(truth: np.ndarray, predicted: np.ndarray, distance: int) -> np.ndarray:
-    """Pixels of one patch by class index, int64 [7, 12].
+    """Pixels of patches by class index, int64 [N, 7, 12].
 
     Kinds: of the bands of width ``distance`` those in both, in the truth's, in the prediction's; of the
     boundaries (bands of 1 px) the predicted pixels near a true one, all predicted, the true ones near a
-    predicted one, all true. truth, predicted: class indices [H, W], 0 = unlabelled (in the truth).
+    predicted one, all true. truth, predicted: class indices [N, H, W], 0 = unlabelled (in the truth).
     """
     labelled = truth > 0
     wide = [boundary_band(index, labelled, distance) for index in (truth, predicted)]
     thin = wide if distance == 1 else [boundary_band(index, labelled, 1) for index in (truth, predicted)]
     true_edge, drawn_edge = (np.where(t, i, 0) for t, i in zip(thin, (truth, predicted), strict=True))
     both = wide[0] & wide[1] & (truth == predicted)
-    return np.stack(
-        [
-            _by_class(truth[both]),
-            _by_class(truth[wide[0]]),
-            _by_class(predicted[wide[1]]),
-            _near(drawn_edge, true_edge, distance),
-            _by_class(drawn_edge[thin[1]]),
-            _near(true_edge, drawn_edge, distance),
-            _by_class(true_edge[thin[0]]),
-        ]
-    )
+    kinds = [
+        (truth, both),
+        (truth, wide[0]),
+        (predicted, wide[1]),
+        (drawn_edge, _near(drawn_edge, true_edge, distance)),
+        (drawn_edge, thin[1]),
+        (true_edge, _near(true_edge, drawn_edge, distance)),
+        (true_edge, thin[0]),
+    ]
+    return np.stack([_by_class(index, where) for index, where in kinds], axis=1)
 
 
-def _by_class(index: np.ndarray) -> np.ndarray:
-    return np.bincount(index.ravel(), minlength=N_INDEX)
+def _by_class(index: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Pixels by class of each patch [N, H, W] where so marked: int64 [N, 12]."""
+    first = (np.arange(len(index), dtype=np.int16) * N_INDEX)[:, None, None]
+    numbers = (index + first)[where]
+    return np.bincount(numbers, minlength=len(index) * N_INDEX).reshape(len(index), N_INDEX)
 
 
 def _near(edge: np.ndarray, other: np.ndarray, distance: int) -> np.ndarray:
     """Pixels of ``edge`` (class index, 0 = none) within ``distance`` px of one of the same class in
-    ``other``, by class [12].
+    ``other``: bool.
     """
-    from scipy.ndimage import maximum_filter
-
-    found = np.zeros(N_INDEX, dtype=np.int64)
-    for index in np.intersect1d(edge[edge > 0], other):
-        near = maximum_filter(other == index, 2 * distance + 1, mode="constant")
-        found[index] = (near & (edge == index)).sum()
-    return found
+    return (_spread(_bits(other, other > 0), distance) & _bits(edge, edge > 0)) > 0
 
 
 def compare_boundaries(runs: Sequence[Any], baseline: Sequence[Any], table: pd.DataFrame) -> pd.DataFrame:
@@ -212,9 +221,17 @@ def compare_boundaries(runs: Sequence[Any], baseline: Sequence[Any], table: pd.D
     return pd.DataFrame(found)
 
 
+AT_ONCE = 32  # patches whose arrays stay in the processor's cache
+
+
 def _of_run(run: Any, truths: dict[str, np.ndarray], distance: int, space: LabelSpace) -> np.ndarray:
-    maps = ((truth, space.merge_index(run.prediction(patch))) for patch, truth in truths.items())
-    return np.stack([boundary_counts(truth, predicted, distance) for truth, predicted in maps])  # [N, 7, 12]
+    """Counts of all patches, [N, 7, 12]."""
+    found = []
+    for part in batched(truths, AT_ONCE):
+        truth = np.stack([truths[patch] for patch in part])
+        predicted = space.merge_index(np.stack([run.prediction(patch) for patch in part]))
+        found.append(boundary_counts(truth, predicted, distance))
+    return np.concatenate(found)
 
 
 def _figures(number: int, names: Sequence[str]) -> list[tuple[str, Any]]:
@@ -262,21 +279,25 @@ PAD = 32  # px of mirrored ground around a patch
 
 
 def buildings(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Buildings found and buildings there by bin of area, int64 [2, 5], of class indices [H, W]."""
+    """Buildings found and buildings there by bin of area, int64 [R, 2, 5].
+
+    truth: class indices [H, W]; predicted: those of R maps of the same ground, [R, H, W].
+    """
     from scipy.ndimage import label
 
     regions, n = label(np.isin(truth, BUILDING))
     area = np.bincount(regions.ravel(), minlength=n + 1)[1:]
-    hits = np.bincount(regions[np.isin(predicted, BUILDING)], minlength=n + 1)[1:]
     edge = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
     whole = ~np.isin(np.arange(1, n + 1), edge)
-    return _binned(area[whole], (hits >= FOUND * area)[whole], AREAS)
+    hits = [np.bincount(regions[np.isin(drawn, BUILDING)], minlength=n + 1)[1:] for drawn in predicted]
+    return np.stack([_binned(area[whole], (hit >= FOUND * area)[whole], AREAS) for hit in hits])
 
 
 def roads(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Road pixels found and there by bin of local width, int64 [2, 4], of class indices [H, W]."""
+    """Road pixels found and there by bin of local width, int64 [R, 2, 4]; arguments as of ``buildings``."""
     road = truth == ROAD
-    return _binned(local_width(road)[road], (predicted == ROAD)[road], WIDTHS)
+    width = local_width(road)[road]
+    return np.stack([_binned(width, (drawn == ROAD)[road], WIDTHS) for drawn in predicted])
 
 
 def local_width(road: np.ndarray) -> np.ndarray:
@@ -314,10 +335,12 @@ def compare_objects(runs: Sequence[Any], baseline: Sequence[Any], table: pd.Data
     truths = {patch: statistics.class_index(table, patch) for patch in rows["patch"]}
     found = []
     for kind, count, edges, unit in (("building", buildings, AREAS, "m2"), ("road", roads, WIDTHS, "m")):
-        counted = [
-            [np.stack([count(t, run.prediction(p)) for p, t in truths.items()]) for run in side]
-            for side in sides
+        of_patch = [
+            count(truth, np.stack([run.prediction(patch) for side in sides for run in side]))
+            for patch, truth in truths.items()
         ]
+        of_runs = list(np.stack(of_patch, axis=1))  # [N, 2, bins] of each run
+        counted = [of_runs[: len(sides[0])], of_runs[len(sides[0]) :]]
         sizes = _sizes(edges, unit)
         of = [comparison.Figure("recall", partial(_recall, number)) for number in range(len(sizes))]
         judged = effects(counted, rows["block"].tolist(), of)
