@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -16,6 +17,7 @@ import pandas as pd
 
 from wusu_lib import legend
 from wusu_lib.data.masks import ClassMask, read_index
+from wusu_lib.data.tree import FileState, file_state
 from wusu_lib.imagery import BAND_NAMES, read
 
 Normalisation = Literal["wusu", "burnscars", "prithvi", "backbone"]
@@ -200,8 +202,21 @@ def normalisation(
 
 
 def class_index(table: pd.DataFrame, patch: str) -> np.ndarray:
-    """Class index, uint8 [H, W], of one patch of the table. Raises KeyError for a patch without labels."""
-    return read_index(table.set_index("patch")["mask"].dropna()[patch])
+    """Class index, uint8 [H, W], of one patch of the table, not to be written to.
+
+    A mask is read once, until its file changes. Raises KeyError for a patch without labels.
+    """
+    masks = table["mask"][table["patch"].to_numpy() == patch].dropna()
+    if masks.empty:
+        raise KeyError(patch)
+    return _kept_index(masks.iat[0], file_state(masks.iat[0]))
+
+
+@lru_cache(maxsize=2048)  # validation patches of the demo; half a gigabyte of 512 px
+def _kept_index(mask: "ClassMask | str", state: FileState) -> np.ndarray:
+    index = read_index(mask)
+    index.setflags(write=False)
+    return index
 
 
 def class_shares(table: pd.DataFrame) -> pd.DataFrame:
