@@ -31,7 +31,7 @@ def fault(**changes) -> str:
 
 def test_defaults_are_those_of_the_demo_and_the_overlay_has_the_recipe_of_the_study():
     p = parse(SegmentationParameters, GOOD)
-    assert (p.encoder_learning_rate, p.learning_rate, p.weight_decay) == (2e-4, 1e-3, 1e-3)
+    assert (p.encoder_learning_rate, p.learning_rate, p.weight_decay) == (1e-4, 1e-3, 1e-3)
     assert (p.epochs, p.patience, p.accumulate, p.weights) == (3, 10, 1, "pretrained")
     assert (p.schedule, p.followed) == ("one_cycle", 256)
     demo = yaml.safe_load((ROOT / "params" / "demo.yaml").read_text())

@@ -122,13 +122,13 @@ class BudgetParameters(DataParameters):
         "pretrained", examples=["random"], description='"pretrained", "random", a file or a folder'
     )
     encoder_learning_rate: Positive = Field(
-        2e-4, examples=[0.00001], description="of the encoder with differential, of its adapters with lora"
+        1e-4, examples=[0.00001], description="of the encoder with differential, of its adapters with lora"
     )
     epochs: Count = Field(3, examples=[500], description="at most so many")
     schedule: Literal["one_cycle", "plateau"] = Field(
         "one_cycle",
-        description="learning rates: up for the first 3 tenths of all steps and down to nothing, or constant "
-        "and halved where val/loss stays",
+        description="learning rates: up to twice what is stated for the first 3 tenths of all steps and down "
+        "to nothing, or as stated and halved where val/loss stays",
     )
     followed: Annotated[int, Field(ge=0)] = Field(
         256, examples=[256], description="validation patches that an epoch is followed by; 0: all"

@@ -109,7 +109,8 @@ class Session(lightning.Callback):
         if pl_module.settings.schedule == "plateau":
             self.scheduler = ReduceLROnPlateau(self.optimizer, factor=0.5, patience=5, min_lr=1e-8)
         else:
-            highest = [group["lr"] for group in self.optimizer.param_groups]
+            # The mean over all steps is then the rate that is stated, as where it is constant.
+            highest = [2 * group["lr"] for group in self.optimizer.param_groups]
             self.scheduler = OneCycleLR(self.optimizer, highest, total_steps=self.total_steps)
         if self._stored is not None:
             self.optimizer.load_state_dict(self._stored["optimizer"])
