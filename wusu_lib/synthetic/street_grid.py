@@ -55,7 +55,7 @@ class Frame:
     wavelength: float
     phase: tuple[float, float]
 
-    def uv(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def uv(self, y: np.ndarray | float, x: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
         """Grid coordinates of pixels; y and x broadcast against each other."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         k = 2 * np.pi / self.wavelength
@@ -66,10 +66,14 @@ class Frame:
     def yx(self, u: np.ndarray | float, v: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (y, x) of grid coordinates, by fixed-point iteration (error far below a pixel)."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
-        u, v = np.asarray(u, dtype=float), np.asarray(v, dtype=float)
+        if np.ndim(u) == 0:
+            u, v = float(u), float(v)  # far less overhead than arrays of one number
+        else:
+            u, v = np.asarray(u, dtype=float), np.asarray(v, dtype=float)
         y, x = sin * u + cos * v, cos * u - sin * v
         for _ in range(4):
-            du, dv = (a - b for a, b in zip((u, v), self.uv(y, x), strict=True))
+            found = self.uv(y, x)
+            du, dv = u - found[0], v - found[1]
             y, x = y + sin * du + cos * dv, x + cos * du - sin * dv
         return y, x
 
@@ -93,10 +97,15 @@ class River:
     half: float  # width of half the scene
     width: float
 
-    def clearance(self, y: np.ndarray | float, x: np.ndarray | float) -> np.ndarray:
-        """Distance in m from the river's edge, negative in the water (first order in the curve's slope)."""
+    def course(self, x: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+        """Its middle (y) at x, and the length of its curve there per metre of x."""
         k = np.pi / self.half
         wiggle = 0.06 * self.swing
         course = self.middle - self.swing * np.cos(k * x) + wiggle * np.sin(5 * k * x)
         slope = k * self.swing * np.sin(k * x) + 5 * k * wiggle * np.cos(5 * k * x)
-        return np.abs(y - course) / np.sqrt(1 + slope**2) - self.width / 2
+        return course, np.sqrt(1 + slope**2)
+
+    def clearance(self, y: np.ndarray | float, x: np.ndarray | float) -> np.ndarray:
+        """Distance in m from the river's edge, negative in the water (first order in the curve's slope)."""
+        course, length = self.course(x)
+        return np.abs(y - course) / length - self.width / 2
