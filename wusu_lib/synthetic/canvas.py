@@ -100,7 +100,7 @@ class Window:
     """The pixels [n] of the canvas about an object.
 
     ``rows``, ``columns``: where they are in a scene ``width`` px wide; ``u``, ``v``: their coordinates about
-    the object's centre; ``frame``: the rows and columns that were searched for them.
+    the object's centre; ``around``: the rows and columns that were searched for them.
     """
 
     rows: np.ndarray
@@ -108,7 +108,7 @@ class Window:
     u: np.ndarray
     v: np.ndarray
     width: int
-    frame: tuple[slice, slice]
+    around: tuple[slice, slice]
 
     @cached_property
     def places(self) -> np.ndarray:

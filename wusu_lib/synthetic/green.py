@@ -29,8 +29,12 @@ def _threshold(pen: Pen, window: Window, green: float) -> float:
     """What the patchy and the cloudy noise add up to where grass begins."""
     if green <= 0:
         return np.inf
-    both = (materials.cut_texture(t, *window.frame) for t in (pen.textures.patchy, pen.textures.cloudy))
-    return float(np.quantile(sum(both), 1 - green))
+    known, key = pen.textures.thresholds, (*window.around, green)
+    if key not in known:
+        patchy, cloudy = (getattr(pen.textures, name) for name in ("patchy", "cloudy"))
+        both = materials.cut_texture(patchy, *window.around) + materials.cut_texture(cloudy, *window.around)
+        known[key] = float(np.quantile(both, 1 - green))
+    return known[key]
 
 
 def scatter(pen: Pen, box: Box, density: float, rng: np.random.Generator) -> None:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -69,8 +69,8 @@ def sample_spectra(name: str, rng: np.random.Generator) -> np.ndarray:
     Always draws five numbers, so that what is drawn after it does not depend on the material.
     """
     material = MATERIALS[name]
-    brightness, *hues = rng.standard_normal(5)
-    deviation = material.spread * brightness + material.hue * np.array(hues)
+    drawn = rng.standard_normal(5)
+    deviation = material.spread * drawn[0] + material.hue * drawn[1:]
     return (np.array(material.bands) * np.exp(deviation)).astype(np.float32)
 
 
@@ -102,6 +102,11 @@ class Textures:
     crown: np.ndarray
     tree: np.ndarray
     lit: np.ndarray
+
+    @cached_property
+    def thresholds(self) -> dict[tuple[slice, slice, float], float]:
+        """What was worked out for a window and a share: the same lots ask at every date."""
+        return {}
 
 
 def _noise(rng: np.random.Generator, scale: float) -> np.ndarray:

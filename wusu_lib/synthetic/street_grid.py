@@ -1,6 +1,7 @@
 """The city's own coordinates: a street grid turned against the image and gently bent, and its river."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -55,9 +56,14 @@ class Frame:
     wavelength: float
     phase: tuple[float, float]
 
-    def uv(self, y: np.ndarray | float, x: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    @cached_property
+    def _turned(self) -> tuple[np.float64, np.float64]:
+        """Cosine and sine of the angle."""
+        return np.cos(self.angle), np.sin(self.angle)
+
+    def uv(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Grid coordinates of pixels; y and x broadcast against each other."""
-        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        cos, sin = self._turned
         k = 2 * np.pi / self.wavelength
         u = cos * x + sin * y + self.bend * np.sin(k * (y + 0.4 * x) + self.phase[0])
         v = -sin * x + cos * y + self.bend * np.sin(k * (x - 0.3 * y) + self.phase[1])
@@ -65,11 +71,8 @@ class Frame:
 
     def yx(self, u: np.ndarray | float, v: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (y, x) of grid coordinates, by fixed-point iteration (error far below a pixel)."""
-        cos, sin = np.cos(self.angle), np.sin(self.angle)
-        if np.ndim(u) == 0:
-            u, v = float(u), float(v)  # far less overhead than arrays of one number
-        else:
-            u, v = np.asarray(u, dtype=float), np.asarray(v, dtype=float)
+        cos, sin = self._turned
+        u, v = (np.asarray(each, dtype=float)[()] for each in (u, v))  # a number stays one: far less overhead
         y, x = sin * u + cos * v, cos * u - sin * v
         for _ in range(4):
             found = self.uv(y, x)
@@ -79,7 +82,7 @@ class Frame:
 
     def turn(self, dy: float, dx: float) -> tuple[float, float]:
         """A displacement in pixels (y, x) as one in grid coordinates (u, v), the bend left out."""
-        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        cos, sin = self._turned
         return float(cos * dx + sin * dy), float(-sin * dx + cos * dy)
 
 

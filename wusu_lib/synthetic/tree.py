@@ -22,6 +22,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from wusu_lib import legend
 from wusu_lib.synthetic import scene
 from wusu_lib.synthetic.acquisition import AREAS, DATES
+from wusu_lib.synthetic.processes import side_by_side
 from wusu_lib.synthetic.scene import Exposure
 
 SPLITS = ("train", "test")  # left and right half of each scene
@@ -29,6 +30,7 @@ INTERVALS = tuple(pairwise(DATES))
 CHANGED = 1  # value of a changed pixel in the binary masks
 PLANTED = "planted.csv"
 THREADS = 2
+LARGE = 16_000_000  # pixels of scene, from which on each area is worth a process of its own
 
 
 @dataclass(frozen=True)
@@ -82,20 +84,26 @@ def write(
     _check(root, patch_size, rows, cols, areas)
     cut = Cut(patch_size, rows, cols)
     height, width = cut.half
-    book = code_book(seed)
+    jobs = [(root, area, seed, cut) for area in areas]
+    apart = 2 * height * width * len(areas) * len(DATES) > LARGE
+    _write_tables(root, [table for tables in side_by_side(_write_area, jobs, apart) for table in tables])
+    return root
+
+
+def _write_area(root: Path, area: str, seed: int, cut: Cut) -> list[pd.DataFrame]:
+    """Write one area's images and masks; its label errors, one table a date."""
+    height, width = cut.half
     found: list[pd.DataFrame] = []
+    codes: list[np.ndarray] = []
     with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as pool:
         # WUSU's files carry no georeference, and so do these: nothing to warn of.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        for area in areas:
-            codes: list[np.ndarray] = []
-            for exposure in scene.expose(area, (height, 2 * width), seed):
-                _write_date(root, area, exposure, cut, pool)
-                found.append(_errors(area, exposure, cut))
-                codes.append(exposure.codes)
-            _write_changes(root, area, codes, cut, book, pool)
-    _write_tables(root, found)
-    return root
+        for exposure in scene.expose(area, (height, 2 * width), seed):
+            _write_date(root, area, exposure, cut, pool)
+            found.append(_errors(area, exposure, cut))
+            codes.append(exposure.codes)
+        _write_changes(root, area, codes, cut, code_book(seed), pool)
+    return found
 
 
 def _check(root: Path, patch_size: int, rows: int, cols: int, areas: tuple[str, ...]) -> None:
