@@ -4,14 +4,16 @@ Also the label errors that are planted on purpose.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from wusu_lib.synthetic import materials
 from wusu_lib.synthetic.acquisition import Acquisition
+from wusu_lib.synthetic.layout import Layout
 from wusu_lib.synthetic.materials import Textures
-from wusu_lib.synthetic.street_grid import Box, Frame, River
+from wusu_lib.synthetic.street_grid import Box
 
 # Label errors planted on purpose: small objects left unlabelled or given a neighbouring class.
 
@@ -65,6 +67,10 @@ OBJECTS_PER_OWNER = (
 )
 
 
+MARGIN = 5.0  # metres about an object that a stroke can reach: labels drawn by hand, trees along a street
+LOT_MARGIN = 12.0  # about a lot: ragged edges
+
+
 @dataclass
 class Canvas:
     """One date of a scene [H, W]: what lies on the ground, before the sensor sees it.
@@ -91,32 +97,53 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Window:
-    """A part of the canvas; ``u``, ``v`` [h, w] are its pixels' coordinates about an object's centre."""
+    """The pixels [n] of the canvas about an object.
 
-    rows: slice
-    columns: slice
+    ``rows``, ``columns``: where they are in a scene ``width`` px wide; ``u``, ``v``: their coordinates about
+    the object's centre; ``around``: the rows and columns that were searched for them.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
     u: np.ndarray
     v: np.ndarray
+    width: int
+    around: tuple[slice, slice]
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Their places [n] in the flattened scene."""
+        return self.rows * self.width + self.columns
+
+    @cached_property
+    def tiled(self) -> np.ndarray:
+        """Their places [n] in a flattened texture tile."""
+        return self.rows % materials.SIZE * materials.SIZE + self.columns % materials.SIZE
 
     def within(self, a: float, b: float) -> np.ndarray:
-        """Mask [h, w] of the rectangle |u| < a, |v| < b."""
+        """Mask [n] of the rectangle |u| < a, |v| < b."""
         return (np.abs(self.u) < a) & (np.abs(self.v) < b)
+
+    def about(self, u: float, v: float) -> "Window":
+        """The same pixels with coordinates about (u, v)."""
+        return replace(self, u=self.u - u, v=self.v - v)
 
 
 class Pen:
     """Paints objects given in grid coordinates on the canvas of one date."""
 
-    def __init__(
-        self,
-        canvas: Canvas,
-        frame: Frame,
-        textures: Textures,
-        acquisition: Acquisition,
-        river: River,
-    ) -> None:
-        self.canvas, self.frame, self.textures, self.acquisition = canvas, frame, textures, acquisition
-        self.river = river
+    def __init__(self, canvas: Canvas, plan: Layout, textures: Textures, acquisition: Acquisition) -> None:
+        self.canvas, self.frame, self.textures, self.acquisition = canvas, plan.frame, textures, acquisition
+        self.river = plan.river
+        self._coordinates = plan.coordinates
+        self._course = plan.river.course(np.arange(plan.shape[1], dtype=np.float32))
+        # Strokes write to single pixels by their place in the flattened scene.
+        self._bands = canvas.bands.reshape(4, -1)
+        self._codes, self._height, self._rough, self._wrong = (
+            layer.reshape(-1) for layer in (canvas.codes, canvas.height, canvas.rough, canvas.wrong)
+        )
         self._owner = self._count = 0
+        self._lot: tuple[Box, Window | None] | None = None
 
     def start(self, owner: int) -> None:
         """Objects from here on belong to ``owner`` (> 0)."""
@@ -126,9 +153,19 @@ class Pen:
         """Whether a circle of ``radius`` m about (u, v) stays off the river and its banks."""
         return bool(self.river.clearance(*self.frame.yx(u, v)) > radius)
 
-    def window(self, u: float, v: float, a: float, b: float, turn: float = 0.0) -> Window | None:
-        """The canvas about a rectangle of half sides a, b turned by ``turn`` radians; None if it is out of
-        view."""
+    def off_river(self, window: Window) -> np.ndarray:
+        """Mask [n] of a window's pixels off the river."""
+        course, length = (each[window.columns] for each in self._course)
+        return np.abs(window.rows.astype(np.float32) - course) / length - self.river.width / 2 > 0
+
+    def window(
+        self, u: float, v: float, a: float, b: float, turn: float = 0.0, margin: float = MARGIN
+    ) -> Window | None:
+        """The pixels of a rectangle of half sides a, b turned by ``turn`` radians, and of ``margin`` m about
+        it.
+
+        None if it is out of view.
+        """
         y, x = self.frame.yx(u, v)
         reach = np.hypot(a, b) * 1.1 + 2
         height, width = self.canvas.codes.shape
@@ -136,18 +173,19 @@ class Pen:
         columns = slice(max(int(x - reach), 0), min(int(x + reach) + 1, width))
         if rows.start >= rows.stop or columns.start >= columns.stop:
             return None
-        ys = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
-        xs = np.arange(columns.start, columns.stop, dtype=np.float32)[None, :]
-        us, vs = self.frame.uv(ys, xs)
-        us, vs = us - np.float32(u), vs - np.float32(v)
+        us, vs = (
+            each[rows, columns] - np.float32(at) for each, at in zip(self._coordinates, (u, v), strict=True)
+        )
         if turn:
             cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
             us, vs = cos * us + sin * vs, cos * vs - sin * us
-        return Window(rows, columns, us, vs)
+        near = (np.abs(us) < a + margin) & (np.abs(vs) < b + margin)
+        ys, xs = near.nonzero()
+        return Window(ys + rows.start, xs + columns.start, us[near], vs[near], width, (rows, columns))
 
     def texture(self, name: str, window: Window) -> np.ndarray:
-        """The named tile over a window, [h, w]."""
-        return materials.cut_texture(getattr(self.textures, name), window.rows, window.columns)
+        """The named tile at a window's pixels, [n]."""
+        return getattr(self.textures, name).reshape(-1).take(window.tiled)
 
     def fill(
         self,
@@ -159,34 +197,54 @@ class Pen:
         height: int | np.ndarray = 0,
         shade: np.ndarray | None = None,
     ) -> None:
-        """Paint ``mask`` [h, w] with a spectrum [4], times ``shade`` [h, w] if given; height in metres."""
-        where = (window.rows, window.columns)
-        colour = spectrum[:, None] if shade is None else spectrum[:, None] * shade[mask]
-        self.canvas.bands[(slice(None), *where)][:, mask] = colour
-        self.canvas.rough[where][mask] = round(100 * rough)
-        self.canvas.height[where][mask] = height if np.ndim(height) == 0 else height[mask]  # type: ignore[index]
+        """Paint ``mask`` [n], or the pixels of these numbers, with a spectrum [4], times ``shade`` [n].
+
+        ``height`` in metres, of all or of each pixel [n].
+        """
+        metres = height if np.ndim(height) == 0 else height[mask]  # type: ignore[index]
+        self._paint(window.places[mask], spectrum, rough, metres, None if shade is None else shade[mask])
+
+    def _paint(
+        self,
+        places: np.ndarray,
+        spectrum: np.ndarray,
+        rough: float,
+        height: int | np.ndarray,
+        shade: np.ndarray | None,
+    ) -> None:
+        for band, light in zip(self._bands, spectrum, strict=True):
+            band[places] = light if shade is None else (light * shade).astype(np.float16)
+        self._rough[places] = round(100 * rough)
+        self._height[places] = height
 
     def tint(self, window: Window, mask: np.ndarray, change: np.ndarray, where: np.ndarray) -> None:
-        """Shift the colour of ``mask`` [h, w] by the relative ``change`` [4] times ``where`` [h, w]."""
-        bands = self.canvas.bands[:, window.rows, window.columns]
-        bands[:, mask] *= (1 + change[:, None] * where[mask]).astype(np.float16)
+        """Shift the colour of ``mask`` [n] by the relative ``change`` [4] times ``where`` [n]."""
+        places, where = window.places[mask], where[mask]
+        for band, shift in zip(self._bands, change, strict=True):
+            band[places] *= (1 + shift * where).astype(np.float16)
+
+    def brighten(self, window: Window, mask: np.ndarray, factor: float) -> None:
+        """Multiply the colour of ``mask`` [n]."""
+        places = window.places[mask]
+        for band in self._bands:
+            band[places] *= np.float16(factor)
 
     def annotate(self, window: Window, mask: np.ndarray, code: int, rng: np.random.Generator) -> None:
-        """Give ``mask`` [h, w] its code, or what a tired annotator gives it; draws three numbers."""
+        """Give ``mask`` [n] its code, or what a tired annotator gives it; draws three numbers."""
         self._count += 1
         number = self._owner * OBJECTS_PER_OWNER + self._count
-        error = draw_error(code, int(mask.sum()), self.acquisition.index, rng)
-        where = (window.rows, window.columns)
-        self.canvas.codes[where][mask] = code if error is None else error.given_code
-        self.canvas.wrong[where][mask] = 0 if error is None else number
+        places = window.places[mask]
+        error = draw_error(code, places.size, self.acquisition.index, rng)
+        self._codes[places] = code if error is None else error.given_code
+        self._wrong[places] = 0 if error is None else number
         if error is not None:
             self.canvas.label_errors[number] = error
 
     def erase(self, window: Window, mask: np.ndarray) -> None:
-        """Leave ``mask`` [h, w] unlabelled, rightly."""
-        where = (window.rows, window.columns)
-        self.canvas.codes[where][mask] = 0
-        self.canvas.wrong[where][mask] = 0
+        """Leave ``mask`` [n] unlabelled, rightly."""
+        places = window.places[mask]
+        self._codes[places] = 0
+        self._wrong[places] = 0
 
     def rect(
         self,
@@ -216,20 +274,22 @@ class Pen:
             self.annotate(window, label, code, rng)
 
     def box(self, box: Box) -> Window | None:
-        """The canvas about a box of the grid, coordinates about its centre."""
-        return self.window(*box.centre, box.width / 2, box.depth / 2)
+        """The pixels of a box of the grid and about it, coordinates about its centre."""
+        if self._lot is None or self._lot[0] != box:  # a lot is asked for again and again
+            self._lot = box, self.window(*box.centre, box.width / 2, box.depth / 2, margin=LOT_MARGIN)
+        return self._lot[1]
 
     def trees(self, window: Window, mask: np.ndarray, density: float, rng: np.random.Generator) -> None:
-        """Crowns over the share ``density`` (0 to 1) of the canopy within ``mask`` [h, w]."""
+        """Crowns over the share ``density`` (0 to 1) of the canopy within ``mask`` [n]."""
         leafy, twigs = materials.sample_spectra("tree", rng), materials.sample_spectra("twigs", rng)
-        crown, tree = self.texture("crown", window), self.texture("tree", window)
-        lit = self.texture("lit", window)
-        canopy = mask & (tree < density) & (crown > 0.12)
+        tiled, places = window.tiled[mask], window.places[mask]
+        tree, crown = (tile.reshape(-1).take(tiled) for tile in (self.textures.tree, self.textures.crown))
+        canopy = np.flatnonzero((tree < density) & (crown > 0.12))
+        tree, crown, places = tree[canopy], crown[canopy], places[canopy]
+        lit = self.textures.lit.reshape(-1).take(tiled[canopy])
         shade = (0.62 + 0.42 * crown + 0.9 * lit) * (0.8 + 0.4 * ((tree * 37) % 1))
         height = (2 + 7 * crown).astype(np.uint8)
         bare = (tree * 101) % 1 > 0.35 + 0.65 * self.acquisition.leaf  # a third of the trees is evergreen
         leaf = 0.5 + 0.5 * self.acquisition.leaf
-        self.fill(
-            window, canopy & ~bare, materials.plants(leafy, leaf), rough=0.12, height=height, shade=shade
-        )
-        self.fill(window, canopy & bare, twigs, rough=0.16, height=height, shade=shade)
+        for some, spectrum, rough in ((~bare, materials.plants(leafy, leaf), 0.12), (bare, twigs, 0.16)):
+            self._paint(places[some], spectrum, rough, height[some], shade[some])

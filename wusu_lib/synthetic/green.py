@@ -19,11 +19,22 @@ def lay(pen: Pen, box: Box, material: str, green: float, rng: np.random.Generato
     inside = window.within(box.width / 2, box.depth / 2)
     patchy = pen.texture("patchy", window)
     cloudy = pen.texture("cloudy", window)
-    threshold = float(np.quantile(patchy + cloudy, 1 - green)) if green > 0 else np.inf
-    planted = inside & (patchy + cloudy > threshold)
+    planted = inside & (patchy + cloudy > _threshold(pen, window, green))
     shade = 1 + 0.10 * cloudy + 0.06 * patchy
     pen.fill(window, inside, hard, rough=materials.MATERIALS[material].rough, shade=shade)
     pen.fill(window, planted, materials.plants(soft, pen.acquisition.leaf), rough=0.12, shade=shade)
+
+
+def _threshold(pen: Pen, window: Window, green: float) -> float:
+    """What the patchy and the cloudy noise add up to where grass begins."""
+    if green <= 0:
+        return np.inf
+    known, key = pen.textures.thresholds, (*window.around, green)
+    if key not in known:
+        patchy, cloudy = (getattr(pen.textures, name) for name in ("patchy", "cloudy"))
+        both = materials.cut_texture(patchy, *window.around) + materials.cut_texture(cloudy, *window.around)
+        known[key] = float(np.quantile(both, 1 - green))
+    return known[key]
 
 
 def scatter(pen: Pen, box: Box, density: float, rng: np.random.Generator) -> None:
@@ -34,7 +45,7 @@ def scatter(pen: Pen, box: Box, density: float, rng: np.random.Generator) -> Non
 
 
 def outline(window: Window, radius: float, rng_shape: np.ndarray, stretch: float = 1.0) -> np.ndarray:
-    """Mask [h, w] of a blob about the window's centre: ``radius`` m times 1 + harmonics 2 to 4 given by
+    """Mask [n] of a blob about the window's centre: ``radius`` m times 1 + harmonics 2 to 4 given by
     ``rng_shape`` [3, 2].
 
     ``stretch`` lengthens it along u and narrows it along v.
@@ -74,7 +85,7 @@ ARABLE, WOOD, GRASS, LAKE = 4, 6, 7, 9
 def grow(
     pen: Pen, window: Window, mask: np.ndarray, rng: np.random.Generator, code: int | None = WOOD
 ) -> None:
-    """Closed woodland over ``mask`` [h, w]: dark floor, crowns on it."""
+    """Closed woodland over ``mask`` [n]: dark floor, crowns on it."""
     floor = materials.plants(materials.sample_spectra("tree", rng) * 0.55, pen.acquisition.leaf)
     pen.fill(window, mask, floor, rough=0.15, height=1)
     pen.trees(window, mask, 1.0, rng)
@@ -94,8 +105,7 @@ def wood(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     ragged = margin * (1 + 0.6 * pen.texture("patchy", window))
     mask = (np.abs(window.u) < box.width / 2 - ragged) & (np.abs(window.v) < box.depth / 2 - ragged)
     if clearing:
-        centred = Window(window.rows, window.columns, window.u - off[0], window.v - off[1])
-        mask &= ~outline(centred, 0.2 * min(box.width, box.depth), shape)
+        mask &= ~outline(window.about(*off), 0.2 * min(box.width, box.depth), shape)
     grow(pen, window, mask, rng)
 
 
@@ -109,7 +119,7 @@ def grove(pen: Pen, box: Box, rng: np.random.Generator) -> None:
 
 
 def meadow(pen: Pen, window: Window, mask: np.ndarray, rng: np.random.Generator) -> None:
-    """Grassland over ``mask`` [h, w], mown unevenly."""
+    """Grassland over ``mask`` [n], mown unevenly."""
     spectrum = materials.plants(materials.sample_spectra("grass", rng), pen.acquisition.leaf)
     shade = 1 + 0.06 * pen.texture("patchy", window) + 0.08 * pen.texture("cloudy", window)
     pen.fill(window, mask, spectrum, rough=0.07, shade=shade)
@@ -142,7 +152,7 @@ def park(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     if window is None:
         return
     inside = window.within(box.width / 2 - 2, box.depth / 2 - 2)
-    centred = Window(window.rows, window.columns, window.u - off[0], window.v - off[1])
+    centred = window.about(*off)
     radius = 0.36 * np.sqrt(box.width * box.depth) * pen.dry(*box.centre, 0.3 * min(box.width, box.depth))
     lake = outline(centred, radius, shape, stretch) & inside
     shore = outline(centred, radius + 5, shape, stretch)
@@ -157,7 +167,7 @@ def park(pen: Pen, box: Box, rng: np.random.Generator) -> None:
 def flood(
     pen: Pen, window: Window, mask: np.ndarray, rng: np.random.Generator, blend: np.ndarray | float = 0.0
 ) -> None:
-    """Water over ``mask`` [h, w]; its colour changes with the date and with ``blend`` [h, w] (-1 to 1)."""
+    """Water over ``mask`` [n]; its colour changes with the date and with ``blend`` [n] (-1 to 1)."""
     one, other = _of_the_day("water", pen, rng), _of_the_day("water", pen, rng)
     middle, half = (one + other) / 2, (one - other) / 2
     shade = 1 + 0.05 * pen.texture("cloudy", window)

@@ -16,10 +16,6 @@ _HIGH_ROOFS = ("roof grey", "roof dark", "roof light", "roof red")
 _HIGH_SHARES = (0.56, 0.18, 0.18, 0.08)
 
 
-def _pick(names: tuple[str, ...], shares: tuple[float, ...], rng: np.random.Generator) -> str:
-    return str(rng.choice(names, p=shares))
-
-
 def _gable(slope: float) -> Callable[[Window], np.ndarray]:
     """Two roof planes along u: the southern one brighter."""
     return lambda w: np.where(w.v > 0, 1 + slope, 1 - slope).astype(np.float32)
@@ -73,7 +69,7 @@ def low(
     pen: Pen, u: float, v: float, a: float, b: float, rng: np.random.Generator, turn: float = 0.0
 ) -> None:
     """One low building of half sides a, b: gabled if narrow, else flat."""
-    roof = _pick(_LOW_ROOFS, _LOW_SHARES, rng)
+    roof = materials.pick(_LOW_ROOFS, _LOW_SHARES, rng)
     gabled, slope, seed = rng.random() < 0.6, rng.uniform(0.08, 0.25), rng.random()
     shade = _gable(slope) if gabled and min(a, b) < 7 else _flat(a, b, seed)
     height = int(rng.integers(4, 12))
@@ -83,7 +79,7 @@ def low(
 
 def high(pen: Pen, u: float, v: float, a: float, b: float, height: int, rng: np.random.Generator) -> None:
     """One high building with its facade."""
-    roof = _pick(_HIGH_ROOFS, _HIGH_SHARES, rng)
+    roof = materials.pick(_HIGH_ROOFS, _HIGH_SHARES, rng)
     framed, diagonal, seed = rng.random() < 0.5, rng.random() < 0.5, rng.random()
     if not pen.dry(u, v, max(a, b) + 8):
         return
@@ -174,7 +170,7 @@ def industry(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     roofs = ("roof blue", "roof light", "roof grey", "roof red", "roof dark")
     count = max(1, int(max(box.width, box.depth) // 34))
     for part in box.shrunk(4).split(count, 9.0):
-        roof, period = _pick(roofs, (0.34, 0.2, 0.26, 0.1, 0.1), rng), rng.uniform(5, 9)
+        roof, period = materials.pick(roofs, (0.34, 0.2, 0.26, 0.1, 0.1), rng), rng.uniform(5, 9)
         a, b = part.width / 2 - rng.uniform(0, 4), part.depth / 2 - rng.uniform(0, 8)
         if pen.dry(*part.centre, max(a, b) + 4):
             shade = _stripes(period, 0.08)

@@ -7,6 +7,7 @@ random, so that a part of the scene as small as half a demo test half holds all 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +21,7 @@ DISTRICT = (290.0, 450.0)  # metres (y, x)
 VERGE = 4.0  # pavement between a street and the lots
 LANE = 7.0  # between the lots of a block
 STREET_SPACING = (118.0, 160.0)
+_STRIP = 16  # rows worked out at a time: they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,16 @@ class Layout:
         """Lowest and highest (u, v) of the scene's corners."""
         u, v = _corners(self.frame, self.shape)
         return (float(u.min()), float(v.min())), (float(u.max()), float(v.max()))
+
+    @cached_property
+    def coordinates(self) -> tuple[np.ndarray, np.ndarray]:
+        """Grid coordinates (u, v) of every pixel, each float64 [H, W]: worked out once for all dates."""
+        us, vs = np.empty(self.shape), np.empty(self.shape)
+        x = np.arange(self.shape[1], dtype=np.float32)[None, :]
+        for top in range(0, self.shape[0], _STRIP):
+            rows = slice(top, min(top + _STRIP, self.shape[0]))
+            us[rows], vs[rows] = self.frame.uv(np.arange(top, rows.stop, dtype=np.float32)[:, None], x)
+        return us, vs
 
 
 # What every district needs for the 11 classes: uses for its largest lot, for the next largest, for the next.

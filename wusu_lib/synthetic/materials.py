@@ -1,6 +1,8 @@
 """What surfaces look like: relative reflectance in B,G,R,NIR, and seamless texture tiles."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -50,13 +52,25 @@ MATERIALS: dict[str, Material] = {
 }
 
 
+def pick(names: tuple[str, ...], shares: tuple[float, ...], rng: np.random.Generator) -> str:
+    """One of the names, as ``rng.choice`` with these shares would draw it, but far faster."""
+    return names[bisect_right(_cumulated(shares), rng.random())]
+
+
+@cache
+def _cumulated(shares: tuple[float, ...]) -> list[float]:
+    total = np.cumsum(shares)
+    return (total / total[-1]).tolist()
+
+
 def sample_spectra(name: str, rng: np.random.Generator) -> np.ndarray:
     """Spectrum of one object of the named material: float32 [4] in B,G,R,NIR, relative reflectance.
 
     Always draws five numbers, so that what is drawn after it does not depend on the material.
     """
     material = MATERIALS[name]
-    deviation = material.spread * rng.standard_normal() + material.hue * rng.standard_normal(4)
+    drawn = rng.standard_normal(5)
+    deviation = material.spread * drawn[0] + material.hue * drawn[1:]
     return (np.array(material.bands) * np.exp(deviation)).astype(np.float32)
 
 
@@ -89,6 +103,11 @@ class Textures:
     tree: np.ndarray
     lit: np.ndarray
 
+    @cached_property
+    def thresholds(self) -> dict[tuple[slice, slice, float], float]:
+        """What was worked out for a window and a share: the same lots ask at every date."""
+        return {}
+
 
 def _noise(rng: np.random.Generator, scale: float) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
@@ -103,12 +122,14 @@ def _crowns(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     tree = np.ones((SIZE, SIZE), dtype=np.float32)
     offset = np.arange(-5, 6)
     square = (offset[:, None] ** 2 + offset[None, :] ** 2).astype(np.float32)
+    around = (np.arange(SIZE)[:, None] + offset) % SIZE  # of each place, along either axis
     for _ in range(SIZE * SIZE // 26):
         y, x, value = rng.integers(SIZE), rng.integers(SIZE), rng.random()
         stamp = rng.uniform(0.7, 1.0) * (1 - square / rng.uniform(2.0, 5.0) ** 2)
-        where = np.ix_((y + offset) % SIZE, (x + offset) % SIZE)
-        higher = stamp > crown[where]
-        crown[where] = np.where(higher, stamp, crown[where])
+        where = around[y, :, None], around[x]
+        before = crown[where]
+        higher = stamp > before
+        crown[where] = np.maximum(stamp, before)
         tree[where] = np.where(higher, value, tree[where])
     return crown, tree
 
@@ -122,6 +143,13 @@ def make_textures(rng: np.random.Generator) -> Textures:
 
 def cut_texture(tile: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
     """The tile repeated over a window of the scene, [rows, columns]."""
-    ys = np.arange(rows.start, rows.stop) % SIZE
-    xs = np.arange(columns.start, columns.stop) % SIZE
-    return tile[np.ix_(ys, xs)]
+    return _wrapped(_wrapped(tile, rows, 0), columns, 1)
+
+
+def _wrapped(tile: np.ndarray, span: slice, axis: int) -> np.ndarray:
+    """The tile repeated along one axis; no copy where it need not be repeated."""
+    start, length = span.start % SIZE, span.stop - span.start
+    if start + length <= SIZE:
+        inside = slice(start, start + length)
+        return tile[inside] if axis == 0 else tile[:, inside]
+    return tile.take(np.arange(start, start + length) % SIZE, axis=axis)

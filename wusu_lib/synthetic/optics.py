@@ -1,10 +1,12 @@
 """From the ground to the delivered image: cast shadows, grain, blur, pan-sharpening, misregistration,
 stretch and noise.
 
-Works through the scene in strips of rows, so that memory beyond the canvas and the result stays bounded.
+Works through the scene tile by tile: a tile stays in the processor's cache, and memory beyond the canvas
+and the result stays bounded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import product
 
 import numpy as np
 
@@ -13,8 +15,11 @@ from wusu_lib.synthetic.acquisition import Acquisition
 from wusu_lib.synthetic.canvas import Canvas
 from wusu_lib.synthetic.materials import Textures
 
-STRIP = 512  # rows
-HALO = 128  # rows on either side that a strip needs: the longest shadow
+TILE = (128, 512)  # rows, columns; multiples of RATIO
+EDGE = 8  # pixels about a tile that blur and pan-sharpening look at; a multiple of RATIO
+STRIP = 512  # rows that noise is drawn for at a time, band after band
+FEW = 16  # rows delivered at a time: they stay in the cache as well
+LONGEST = 120  # px, the longest shadow
 SKYLIGHT = np.array([0.46, 0.40, 0.36, 0.30], dtype=np.float32)  # of full light, left in a shadow; bluish
 RATIO = 4  # the multispectral bands are 4 m, the panchromatic one 1 m
 PSF = 0.75  # standard deviation in px
@@ -27,56 +32,85 @@ def sense(
     """The image of a canvas: uint8 [4,H,W] in B,G,R,NIR."""
     light = np.empty_like(canvas.bands)
     total, squares = np.zeros(4), np.zeros(4)
-    for rows, strip in strips(canvas, acquisition, textures):
-        light[:, rows] = strip
-        total += strip.sum(axis=(1, 2), dtype=np.float64)
-        squares += np.square(strip, dtype=np.float64).sum(axis=(1, 2))
+    for rows, columns, tile in tiles(canvas, acquisition, textures):
+        light[:, rows, columns] = tile
+        exact = tile.astype(np.float64)
+        total += exact.sum(axis=(1, 2))
+        squares += np.square(exact, out=exact).sum(axis=(1, 2))
     mean = total / canvas.codes.size
     std = np.sqrt(squares / canvas.codes.size - mean**2)
     return _deliver(light, mean, std, acquisition, rng)
 
 
-def strips(
+def tiles(
     canvas: Canvas, acquisition: Acquisition, textures: Textures
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Rows of the scene and the light that reaches the sensor: [4, rows, W] float32, relative reflectance."""
-    height = canvas.codes.shape[0]
-    for top in range(0, height, STRIP):
-        bottom = min(top + STRIP, height)
-        yield slice(top, bottom), _expose(canvas, acquisition, textures, top, bottom)
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Rows and columns of the scene and the light that reaches the sensor there.
+
+    The light is float32 [4, rows, columns], relative reflectance.
+    """
+    shadow = shadows(canvas.height, acquisition)
+    grain = 0.75 * textures.fine + 0.45 * textures.patchy
+    for rows, columns in _tiling(canvas.codes.shape):
+        yield rows, columns, _expose(canvas, shadow, grain, acquisition.shift, rows, columns)
+
+
+def _tiling(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    spans = (
+        [slice(start, min(start + side, extent)) for start in range(0, extent, side)]
+        for extent, side in zip(shape, TILE, strict=True)
+    )
+    return product(*spans)
 
 
 def _deliver(
     light: np.ndarray, mean: np.ndarray, std: np.ndarray, acquisition: Acquisition, rng: np.random.Generator
 ) -> np.ndarray:
     """Gain and haze of the date (a linear stretch [4] to its mean and deviation), noise, 8 bits."""
-    gain = (acquisition.std / std).astype(np.float32)[:, None, None]
-    haze = (acquisition.mean - mean * acquisition.std / std).astype(np.float32)[:, None, None]
+    gain = (acquisition.std / std).astype(np.float32)
+    haze = (acquisition.mean - mean * acquisition.std / std).astype(np.float32)
     image = np.empty(light.shape, dtype=np.uint8)
-    for top in range(0, light.shape[1], STRIP):
-        counts = light[:, top : top + STRIP].astype(np.float32) * gain + haze
-        counts += rng.standard_normal(counts.shape, dtype=np.float32) * NOISE[:, None, None]
-        image[:, top : top + STRIP] = np.clip(np.rint(counts), 0, 255)
+    height = light.shape[1]
+    for top, band in product(range(0, height, STRIP), range(4)):
+        bottom = min(top + STRIP, height)
+        for first in range(top, bottom, FEW):
+            rows = slice(first, min(first + FEW, bottom))
+            counts = light[band, rows].astype(np.float32)
+            counts *= gain[band]
+            counts += haze[band]
+            noise = rng.standard_normal(counts.shape, dtype=np.float32)
+            noise *= NOISE[band]
+            counts += noise
+            image[band, rows] = np.clip(np.rint(counts, out=counts), 0, 255, out=counts)
     return image
 
 
 def _expose(
-    canvas: Canvas, acquisition: Acquisition, textures: Textures, top: int, bottom: int
+    canvas: Canvas,
+    shadow: np.ndarray,
+    grain: np.ndarray,
+    shift: tuple[float, float],
+    rows: slice,
+    columns: slice,
 ) -> np.ndarray:
-    """Light that reaches the sensor's grid from rows top to bottom: float32 [4, bottom - top, W]."""
-    first = max(top - HALO, 0)
-    last = min(bottom + 2 * HALO, canvas.codes.shape[0])
-    rows, columns = slice(first, last), slice(0, canvas.codes.shape[1])
-    ground = canvas.bands[:, rows].astype(np.float32)
-    grain = 0.75 * materials.cut_texture(textures.fine, rows, columns) + 0.45 * materials.cut_texture(
-        textures.patchy, rows, columns
+    """Light that reaches the sensor's grid in a tile: float32 [4, rows, columns]."""
+    ys, xs = (
+        slice(max(span.start - EDGE, 0), min(span.stop + EDGE, extent))
+        for span, extent in zip((rows, columns), canvas.codes.shape, strict=True)
     )
-    ground *= 1 + canvas.rough[rows].astype(np.float32) / 100 * grain
-    shadow = shadows(canvas.height[rows], acquisition)
-    ground *= np.where(shadow, SKYLIGHT[:, None, None], np.float32(1))
-    stop = min(bottom + HALO, last)
-    sharp = pan_sharpen(blur(ground[:, : stop - first], acquisition.shift))
-    return sharp[:, top - first : bottom - first]
+    ground = canvas.bands[:, ys, xs].astype(np.float32)
+    texture = canvas.rough[ys, xs].astype(np.float32)
+    texture /= 100
+    texture *= materials.cut_texture(grain, ys, xs)
+    texture += 1
+    ground *= texture
+    lit = (~shadow[ys, xs]).astype(np.float32)
+    for band, left in zip(ground, SKYLIGHT, strict=True):
+        band *= np.maximum(lit, left, out=texture)
+    sharp = pan_sharpen(blur(ground, shift))
+    return sharp[
+        :, rows.start - ys.start : rows.stop - ys.start, columns.start - xs.start : columns.stop - xs.start
+    ]
 
 
 def shadows(height: np.ndarray, acquisition: Acquisition) -> np.ndarray:
@@ -88,15 +122,32 @@ def shadows(height: np.ndarray, acquisition: Acquisition) -> np.ndarray:
     """
     azimuth, rise = np.radians(acquisition.sun_azimuth), np.tan(np.radians(acquisition.sun_elevation))
     south, east = -np.cos(azimuth), np.sin(azimuth)
-    reach = int(min(height.max() / rise, HALO - 8)) + 1
-    padded = np.pad(height.astype(np.int16), ((0, reach + 1), (reach + 1, reach + 1)))
-    rows, columns = height.shape
-    own = height.astype(np.int16)
+    steps = [
+        (round(step * south), round(step * east), int(step * rise))
+        for step in [*range(1, 17), *range(18, LONGEST + 1, 2)]
+    ]
+    padded = np.pad(height, ((0, LONGEST), (LONGEST, LONGEST)))
     dark = np.zeros(height.shape, dtype=bool)
-    for step in [*range(1, min(16, reach) + 1), *range(18, reach + 1, 2)]:
-        dy, dx = round(step * south), reach + 1 + round(step * east)
-        dark |= padded[dy : dy + rows, dx : dx + columns] > own + int(step * rise)
+    for rows, columns in _tiling(height.shape):
+        about = padded[rows.start : rows.stop + LONGEST, columns.start : columns.stop + 2 * LONGEST]
+        dark[rows, columns] = _cast(about, steps) > height[rows, columns]
     return dark
+
+
+def _cast(about: np.ndarray, steps: list[tuple[int, int, int]]) -> np.ndarray:
+    """How high the shadow reaches in a tile, m; ``about`` is the height there, below it and on both sides."""
+    rows, columns = about.shape[0] - LONGEST, about.shape[1] - 2 * LONGEST
+    reached = np.zeros((rows, columns), dtype=np.uint8)
+    lowered = np.empty_like(reached)
+    tallest = about.max()
+    for dy, dx, rise in steps:
+        if rise >= tallest:
+            break
+        left = LONGEST + dx
+        np.maximum(about[dy : dy + rows, left : left + columns], rise, out=lowered)
+        lowered -= np.uint8(rise)
+        np.maximum(reached, lowered, out=reached)
+    return reached
 
 
 def blur(ground: np.ndarray, shift: tuple[float, float]) -> np.ndarray:
@@ -113,18 +164,36 @@ def blur(ground: np.ndarray, shift: tuple[float, float]) -> np.ndarray:
 def pan_sharpen(sharp: np.ndarray) -> np.ndarray:
     """Bands [4,H,W] sampled at 4 m and sharpened by ratio (Brovey) with their mean at 1 m, a panchromatic
     band."""
-    pan = sharp.mean(axis=0, keepdims=True)
-    coarse = _coarse(np.concatenate([sharp, pan]))
-    return coarse[:4] * (pan / np.maximum(coarse[4:], 1e-3))
+    pan = sharp.mean(axis=0)
+    detail = pan / np.maximum(_coarse(pan), 1e-3)
+    return np.stack([_coarse(band) * detail for band in sharp])
 
 
-def _coarse(bands: np.ndarray) -> np.ndarray:
-    """Bands [C,H,W] averaged over 4 x 4 px and interpolated back."""
-    from scipy.ndimage import uniform_filter
+def _coarse(band: np.ndarray) -> np.ndarray:
+    """A band [H,W] averaged over 4 x 4 px and interpolated back, by the mean of 5 x 5 px."""
+    height, width = band.shape
+    padded = np.pad(band, ((0, -height % RATIO), (0, -width % RATIO)), mode="edge")
+    low = _sum_of_four(padded[:, k::RATIO] for k in range(RATIO))
+    low = _sum_of_four(low[k::RATIO] for k in range(RATIO)) / RATIO**2
+    return _spread(_spread(low).T).T[:height, :width]
 
-    channels, height, width = bands.shape
-    padded = np.pad(bands, ((0, 0), (0, -height % RATIO), (0, -width % RATIO)), mode="edge")
-    blocks = padded.reshape(channels, padded.shape[1] // RATIO, RATIO, padded.shape[2] // RATIO, RATIO)
-    low = blocks.mean(axis=(2, 4))
-    back = np.repeat(np.repeat(low, RATIO, axis=1), RATIO, axis=2)
-    return uniform_filter(back, size=(1, RATIO + 1, RATIO + 1), mode="nearest")[:, :height, :width]
+
+def _sum_of_four(parts: Iterable[np.ndarray]) -> np.ndarray:
+    first, *others = parts
+    total = first + others[0]
+    for other in others[1:]:
+        total += other
+    return total
+
+
+def _spread(low: np.ndarray) -> np.ndarray:
+    """Each row [H,W] four times over, every one the mean of the five rows about it: float32 [4H,W]."""
+    exact = low.astype(np.float64)
+    before, after = np.concatenate([exact[:1], exact[:-1]]), np.concatenate([exact[1:], exact[-1:]])
+    spread = np.empty((RATIO * low.shape[0], low.shape[1]), dtype=np.float32)
+    most = 4 * exact
+    spread[0::RATIO] = (2 * before + 3 * exact) / 5
+    spread[1::RATIO] = (before + most) / 5
+    spread[2::RATIO] = (most + after) / 5
+    spread[3::RATIO] = (3 * exact + 2 * after) / 5
+    return spread

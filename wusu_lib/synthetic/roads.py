@@ -10,26 +10,36 @@ from wusu_lib.synthetic.street_grid import BANK, Box
 ROAD, RIVER = 1, 8
 SEGMENT = 60.0  # metres of street that are annotated, or forgotten, together
 CHUNK = 256  # columns of the scene painted at once
+CARS, CAR_SHARES = ("white", "black", "roof light", "roof red"), (0.25, 0.35, 0.32, 0.08)
 BRIDGE = 7  # metres above the water
 
 
 def river(pen: Pen, layout: Layout, rng: np.random.Generator) -> None:
     """Water and embankments, from the left to the right edge of the scene."""
-    height, width = layout.shape
+    width = layout.shape[1]
     seeds, bank = rng.integers(2**31, size=2), materials.sample_spectra("concrete", rng)
     for left in range(0, width, CHUNK):
         columns = slice(left, min(left + CHUNK, width))
-        y = np.arange(height, dtype=np.float32)[:, None]
-        x = np.arange(columns.start, columns.stop, dtype=np.float32)[None, :]
-        clearance = layout.river.clearance(y, x)
-        window = Window(slice(0, height), columns, x + 0 * y, y + 0 * x)
-        near = clearance < BANK
-        pen.erase(window, near)
-        pen.fill(window, near, bank, rough=0.06)
-        _riverside(pen, window, near & (clearance > 5), np.random.default_rng(seeds[0]))
+        window, clearance = _along_river(layout, columns)
+        everywhere = np.ones(clearance.shape, dtype=bool)
+        pen.erase(window, everywhere)
+        pen.fill(window, everywhere, bank, rough=0.06)
+        _riverside(pen, window, clearance > 5, np.random.default_rng(seeds[0]))
         upstream = np.sin(window.u * (2 * np.pi / 610) + window.v * (2 * np.pi / 430))
         green.flood(pen, window, clearance < 0, np.random.default_rng(seeds[1]), upstream)
         pen.annotate(window, clearance < 0, RIVER, rng)
+
+
+def _along_river(layout: Layout, columns: slice) -> tuple[Window, np.ndarray]:
+    """The pixels of the river and its banks in some columns of the scene, and their clearance [n]."""
+    height, width = layout.shape
+    y = np.arange(height, dtype=np.float32)[:, None]
+    x = np.arange(columns.start, columns.stop, dtype=np.float32)[None, :]
+    clearance = layout.river.clearance(y, x)
+    near = clearance < BANK
+    ys, xs = near.nonzero()
+    u, v = (xs + columns.start).astype(np.float32), ys.astype(np.float32)
+    return Window(ys, xs + columns.start, u, v, width, (slice(0, height), columns)), clearance[near]
 
 
 def _riverside(pen: Pen, window: Window, mask: np.ndarray, rng: np.random.Generator) -> None:
@@ -61,7 +71,7 @@ def _segment(
     if window is None:
         return
     q, p = (window.u, window.v) if across_u else (window.v, window.u)
-    dry = _dry(pen, window)
+    dry = pen.off_river(window)
     span = np.abs(p) <= SEGMENT / 2
     pen.trees(window, span & dry & (np.abs(np.abs(q) - half - 2) < 2.0), 0.3, rng)
     surface = span & (np.abs(q) < half)
@@ -77,20 +87,12 @@ def _segment(
         pen.erase(window, surface)
 
 
-def _dry(pen: Pen, window: Window) -> np.ndarray:
-    """Mask [h, w] of a window's pixels off the river."""
-    y = np.arange(window.rows.start, window.rows.stop, dtype=np.float32)[:, None]
-    x = np.arange(window.columns.start, window.columns.stop, dtype=np.float32)[None, :]
-    return pen.river.clearance(y, x) > 0
-
-
 def _markings(
     pen: Pen, window: Window, surface: np.ndarray, q: np.ndarray, p: np.ndarray, half: float, median: bool
 ) -> None:
     """Lane lines, brightened by what a line much thinner than a pixel adds; a planted strip in the middle."""
-    bands = pen.canvas.bands[:, window.rows, window.columns]
     lines = surface & (np.abs(q % 3.5 - 1.75) < 0.5) & (p % 9 < 4) & (np.abs(q) < half - 1)
-    bands[:, lines] *= np.float16(1.25)
+    pen.brighten(window, lines, 1.25)
     if median:
         grass = materials.plants(np.array(materials.MATERIALS["grass"].bands), pen.acquisition.leaf)
         pen.fill(window, surface & (np.abs(q) < 1.2), grass.astype(np.float32), rough=0.2)
@@ -107,12 +109,14 @@ def _traffic(
 ) -> None:
     """Cars and a few buses, other ones at each date."""
     today = np.random.default_rng([int(rng.integers(2**31)), pen.acquisition.index])
+    paved = np.flatnonzero(surface)
+    q, p = q[paved], p[paved]
     for _ in range(today.poisson(SEGMENT * half / 130)):
         lane, place = today.uniform(-half + 1.5, half - 1.5), today.uniform(-SEGMENT / 2, SEGMENT / 2)
         length = 5.5 if today.random() < 0.1 else 2.2
-        name = str(today.choice(["white", "black", "roof light", "roof red"], p=[0.25, 0.35, 0.32, 0.08]))
-        car = surface & (np.abs(q - lane) < 0.9) & (np.abs(p - place) < length)
-        pen.fill(window, car, materials.sample_spectra(name, today), rough=0.0, height=2)
+        name = materials.pick(CARS, CAR_SHARES, today)
+        car = (np.abs(q - lane) < 0.9) & (np.abs(p - place) < length)
+        pen.fill(window, paved[car], materials.sample_spectra(name, today), rough=0.0, height=2)
 
 
 def lane(pen: Pen, box: Box, rng: np.random.Generator) -> None:
@@ -124,7 +128,7 @@ def lane(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     along_u = box.width >= box.depth
     q = window.v if along_u else window.u
     half = (box.depth if along_u else box.width) / 2
-    inside = window.within(box.width / 2 + 4, box.depth / 2 + 4) & _dry(pen, window)
+    inside = window.within(box.width / 2 + 4, box.depth / 2 + 4) & pen.off_river(window)
     surface = inside & (np.abs(q) < half - 0.5)
     pen.fill(window, surface, spectrum, rough=0.06)
     if annotated:

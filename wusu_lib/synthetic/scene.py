@@ -74,7 +74,7 @@ def paint(
 ) -> Canvas:
     """Ground, lots, river and streets, in this order; what comes later lies on top."""
     canvas = Canvas.blank(*plan.shape)
-    pen = Pen(canvas, plan.frame, textures, acquisition, plan.river)
+    pen = Pen(canvas, plan, textures, acquisition)
     area = acquisition.area
     _pave(pen, plan, generator(seed, area, "pavement"))
     for lot in plan.lots:

@@ -1,6 +1,7 @@
 """The city's own coordinates: a street grid turned against the image and gently bent, and its river."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -55,9 +56,14 @@ class Frame:
     wavelength: float
     phase: tuple[float, float]
 
+    @cached_property
+    def _turned(self) -> tuple[np.float64, np.float64]:
+        """Cosine and sine of the angle."""
+        return np.cos(self.angle), np.sin(self.angle)
+
     def uv(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Grid coordinates of pixels; y and x broadcast against each other."""
-        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        cos, sin = self._turned
         k = 2 * np.pi / self.wavelength
         u = cos * x + sin * y + self.bend * np.sin(k * (y + 0.4 * x) + self.phase[0])
         v = -sin * x + cos * y + self.bend * np.sin(k * (x - 0.3 * y) + self.phase[1])
@@ -65,17 +71,18 @@ class Frame:
 
     def yx(self, u: np.ndarray | float, v: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (y, x) of grid coordinates, by fixed-point iteration (error far below a pixel)."""
-        cos, sin = np.cos(self.angle), np.sin(self.angle)
-        u, v = np.asarray(u, dtype=float), np.asarray(v, dtype=float)
+        cos, sin = self._turned
+        u, v = (np.asarray(each, dtype=float)[()] for each in (u, v))  # a number stays one: far less overhead
         y, x = sin * u + cos * v, cos * u - sin * v
         for _ in range(4):
-            du, dv = (a - b for a, b in zip((u, v), self.uv(y, x), strict=True))
+            found = self.uv(y, x)
+            du, dv = u - found[0], v - found[1]
             y, x = y + sin * du + cos * dv, x + cos * du - sin * dv
         return y, x
 
     def turn(self, dy: float, dx: float) -> tuple[float, float]:
         """A displacement in pixels (y, x) as one in grid coordinates (u, v), the bend left out."""
-        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        cos, sin = self._turned
         return float(cos * dx + sin * dy), float(-sin * dx + cos * dy)
 
 
@@ -93,10 +100,15 @@ class River:
     half: float  # width of half the scene
     width: float
 
-    def clearance(self, y: np.ndarray | float, x: np.ndarray | float) -> np.ndarray:
-        """Distance in m from the river's edge, negative in the water (first order in the curve's slope)."""
+    def course(self, x: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+        """Its middle (y) at x, and the length of its curve there per metre of x."""
         k = np.pi / self.half
         wiggle = 0.06 * self.swing
         course = self.middle - self.swing * np.cos(k * x) + wiggle * np.sin(5 * k * x)
         slope = k * self.swing * np.sin(k * x) + 5 * k * wiggle * np.cos(5 * k * x)
-        return np.abs(y - course) / np.sqrt(1 + slope**2) - self.width / 2
+        return course, np.sqrt(1 + slope**2)
+
+    def clearance(self, y: np.ndarray | float, x: np.ndarray | float) -> np.ndarray:
+        """Distance in m from the river's edge, negative in the water (first order in the curve's slope)."""
+        course, length = self.course(x)
+        return np.abs(y - course) / length - self.width / 2

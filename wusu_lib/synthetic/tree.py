@@ -5,6 +5,7 @@ A demo city is written once into the user's cache folder and reused from then on
 
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 import warnings
@@ -22,6 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from wusu_lib import legend
 from wusu_lib.synthetic import scene
 from wusu_lib.synthetic.acquisition import AREAS, DATES
+from wusu_lib.synthetic.processes import side_by_side
 from wusu_lib.synthetic.scene import Exposure
 
 SPLITS = ("train", "test")  # left and right part of each scene
@@ -29,6 +31,7 @@ INTERVALS = tuple(pairwise(DATES))
 CHANGED = 1  # value of a changed pixel in the binary masks
 PLANTED = "planted.csv"
 THREADS = 2
+LARGE = 16_000_000  # pixels of scene, from which on each area is worth a process of its own
 
 
 @dataclass(frozen=True)
@@ -89,20 +92,25 @@ def write(
     stride = patch_size // 2 if stride is None else stride
     _check(root, patch_size, stride, (rows, *columns), areas)
     cut = Cut(patch_size, stride, rows, columns)
-    book = code_book(seed)
+    jobs = [(root, area, seed, cut) for area in areas]
+    apart = math.prod(cut.shape) * len(areas) * len(DATES) > LARGE
+    _write_tables(root, [table for tables in side_by_side(_write_area, jobs, apart) for table in tables])
+    return root
+
+
+def _write_area(root: Path, area: str, seed: int, cut: Cut) -> list[pd.DataFrame]:
+    """Write one area's images and masks; its label errors, one table a date."""
     found: list[pd.DataFrame] = []
+    codes: list[np.ndarray] = []
     with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as pool:
         # WUSU's files carry no georeference, and so do these: nothing to warn of.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        for area in areas:
-            codes: list[np.ndarray] = []
-            for exposure in scene.expose(area, cut.shape, seed):
-                _write_date(root, area, exposure, cut, pool)
-                found.append(_errors(area, exposure, cut))
-                codes.append(exposure.codes)
-            _write_changes(root, area, codes, cut, book, pool)
-    _write_tables(root, found)
-    return root
+        for exposure in scene.expose(area, cut.shape, seed):
+            _write_date(root, area, exposure, cut, pool)
+            found.append(_errors(area, exposure, cut))
+            codes.append(exposure.codes)
+        _write_changes(root, area, codes, cut, code_book(seed), pool)
+    return found
 
 
 def _check(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from wusu_lib.synthetic import green, materials
-from wusu_lib.synthetic.canvas import Pen, Window
+from wusu_lib.synthetic.canvas import Pen
 from wusu_lib.synthetic.green import meadow
 from wusu_lib.synthetic.street_grid import Box
 
@@ -90,7 +90,7 @@ def excavation(pen: Pen, box: Box, rng: np.random.Generator) -> None:
     shade = 1 + 0.16 * patchy + 0.10 * cloudy
     pen.fill(window, inside, clay, rough=0.20, shade=shade)
     pen.fill(window, inside & (cloudy + 0.5 * patchy > share), rubble, rough=0.22, shade=shade)
-    centred = Window(window.rows, window.columns, window.u - pit[0], window.v - pit[1])
+    centred = window.about(*pit)
     deep = inside & green.outline(centred, 0.22 * min(box.width, box.depth), shape)
     benches = (0.62 + 0.12 * np.sign(np.sin(np.hypot(centred.u, centred.v)))).astype(np.float32)
     pen.fill(window, deep, clay, rough=0.15, shade=benches)

@@ -81,8 +81,8 @@ def light_of(world: World, size: int, seed: int) -> np.ndarray:
     textures = materials.make_textures(scene.generator(seed, area, "textures"))
     canvas = scene.paint(plan, uses, textures, acquisition, seed)
     light = np.empty_like(canvas.bands)
-    for rows, strip in optics.strips(canvas, acquisition, textures):
-        light[:, rows] = strip
+    for rows, columns, tile in optics.tiles(canvas, acquisition, textures):
+        light[:, rows, columns] = tile
     return light
 
 
