@@ -32,7 +32,7 @@ def fault(**changes) -> str:
 def test_defaults_are_those_of_the_demo_and_the_overlay_has_the_recipe_of_the_study():
     p = parse(SegmentationParameters, GOOD)
     assert (p.encoder_learning_rate, p.learning_rate, p.weight_decay) == (1e-4, 1e-3, 1e-3)
-    assert (p.epochs, p.patience, p.accumulate, p.weights) == (3, 10, 1, "pretrained")
+    assert (p.epochs, p.patience, p.accumulate, p.weights) == (4, 10, 1, "pretrained")
     assert (p.schedule, p.followed) == ("one_cycle", 256)
     demo = yaml.safe_load((ROOT / "params" / "demo.yaml").read_text())
     assert parse(SegmentationParameters, {**GOOD, **demo}) == p.model_copy(update={"seeds": [42, 43, 44]})
@@ -46,7 +46,7 @@ def test_defaults_are_those_of_the_demo_and_the_overlay_has_the_recipe_of_the_st
 
 def test_an_injected_parameter_that_the_cell_does_not_state_counts():
     p = notebooks.from_namespace(namespace(CELL, '# Parameters\nweight_decay = 0.01\nbands = "rgb"\n'))
-    assert (p.weight_decay, p.bands, p.epochs) == (0.01, "rgb", 3)
+    assert (p.weight_decay, p.bands, p.epochs) == (0.01, "rgb", 4)
 
 
 def test_an_integer_is_a_number_and_an_alias_gets_its_name():

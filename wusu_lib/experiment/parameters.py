@@ -124,7 +124,7 @@ class BudgetParameters(DataParameters):
     encoder_learning_rate: Positive = Field(
         1e-4, examples=[0.00001], description="of the encoder with differential, of its adapters with lora"
     )
-    epochs: Count = Field(3, examples=[500], description="at most so many")
+    epochs: Count = Field(4, examples=[500], description="at most so many")
     schedule: Literal["one_cycle", "plateau"] = Field(
         "one_cycle",
         description="learning rates: up to twice what is stated for the first 3 tenths of all steps and down "
