@@ -16,7 +16,8 @@ from wusu_lib import legend
 from wusu_lib.data import statistics
 from wusu_lib.legend import N_INDEX, LabelSpace
 from wusu_lib.measures import classes, comparison
-from wusu_lib.measures.comparison import effect_of_counts, effects, ratio, sorted_by_seed
+from wusu_lib.measures.classes import ratio
+from wusu_lib.measures.comparison import effect_of_counts, effects, sorted_by_seed
 from wusu_lib.pages.style import (
     BASELINE,
     QUIET,
