@@ -12,8 +12,6 @@ import pandas as pd
 from wusu_lib import files
 from wusu_lib.data.masks import LEGEND, ClassMask, coding_of
 
-# A WUSU tree as a table: finds the files, reads their names, pairs them.
-#
 # Layout (Shi et al. 2023, OpenWUSU512 as published; ``val`` only in re-split trees; any part may be
 # missing)::
 #
