@@ -86,10 +86,6 @@ def change_map(folder, apart):
     maps.change_map(Model(), *images(folder, apart), folder)
 
 
-def class_map(folder, apart):
-    maps.class_map(Model(), images(folder, apart)[0], folder)
-
-
 def map_change(folder, apart):
     t1, t2 = images(folder, apart)
     tool.prepare({"run": "exp06", "t1": str(t1), "t2": str(t2), "out": str(folder)})
@@ -111,7 +107,7 @@ def city(folder, apart):
     synthetic.write(folder, patch_size=16, rows=1, cols=1, areas=("HS",))
 
 
-REFUSING = (change_map, class_map, map_change, example, write_polygons, write_page, city)
+REFUSING = (change_map, map_change, example, write_polygons, write_page, city)
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)

@@ -383,9 +383,7 @@ def located(weights: str) -> str:
 
 
 def places(given: str | Path) -> list[Path]:
-    """Where a path may be: from here, and from the repository, since a notebook's folder need not be its
-    caller's.
-    """
+    """Where a path may be: from here, and from the repository, as a notebook may be run from anywhere."""
     here, repository = Path(given).expanduser(), provenance.find_repository()
     return [here] if repository is None else [here, repository / here]
 

@@ -27,10 +27,18 @@ BAND_NAMES = ("blue", "green", "red", "NIR")
 BANDS = {"image": 4, "mask": 1, "bcd": 1, "scd": 1}
 
 
-# Reading one file of a tree: a plain TIFF, usually without georeference, any band count.
-
 # warnings.catch_warnings swaps global state: two threads inside it at once could leave a filter behind.
 _OPENING = threading.Lock()
+
+
+@contextmanager
+def without_georeference() -> Iterator[None]:
+    """Open or make files in the block without rasterio's warning that they are not georeferenced."""
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
 
 
 @contextmanager
@@ -42,13 +50,12 @@ def opened(path: str | Path) -> Iterator[Any]:
     not a complete readable raster.
     """
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+    from rasterio.errors import RasterioError
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        with _OPENING, warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with without_georeference():
             source = rasterio.open(path)
         with source:
             yield source
@@ -141,21 +148,6 @@ def swatches(indices: Iterable[int], labels: LabelSpace = ELEVEN) -> "list[Patch
         Patch(facecolor=colours[i], edgecolor="#5f6368", linewidth=0.5, label=names[i])
         for i in sorted({int(stands_for[int(i)]) for i in indices})
     ]
-
-
-def read_image(path: str | Path) -> np.ndarray:
-    """All bands of a GeoTIFF, [C,H,W]. Raises FileNotFoundError where there is none."""
-    import warnings
-
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no image at {path}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # WUSU patches carry no geotransform
-        with rasterio.open(path) as source:
-            return source.read()
 
 
 def rows_of(table: "pd.DataFrame", patches: Sequence[str]) -> "pd.DataFrame":

@@ -56,9 +56,7 @@ def now() -> str:
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Installed version of every one of ``packages``, read without importing one; "absent" if not
-    installed.
-    """
+    """Installed version of each of ``packages``, read without importing one; "absent" if not installed."""
     return {name: _version(name) for name in sorted(packages)}
 
 
@@ -106,9 +104,7 @@ def _holds_notebooks(folder: Path) -> bool:
 
 
 def git() -> dict[str, Any]:
-    """``commit`` (hash or None outside a git checkout) and ``dirty`` (files differ from it) of the
-    repository.
-    """
+    """The repository's ``commit`` (hash; None without one), ``dirty`` where its files differ from it."""
     commit = _git("rev-parse", "HEAD")
     return {"commit": commit, "dirty": None if commit is None else bool(_git("status", "--porcelain"))}
 
@@ -126,12 +122,10 @@ def _git(*arguments: str) -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """The machine: system, processor, number of cores usable, Python; the device is added by whoever uses
-    one.
-    """
+    """The machine: system, processor, usable cores, Python; whoever uses a device adds it."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": _cpuinfo("model name") or platform.processor(),
         "arithmetic": arithmetic(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "python": platform.python_version(),
@@ -177,10 +171,6 @@ def _gpu() -> str:
     told = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     lines = told[0].read_text(encoding="utf-8", errors="replace").splitlines() if told else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("Model")), "")
-
-
-def _processor() -> str:
-    return _cpuinfo("model name") or platform.processor()
 
 
 def _cpuinfo(name: str) -> str:

@@ -10,8 +10,6 @@ import pandas as pd
 
 from wusu_lib import legend
 
-# The 111 labels of a from-to map: what each stands for, its name and its colour.
-#
 # Label 0 is "unchanged", 1 to 110 are the transitions between two different classes, ordered by the class
 # index of the first date and then by that of the second; 255 is unlabelled at either date, and is never a
 # change. A change within one class (a building replaced by a building) has no label: two class maps cannot
@@ -65,18 +63,6 @@ def colours(labels: legend.LabelSpace = legend.ELEVEN) -> tuple[str, ...]:
 COLOURS: tuple[str, ...] = colours()
 
 
-def label_of(first: str, second: str) -> int:
-    """Label of the transition between two classes by name (0 if they are the same).
-
-    Raises ValueError, listing the known names, for another name.
-    """
-    known = legend.NAMES[1:]
-    for name in (first, second):
-        if name not in known:
-            raise ValueError(f"class: got {name!r}; known: {', '.join(known)}")
-    return int(LABEL[legend.NAMES.index(first), legend.NAMES.index(second)])
-
-
 def colour_table(labels: legend.LabelSpace = legend.ELEVEN) -> np.ndarray:
     """Colours of a from-to raster by value: uint8 [256, 3] RGB; white for values that are no label."""
     table = np.full((256, 3), 255, dtype=np.uint8)
@@ -107,10 +93,9 @@ def from_to(before: np.ndarray, after: np.ndarray, out: np.ndarray | None = None
 
     255 where either map is 0 (unlabelled), 0 where the class stays, 1 to 110 where it changes. ``out``: a
     uint8 array of the same shape to write to; ``before`` or ``after`` itself is allowed (in place), any other
-    overlap in memory is not. Beyond
-    the result, memory is two blocks of ``BLOCK`` pixels (or one row, if the maps are not contiguous). Both
-    maps are checked before anything is written. Raises ValueError for unequal shapes, another type than uint8
-    and values above 11.
+    overlap in memory is not. Beyond the result, memory is two blocks of ``BLOCK`` pixels (or one row, if the
+    maps are not contiguous). Both maps are checked before anything is written. Raises ValueError for unequal
+    shapes, another type than uint8 and values above 11.
     """
     _check(before, "before", before.shape)
     _check(after, "after", before.shape)

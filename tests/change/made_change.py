@@ -19,7 +19,7 @@ def pair_rows(n_blocks=4):
 
 def run(right, binary=False, seed=0, n_blocks=4):
     """A run that finds the share ``right`` of 100 changed pixels a pair (road to lake), or a few more."""
-    label = transitions.label_of("Road", "Lake")
+    label = transitions.NAMES.index("Road to Lake")
     rows = pair_rows(n_blocks)
     matrices = np.zeros((len(rows), 111, 111), dtype=np.int64)
     for number, matrix in enumerate(matrices):

@@ -76,20 +76,6 @@ def test_summary_of_nothing_is_nan():
     assert np.isnan([found["implausible_share"], found["unseen_share"]]).all()
 
 
-def test_table_literal():
-    seen = counts({(FIELD, PIT, LOW): 5, (LAKE, LAKE, PIT): 9})
-    table = analysis.chain_table(TRAIN, seen)
-    assert table.iloc[0].tolist() == ["Lake", "Lake", "Excavation", "one change", 0, 9, True, False]
-    first_three = ["Arable land", "Excavation", "Low building"]
-    assert table.iloc[1].tolist() == [*first_three, "two changes", 12_000, 5, False, False]
-    assert len(table) == 5
-    by_train = analysis.chain_table(TRAIN)
-    assert "pixels" not in by_train
-    assert by_train["train"].tolist() == [12_000, 7_995, 3, 2]
-    assert by_train["kind"].tolist() == ["two changes", "one change", "returns", "returns"]
-    assert by_train["implausible"].tolist() == [False, False, False, True]
-
-
 def test_chains_of_the_city_equal_a_loop_over_its_masks(city_table, city_masks):
     train = city_table[city_table["split"] == "train"]
     found = codebook.count_chains(train)

@@ -58,7 +58,7 @@ def test_truth_is_made_of_the_class_masks_alone(tables):
     row = next(pairs(*tables).itertuples())
     write_raster(Path(row.mask1), np.array([[[1, 1, 0, 4]]], np.uint8))
     write_raster(Path(row.mask2), np.array([[[1, 2, 2, 0]]], np.uint8))
-    assert true_labels(row).tolist() == [[0, transitions.label_of("Road", "Low building"), 255, 255]]
+    assert true_labels(row).tolist() == [[0, transitions.NAMES.index("Road to Low building"), 255, 255]]
 
 
 def test_examples_show_many_kinds_of_change_at_different_sites(city_table, city):

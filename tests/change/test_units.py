@@ -8,8 +8,8 @@ from wusu_lib.change import decoding
 from wusu_lib.transitions import from_to
 
 ROAD_LOW, ARABLE_LOW, ARABLE_LAKE = (
-    transitions.label_of(*pair)
-    for pair in (("Road", "Low building"), ("Arable land", "Low building"), ("Arable land", "Lake"))
+    transitions.NAMES.index(name)
+    for name in ("Road to Low building", "Arable land to Low building", "Arable land to Lake")
 )
 
 

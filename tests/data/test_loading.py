@@ -80,12 +80,23 @@ def test_flips_are_even() -> None:
     assert (abs(counts - 500) < 100).all()  # five standard deviations of a binomial count are 97
 
 
-def test_only_an_augmentation_seed_and_augment_flip(table: pd.DataFrame) -> None:
-    plain, augmented = PatchDataset(table, MEAN, STD), PatchDataset(table, MEAN, STD, augment=True)
+def test_only_an_augmentation_seed_flips(table: pd.DataFrame) -> None:
+    samples = PatchDataset(table, MEAN, STD)
     seed = next(s for s in range(20) if flip(np.eye(3)[None], np.eye(3), s)[0][0, 0, 0] == 0)
-    assert torch.equal(augmented[0]["image"], plain[0]["image"])
-    assert torch.equal(plain[0, seed]["image"], plain[0]["image"])
-    assert not torch.equal(augmented[0, seed]["image"], plain[0]["image"])
+    assert torch.equal(samples[0]["image"], samples[0]["image"])
+    assert not torch.equal(samples[0, seed]["image"], samples[0]["image"])
+
+
+def test_what_is_kept_in_memory_is_read_again_when_its_file_changes(tmp_path: Path) -> None:
+    table = splits.assign(scan(write_tree(tmp_path)), "study")
+    before = PatchDataset(table, MEAN, STD, in_memory=True)[0]
+    again = PatchDataset(table, MEAN, STD, in_memory=True)
+    assert torch.equal(again[0]["image"], before["image"])
+    first, second = (Path(table["image"].iat[n]) for n in (0, 1))
+    first.write_bytes(second.read_bytes())
+    changed = PatchDataset(table, MEAN, STD, in_memory=True)
+    assert torch.equal(changed[0]["image"], changed[1]["image"])
+    assert not torch.equal(changed[0]["image"], before["image"])
 
 
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:

@@ -62,10 +62,10 @@ def test_without_a_change_mask_the_class_masks_tell(tables, kind):
 
 
 def test_both_dates_and_the_change_are_flipped_alike(tables):
-    plain, augmented = tiny_pairs.dataset(*tables), tiny_pairs.dataset(*tables, augment=True)
+    samples = tiny_pairs.dataset(*tables)
     forms = set()
     for seed in range(12):
-        sample, turned = plain[3], augmented[3, seed]
+        sample, turned = samples[3], samples[3, seed]
         ways = [
             dims
             for dims in ((), (-2,), (-1,), (-2, -1))
@@ -76,7 +76,6 @@ def test_both_dates_and_the_change_are_flipped_alike(tables):
         for key in ("image", "change"):
             assert torch.equal(turned[key], sample[key].flip(ways[0]))
     assert len(forms) == 4
-    assert torch.equal(plain[3, 1]["image"], plain[3]["image"])
 
 
 @pytest.mark.parametrize("options", [{"workers": 2}, {"in_memory": True}])

@@ -12,6 +12,7 @@ from made_runs import MadeRun, noisy_runs, patch_table, random_runs, two_class_m
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import classes, comparison
 from wusu_lib.measures.change import measure
+from wusu_lib.measures.classes import ratio
 from wusu_lib.measures.comparison import Estimate, difference, interval
 from wusu_lib.measures.neighbours import layout
 
@@ -211,7 +212,7 @@ def test_what_is_wrong_in_every_block_has_no_interval():
 
 def test_nothing_found_by_either_side_is_no_certainty():
     counts = np.array([[[0, 10]], [[0, 9]], [[0, 10]]])  # in each block, found and there: 0 of 29
-    recall = comparison.Figure("recall", lambda c: comparison.ratio(c[..., 0, 0], c[..., 0, 1]))
+    recall = comparison.Figure("recall", lambda c: ratio(c[..., 0, 0], c[..., 0, 1]))
     found = comparison.effect_of_counts([[counts], [counts]], ["a", "b", "c"], recall)
     assert found["difference"] == 0
     assert np.isnan([found["low"], found["high"]]).all()
@@ -222,10 +223,7 @@ def test_classes_that_are_read_together_have_simultaneous_intervals():
     rng = np.random.default_rng(0)
     sides = [[np.stack([rng.binomial(50, 0.5, (12, 3)), np.full((12, 3), 50)], axis=1)] for _ in range(2)]
     blocks = [f"val/A{i}/0/0_0" for i in range(12)]
-    of = [
-        comparison.Figure(str(k), lambda c, k=k: comparison.ratio(c[..., 0, k], c[..., 1, k]))
-        for k in range(3)
-    ]
+    of = [comparison.Figure(str(k), lambda c, k=k: ratio(c[..., 0, k], c[..., 1, k])) for k in range(3)]
     of.append(comparison.Figure("absent", lambda c: np.full(c.shape[:-2], np.nan)))  # asks nothing
     together = comparison.effects(sides, blocks, of)
     for figure, found in zip(of[:3], together, strict=False):

@@ -6,8 +6,8 @@ import pytest
 from wusu_lib import transitions
 from wusu_lib.measures import change
 
-ROAD_LOW = transitions.label_of("Road", "Low building")
-LOW_ROAD = transitions.label_of("Low building", "Road")
+ROAD_LOW = transitions.NAMES.index("Road to Low building")
+LOW_ROAD = transitions.NAMES.index("Low building to Road")
 NONE = 255
 
 

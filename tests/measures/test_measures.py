@@ -58,7 +58,7 @@ def test_all_classes_exchanged():
 
 def test_both_conventions_of_one_matrix_literal():
     # 100 px unchanged; Road to Low building: 6 px right, 2 px taken for Road to High building, 2 missed.
-    low, high = (transitions.label_of("Road", f"{name} building") for name in ("Low", "High"))
+    low, high = (transitions.NAMES.index(f"Road to {name} building") for name in ("Low", "High"))
     matrix = np.zeros((111, 111), dtype=np.int64)
     matrix[0, 0], matrix[low, low], matrix[low, high], matrix[low, 0] = 100, 6, 2, 2
     found = change.scores(matrix)
@@ -193,7 +193,9 @@ def test_a_stack_is_scored_matrix_by_matrix_and_weights_pool_it():
 
 
 def test_transitions_literal():
-    low, high, lake = (transitions.label_of("Road", n) for n in ("Low building", "High building", "Lake"))
+    low, high, lake = (
+        transitions.NAMES.index(f"Road to {n}") for n in ("Low building", "High building", "Lake")
+    )
     matrix = np.zeros((111, 111), dtype=np.int64)
     matrix[0, 0], matrix[low, low], matrix[low, high], matrix[low, 0], matrix[0, low] = 50, 6, 2, 2, 4
     table = change.transitions(matrix).set_index("label")

@@ -10,10 +10,10 @@ from wusu_lib.data import splits, tree
 from wusu_lib.measures import change
 from wusu_lib.pages import two_stage
 from wusu_lib.pages.change import change_targets_figure
-from wusu_lib.transitions import label_of
+from wusu_lib.transitions import NAMES
 
-FELLED = label_of("Woodland", "Bare surface")
-BUILT = label_of("Bare surface", "Low building")
+FELLED = NAMES.index("Woodland to Bare surface")
+BUILT = NAMES.index("Bare surface to Low building")
 
 
 def matrix() -> np.ndarray:
@@ -86,7 +86,7 @@ def every_pair(tmp_path_factory):
 
 def test_targets_are_counted_on_labelled_ground(every_pair):
     labels = {row.patch: true_labels(row) for row in every_pair.itertuples()}
-    everywhere = Predicted(label_of("Woodland", "Road"), next(iter(labels.values())).shape)
+    everywhere = Predicted(NAMES.index("Woodland to Road"), next(iter(labels.values())).shape)
     found = target_counts([everywhere], every_pair)
     wanted = sum(int(is_target(each, "New road").sum()) for each in labels.values())
     known = sum(int((each != 255).sum()) for each in labels.values())
@@ -96,7 +96,9 @@ def test_targets_are_counted_on_labelled_ground(every_pair):
 
 
 def test_a_building_in_the_place_of_a_building_is_not_new():
-    one = np.array([[label_of("Low building", "High building"), label_of("Lake", "High building"), 0, 255]])
+    one = np.array(
+        [[NAMES.index("Low building to High building"), NAMES.index("Lake to High building"), 0, 255]]
+    )
     assert is_target(one.astype(np.uint8), "New building").tolist() == [[False, True, False, False]]
 
 

@@ -59,7 +59,7 @@ NAMED = {
     TwoStageParameters: [
         *DATA,
         *CHANGE,
-        "change.analysis:chain_table,count_chains_of_maps,summarise_chains",
+        "change.analysis:count_chains_of_maps,summarise_chains",
         "experiment.two_stage:compare_maps",
         "change.decoding",
         "measures.change:counts,score",

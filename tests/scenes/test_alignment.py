@@ -137,7 +137,7 @@ def test_ground_without_data_stays_so_in_a_warp(kind, tmp_path):
     _, valid = read(rasters.pair(first, path)[1])
     assert not valid[:50].any()
     assert valid[51:119, 2:-2].all()
-    _, direct = read(rasters.single(path))
+    _, direct = read(rasters.Layer(str(path), rasters.check(path, "image")))
     np.testing.assert_array_equal(direct, (np.arange(120)[:, None] >= 50).repeat(150, axis=1))
 
 
@@ -168,10 +168,10 @@ def test_pairs_that_cannot_be_compared(tmp_path):
 
 def test_images_that_cannot_be_mapped(tmp_path):
     with pytest.raises(FileNotFoundError, match="image: no such file"):
-        rasters.single(tmp_path / "none.tif")
+        rasters.check(tmp_path / "none.tif", "image")
     (tmp_path / "text.tif").write_text("no raster")
     with pytest.raises(ValueError, match="not a raster"):
-        rasters.single(tmp_path / "text.tif")
+        rasters.check(tmp_path / "text.tif", "image")
     cases = {
         "one band; expected 4 bands.*class map": noise(9, 9)[:1],
         "has 3 bands; expected 4 bands": noise(9, 9)[:3],
@@ -184,7 +184,7 @@ def test_images_that_cannot_be_mapped(tmp_path):
             with rasterio.open(path, "r+") as file:
                 file.colorinterp = [rasterio.enums.ColorInterp.undefined] * 5
         with pytest.raises(ValueError, match=words):
-            rasters.single(path)
+            rasters.check(path, "image")
 
 
 def test_a_rotated_grid_is_cut_where_both_lie(tmp_path):

@@ -250,7 +250,7 @@ def test_the_mini_city_is_put_together_without_a_seam(tmp_path):
 
 def test_found_and_right_are_counted_by_object(tmp_path):
     truth = np.zeros((40, 40), dtype=np.uint8)
-    road, lake = (transitions.label_of("Woodland", name) for name in ("Road", "Lake"))
+    road, lake = (transitions.NAMES.index(f"Woodland to {name}") for name in ("Road", "Lake"))
     truth[2:12, 2:12] = road  # found: the polygon covers 60 of its 100 pixels
     truth[20:30, 2:12] = road  # missed: 40 of 100
     truth[35:37, 35:37] = road  # too small to count

@@ -336,7 +336,7 @@ def test_a_mapping_that_no_reader_holds_is_not_understood(tree, text):
 
 def test_a_name_that_is_not_utf8_is_named(tmp_path):
     path = Path(os.fsdecode(b"/t/train/\xff/imgs/a.tif"))
-    assert checks.name_of(path, Path("/t")) == "train/\\xff/imgs/a.tif"
+    assert checks.Tally(Path("/t")).name(path) == "train/\\xff/imgs/a.tif"
 
 
 def test_torchs_advice_to_read_without_its_guard_is_not_passed_on(tmp_path):

@@ -132,21 +132,21 @@ def test_the_minimum_is_asked_of_the_whole_object(tmp_path):
 
 def test_objects_touch_also_at_a_corner_but_not_across_targets(tmp_path):
     labels = np.zeros((6, 6), dtype=np.uint8)
-    labels[0:2, 0:2] = labels[2:4, 2:4] = transitions.label_of("Woodland", "Road")
-    labels[2:4, 0:2] = transitions.label_of("Woodland", "Lake")
+    labels[0:2, 0:2] = labels[2:4, 2:4] = transitions.NAMES.index("Woodland to Road")
+    labels[2:4, 0:2] = transitions.NAMES.index("Woodland to Lake")
     found = polygons(*rasters(tmp_path, labels), ["Road", "Lake"])
     assert found.groupby("object")["to"].agg(list).tolist() == [["Road", "Road"], ["Lake"]]
 
 
 def test_a_change_inside_a_target_is_none_of_it(tmp_path):
-    labels = np.full((4, 4), transitions.label_of("Low building", "High building"), dtype=np.uint8)
+    labels = np.full((4, 4), transitions.NAMES.index("Low building to High building"), dtype=np.uint8)
     paths = rasters(tmp_path, labels)
     assert polygons(*paths, ["Building"]).empty
     assert polygons(*paths, ["High building"])["from"].tolist() == ["Low building"]
 
 
 def test_merged_classes_have_their_own_names(tmp_path):
-    labels = np.full((4, 4), transitions.label_of("Road", "Low building"), dtype=np.uint8)
+    labels = np.full((4, 4), transitions.NAMES.index("Road to Low building"), dtype=np.uint8)
     found = polygons(*rasters(tmp_path, labels), ["Building"], labels=MERGED)
     assert found["to"].tolist() == ["Building"]
     with pytest.raises(ValueError, match="got 'High building'; known: Road, Building, Arable land"):

@@ -12,7 +12,7 @@ from wusu_lib.scenes.sweep import Job, Tiling, _sweep, strips
 
 
 def job_of(path, tiles, batch=8) -> Job:
-    return Job((rasters.single(path),), tiles, batch, 1)
+    return Job((rasters.Layer(str(path), rasters.check(path, "image")),), tiles, batch, 1)
 
 
 def blended(job, predictor) -> np.ndarray:

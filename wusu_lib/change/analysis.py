@@ -77,16 +77,9 @@ def summarise_chains(counts: np.ndarray, train: np.ndarray, rarity: float = RARI
     pixels, NaN where there are none: implausible_share, unseen_share.
     """
     _check_chains(counts)
-    pixels, changed, returning, wrong, new = (
-        int(counts[which].sum())
-        for which in (
-            LABELLED,
-            CHANGED,
-            RETURNING,
-            implausible_chains(train, rarity),
-            unseen_chains(train, rarity),
-        )
-    )
+    judged = (implausible_chains(train, rarity), unseen_chains(train, rarity))
+    chains = (LABELLED, CHANGED, RETURNING, *judged)
+    pixels, changed, returning, wrong, new = (int(counts[which].sum()) for which in chains)
     return {
         "pixels": pixels,
         "changed": changed,
@@ -96,33 +89,6 @@ def summarise_chains(counts: np.ndarray, train: np.ndarray, rarity: float = RARI
         "implausible_share": wrong / changed if changed else float("nan"),
         "unseen_share": new / changed if changed else float("nan"),
     }
-
-
-def chain_table(train: np.ndarray, counts: np.ndarray | None = None, rarity: float = RARITY) -> pd.DataFrame:
-    """One row a chain of train or ``counts``, the commonest in ``counts`` (else train) first.
-
-    Columns: first, second, third (class names), kind ("one change", "two changes", "returns"), train
-    (pixels), pixels (of ``counts``, if given), unseen, implausible. Unchanged and unlabelled chains are left
-    out.
-    """
-    new, wrong = unseen_chains(train, rarity), implausible_chains(train, rarity)
-    shown = train if counts is None else counts
-    _check_chains(shown)
-    at = np.nonzero(CHANGED & ((train > 0) | (shown > 0)))
-    kind = np.where(
-        RETURNING, "returns", np.where((_FIRST == _SECOND) | (_SECOND == _THIRD), "one change", "two changes")
-    )
-    found = pd.DataFrame(
-        {
-            name: [legend.NAMES[i] for i in index]
-            for name, index in zip(("first", "second", "third"), at, strict=True)
-        }
-    )
-    found = found.assign(
-        kind=kind[at], train=train[at], pixels=shown[at], unseen=new[at], implausible=wrong[at]
-    )
-    found = found.sort_values(["pixels", "train"], ascending=False, kind="stable", ignore_index=True)
-    return found if counts is not None else found.drop(columns="pixels")
 
 
 def _check_chains(counts: np.ndarray) -> None:
@@ -263,24 +229,13 @@ def step_gains(
     (of 95 % for all steps in one split together), p_value, n_blocks, n_seeds.
     """
     kept = {name: variant_runs(runs, name) for name in {name for step in STEPS for name in step[:2]}}
-    rows = []
+    measures, rows = ("value", "low", "high", "p_value", "n_blocks", "n_seeds"), []
     for split in splits:
         for step, without, words in STEPS:
             found = comparison.difference(kept[step], kept[without], metric, split, family=len(STEPS))
-            rows.append(
-                {
-                    "experiment": f"{split}: {words}",
-                    "split": split,
-                    "step": step,
-                    "without": without,
-                    "value": found.value,
-                    "low": found.low,
-                    "high": found.high,
-                    "p_value": found.p_value,
-                    "n_blocks": found.n_blocks,
-                    "n_seeds": found.n_seeds,
-                }
-            )
+            measured = {name: getattr(found, name) for name in measures}
+            about = {"experiment": f"{split}: {words}", "split": split, "step": step, "without": without}
+            rows.append(about | measured)
     return pd.DataFrame(rows)
 
 

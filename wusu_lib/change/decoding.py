@@ -1,8 +1,7 @@
 """Two or three class maps made believable: dates decoded together, slivers and small areas taken back.
 
-Each date by itself, or all dates together with a prior of transitions that is counted on the train
-patches. Then thin false changes along boundaries go, and areas below a smallest size that is learnt for
-each class.
+Each date by itself, or all dates together with a prior of transitions that is counted on the train patches.
+Then thin false changes along boundaries go, and areas below a smallest size that is learnt for each class.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,11 +25,10 @@ from wusu_lib.transitions import FIRST, N_LABELS, SECOND, UNCHANGED
 #
 #     log P(a, b | image 1, image 2) = log P(a | image 1) + log P(b | image 2) + R_ab + constant.
 #
-# A network that is surer than it is right, or was trained with class weights, is not such a model:
-# calibrate it first. Change comes in objects, so a few thousand pixels are a handful of objects, and
-# transitions that train never shows do occur elsewhere. s is therefore the footprint of one object: as
-# though each of the 121 combinations had been seen on one more. Where objects are of another size, choose s
-# on validation.
+# A network that is surer than it is right, or was trained with class weights, is not such a model: calibrate
+# it first. Change comes in objects, so a few thousand pixels are a handful of objects, and transitions that
+# train never shows do occur elsewhere. s is therefore the footprint of one object: as though each of the 121
+# combinations had been seen on one more. Where objects are of another size, choose s on validation.
 
 SMOOTHING = 1000.0  # pixels: a plot of about 30 m x 30 m at 1 m
 N_CLASSES = len(legend.CLASSES)
@@ -91,9 +89,8 @@ def decode(probabilities: np.ndarray, prior: Prior | None = None) -> np.ndarray:
 
     Channels are the 11 classes in legend order (train ids of background="ignore"). Without a prior: argmax of
     each date. With one: the sequence with the greatest sum of log probabilities (not below log 1e-6) and
-    prior terms. Ties go to the lower class index. Memory beyond input and result: about
-    ``BLOCK`` x (11 T + 40) x 4 bytes. Raises ValueError for another shape and for a prior of
-    another number of dates.
+    prior terms. Ties go to the lower class index. Memory beyond input and result: about ``BLOCK`` x (11 T +
+    40) x 4 bytes. Raises ValueError for another shape and for a prior of another number of dates.
     """
     if probabilities.ndim != 4 or probabilities.shape[1] != N_CLASSES:
         raise ValueError(
@@ -151,8 +148,7 @@ def _step(scores: np.ndarray, ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray
 # Two properties follow, and are tested. Everything that differs only because one map is shifted by up to t
 # pixels in each direction is taken back: a square of t + 1 pixels of a shifted by at most t still overlaps
 # itself, so it cannot be all of class b. And an area of change that squares of t + 1 pixels cover stays
-# untouched, whatever surrounds it. At the edge of the map, where a neighbour cannot be seen, change is
-# kept.
+# untouched, whatever surrounds it. At the edge of the map, where a neighbour cannot be seen, change is kept.
 
 HIGHEST = 32  # pixels; a misregistration of more than that is no sliver
 

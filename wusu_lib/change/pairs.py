@@ -10,26 +10,9 @@ from wusu_lib import legend
 from wusu_lib.data.masks import read_index
 from wusu_lib.transitions import FIRST, SECOND, UNLABELLED, from_to
 
-# The pairs of dates on which change is judged: one row an annotated interval of a site.
-
-COLUMNS = (
-    "patch",
-    "site",
-    "date",
-    "split",
-    "block",
-    "date1",
-    "date2",
-    "patch1",
-    "patch2",
-    "image1",
-    "image2",
-    "mask1",
-    "mask2",
-    "bcd",
-    "scd",
-)
-_OF_A_DATE = ["patch", "image", "mask"]
+_OF_A_DATE = ("date", "patch", "image", "mask")
+_OF_BOTH = (f"{name}{number}" for name in _OF_A_DATE for number in (1, 2))
+COLUMNS = ("patch", "site", "date", "split", "block", *_OF_BOTH, "bcd", "scd")
 
 
 def pairs(table: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
@@ -42,7 +25,7 @@ def pairs(table: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
     scd (paths, or NA where there is none). A site that lost its place in the table (the cut between splits)
     has no pair. Raises ValueError where no pair is left.
     """
-    labelled = table.loc[table["mask"].notna(), ["site", "date", "split", "block", *_OF_A_DATE]]
+    labelled = table.loc[table["mask"].notna(), ["site", "split", "block", *_OF_A_DATE]]
     found = changes.merge(_dated(labelled, 1), on=["site", "date1"], validate="many_to_one")
     second = _dated(labelled, 2).drop(columns=["split", "block"])
     found = found.merge(second, on=["site", "date2"], validate="many_to_one")
@@ -60,7 +43,7 @@ def pairs(table: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
 
 def _dated(labelled: pd.DataFrame, number: int) -> pd.DataFrame:
     """Rows of the table as the first or the second date of a pair."""
-    return labelled.rename(columns={name: f"{name}{number}" for name in ["date", *_OF_A_DATE]})
+    return labelled.rename(columns={name: f"{name}{number}" for name in _OF_A_DATE})
 
 
 def true_labels(row: Any) -> np.ndarray:

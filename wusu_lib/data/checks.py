@@ -21,8 +21,6 @@ from wusu_lib.data.masks import LEGEND, MAPPING_FILE, Coding, coding_of, decode,
 from wusu_lib.data.tree import KINDS, Entry, entries, first_of_each, resolve
 from wusu_lib.imagery import BAND_NAMES, BANDS, Finding, Placement, opened, placement
 
-# Reads every file of one site once: what is wrong with it, and the counts that judge the tree as a whole.
-
 PROBLEM_COLUMNS = ("severity", "problem", "file", "detail", "count")
 LARGEST = 2**24  # pixels of a file: it is read as a whole, and many beside it
 COVERS = {"woodland": ("Woodland",), "water": ("River", "Lake"), "soil": ("Excavation", "Bare surface")}
@@ -50,12 +48,27 @@ class Tally:
     ``look`` of the image by path.
     """
 
+    root: Path
     problems: list[Problem] = field(default_factory=list)
     sizes: dict[Path, tuple[int, int]] = field(default_factory=dict)
     cover: dict[tuple[str, int, str], np.ndarray] = field(default_factory=dict)
     changes: dict[Path, dict[str, np.ndarray]] = field(default_factory=dict)
     digests: dict[Path, int] = field(default_factory=dict)
     looks: dict[Path, np.ndarray] = field(default_factory=dict)
+
+    def tell(self, severity: str, problem: str, path: Path | None, detail: str, count: int = 1) -> None:
+        """Add a problem of a file; of the tree as a whole without a path."""
+        file = "" if path is None else self.name(path)
+        self.problems.append(Problem(severity, problem, file, detail, count))
+
+    def tell_all(self, findings: Iterable[Finding], path: Path) -> None:
+        """Add what was found of a file."""
+        for finding in findings:
+            self.tell(finding.severity, finding.problem, path, finding.detail, finding.count)
+
+    def name(self, path: Path) -> str:
+        """Path below the root with forward slashes, as the table of problems shows it."""
+        return os.fsencode(path.relative_to(self.root).as_posix()).decode("utf-8", "backslashreplace")
 
 
 @dataclass
@@ -74,150 +87,126 @@ class _File:
 
 def examine(files: list[Entry], root: Path, coding: Coding) -> Tally:
     """Read the files of one site, each once; ``coding`` is that of its class masks."""
-    tally = Tally()
-    read = {(e.kind, e.dates): file for e in files if (file := _load(e, root, coding, tally)) is not None}
+    tally = Tally(root)
+    read = {(e.kind, e.dates): file for e in files if (file := _load(e, coding, tally)) is not None}
     arrays = {key: file.array for key, file in read.items()}
     paths = {(e.kind, e.dates): e for e in files}
-    _places(read, paths, root, tally)
+    _places(read, paths, tally)
     for (kind, dates), array in arrays.items():
         entry = paths[kind, dates]
         if kind == "image":
-            _image(entry, array, root, tally)
+            _image(entry, array, tally)
             mask = arrays.get(("mask", dates))
             if mask is not None:
-                _image_and_mask(entry, array, mask[0], paths["mask", dates], root, tally)
+                _image_and_mask(entry, array, mask[0], paths["mask", dates], tally)
         elif kind == "mask":
             if not array.any():
-                name = name_of(entry.path, root)
-                detail = "no pixel has a class"
-                tally.problems.append(Problem("note", "mask without a label", name, detail, array.size))
+                tally.tell("note", "mask without a label", entry.path, "no pixel has a class", array.size)
         else:
             _change(entry, read[kind, dates], arrays, tally)
     return tally
 
 
-def _places(read: dict, paths: dict[tuple, Entry], root: Path, tally: Tally) -> None:
+def _places(read: dict, paths: dict[tuple, Entry], tally: Tally) -> None:
     """Images against their class masks and against the images of the site's other dates."""
     images = {dates: file.place for (kind, dates), file in read.items() if kind == "image"}
     for dates, place in images.items():
         if (mask := read.get(("mask", dates))) is not None:
-            _tell(imagery.of_pair(place, mask.place), paths["image", dates], root, tally)
+            tally.tell_all(imagery.of_pair(place, mask.place), paths["image", dates].path)
     if images:
-        first = paths["image", min(images)]
-        _tell(imagery.of_dates({date: place for (date,), place in images.items()}), first, root, tally)
+        by_date = {date: place for (date,), place in images.items()}
+        tally.tell_all(imagery.of_dates(by_date), paths["image", min(images)].path)
 
 
-def _tell(findings: list[Finding], entry: Entry, root: Path, tally: Tally) -> None:
-    """Findings as problems of a file."""
-    name = name_of(entry.path, root)
-    tally.problems += [Problem(f.severity, f.problem, name, f.detail, f.count) for f in findings]
-
-
-def name_of(path: Path, root: Path) -> str:
-    """Path below the root with forward slashes, as the table of problems shows it."""
-    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
-
-
-def _load(entry: Entry, root: Path, coding: Coding, tally: Tally) -> _File | None:
+def _load(entry: Entry, coding: Coding, tally: Tally) -> _File | None:
     """What the file holds, or None if a problem makes it useless."""
     try:
         with opened(entry.path) as source:
             tally.sizes[entry.path] = source.shape
-            problems = _unfit(entry, source, root)
-            tally.problems += problems
-            return None if problems else _read(entry, source, root, coding, tally)
+            return _read(entry, source, coding, tally) if _fit(entry, source, tally) else None
     except (ValueError, OSError) as error:
         tally.sizes.pop(entry.path, None)
         reason = str(error).removeprefix(f"{entry.path}: ")
-        tally.problems.append(Problem("error", "unreadable file", name_of(entry.path, root), reason))
+        tally.tell("error", "unreadable file", entry.path, reason)
         return None
 
 
-def _unfit(entry: Entry, source: Any, root: Path) -> list[Problem]:
-    """Wrong number of bands, or a type that does not hold what the kind of file holds."""
-    name, dtype = name_of(entry.path, root), source.dtypes[0]
-    found = []
+def _fit(entry: Entry, source: Any, tally: Tally) -> bool:
+    """Whether an open file has the size, the number of bands and a type that its kind of file has."""
+    dtype, told = source.dtypes[0], len(tally.problems)
     if source.width * source.height > LARGEST:
         detail = f"{_by(source.shape)} px; expected patches of at most {LARGEST:,} pixels, cut it into such"
-        found.append(Problem("error", "too large to be read", name, detail))
+        tally.tell("error", "too large to be read", entry.path, detail)
     if source.count != BANDS[entry.kind]:
         detail = f"expected {BANDS[entry.kind]}, got {source.count}"
-        found.append(Problem("error", "wrong number of bands", name, detail, source.count))
+        tally.tell("error", "wrong number of bands", entry.path, detail, source.count)
     if entry.kind == "image" and dtype != "uint8":
-        found.append(Problem("error", "wrong dtype", name, f"expected uint8, got {dtype}"))
+        tally.tell("error", "wrong dtype", entry.path, f"expected uint8, got {dtype}")
     if entry.kind != "image" and not np.issubdtype(dtype, np.integer):
-        detail = f"expected whole numbers (uint8), got {dtype}"
-        found.append(Problem("error", "wrong dtype", name, detail))
-    return found
+        tally.tell("error", "wrong dtype", entry.path, f"expected whole numbers (uint8), got {dtype}")
+    return len(tally.problems) == told
 
 
-def _read(entry: Entry, source: Any, root: Path, coding: Coding, tally: Tally) -> _File | None:
+def _read(entry: Entry, source: Any, coding: Coding, tally: Tally) -> _File | None:
     """The open file's content as ``_File`` holds it, or None for a mask whose values cannot be used."""
-    name, place = name_of(entry.path, root), placement(source)
+    place = placement(source)
     if entry.kind == "image":
         image = source.read()
-        _tell(imagery.of_image(source, image), entry, root, tally)
+        tally.tell_all(imagery.of_image(source, image), entry.path)
         return _File(image, place)
     if entry.kind in ("bcd", "scd"):
         try:
             values, without = decode_change(source)
         except ValueError as error:
-            tally.problems.append(Problem("error", "change mask of unfit values", name, str(error)))
+            tally.tell("error", "change mask of unfit values", entry.path, str(error))
             return None
         return _File(values[None], place, None if without is None else ~without)
     try:
         found = decode(source, coding)
     except ValueError as error:
-        tally.problems.append(Problem("error", "class declared as nodata", name, str(error)))
+        tally.tell("error", "class declared as nodata", entry.path, str(error))
         return None
-    tally.problems += [_unknown(name, code, pixels, coding) for code, pixels in found.unknown.items()]
+    for code, pixels in found.unknown.items():
+        detail = _unknown(code, pixels, coding)
+        tally.tell("error", f"unknown class code {code}", entry.path, detail, pixels)
     return _File(found.index[None], place)
 
 
-def _unknown(name: str, code: int, pixels: int, coding: Coding) -> Problem:
+def _unknown(code: int, pixels: int, coding: Coding) -> str:
     """A code that stands for no class, and what can be done about it."""
     called = dict(coding.names).get(code)
     said = f" (class_mapping.json calls it {called!r}, which is no class here)" if called else ""
-    detail = (
+    return (
         f"on {pixels} pixels{said}; known: {coding.listed()}. If it marks ground without a label, say so: "
         f"-p unlabelled {code}"
     )
-    return Problem("error", f"unknown class code {code}", name, detail, pixels)
 
 
-def _image(entry: Entry, image: np.ndarray, root: Path, tally: Tally) -> None:
+def _image(entry: Entry, image: np.ndarray, tally: Tally) -> None:
     """Emptiness, content hash and look of an image [4, H, W]."""
     tally.digests[entry.path] = hash(image.tobytes())
     tally.looks[entry.path] = look(image)
     constant = image.min(axis=(1, 2)) == image.max(axis=(1, 2))
     if constant.all():
         detail = f"every pixel is {image[:, 0, 0].tolist()}"
-        tally.problems.append(
-            Problem("error", "empty image", name_of(entry.path, root), detail, image[0].size)
-        )
+        tally.tell("error", "empty image", entry.path, detail, image[0].size)
     elif constant.any():
         names = ", ".join(n for n, c in zip(BAND_NAMES, constant, strict=True) if c)
         detail = f"the same value everywhere in {names}"
-        tally.problems.append(
-            Problem("warning", "constant band", name_of(entry.path, root), detail, int(constant.sum()))
-        )
+        tally.tell("warning", "constant band", entry.path, detail, int(constant.sum()))
 
 
-def _image_and_mask(
-    entry: Entry, image: np.ndarray, mask: np.ndarray, partner: Entry, root: Path, tally: Tally
-) -> None:
+def _image_and_mask(entry: Entry, image: np.ndarray, mask: np.ndarray, partner: Entry, tally: Tally) -> None:
     """Equal size, labels on a black collar, and the band sums over woodland, water and bare soil.
 
     image: uint8 [4, H, W]; mask: class index uint8 [H, W].
     """
     if image.shape[1:] != mask.shape:
-        detail = f"image {_by(image.shape[1:])}, mask {name_of(partner.path, root)} {_by(mask.shape)} px"
-        tally.problems.append(
-            Problem("error", "image and mask differ in size", name_of(entry.path, root), detail)
-        )
+        detail = f"image {_by(image.shape[1:])}, mask {tally.name(partner.path)} {_by(mask.shape)} px"
+        tally.tell("error", "image and mask differ in size", entry.path, detail)
         return
     known = np.where(mask == legend.NO_INDEX, np.uint8(0), mask)
-    _tell(imagery.collar(image, known), entry, root, tally)
+    tally.tell_all(imagery.collar(image, known), entry.path)
     for cover, names in COVERS.items():
         pixels = image[:, np.isin(mask, [c.index for c in legend.CLASSES if c.name in names])]
         if pixels.shape[1]:
@@ -262,30 +251,24 @@ TOLERATED = 0.02  # share of a change mask's pixels that annotation noise may co
 FEWEST_PIXELS = 500  # of a cover, under which its mean colour says nothing
 
 
-def judge_sizes(tally: Tally, root: Path) -> list[Problem]:
+def judge_sizes(tally: Tally) -> None:
     """Files whose size is not the commonest one: they cannot be stacked into a batch."""
     if not tally.sizes:
-        return []
+        return
     (height, width), _ = Counter(tally.sizes.values()).most_common(1)[0]
-    return [
-        Problem(
-            "error", "wrong size", name_of(path, root), f"{h} x {w} px; most files are {height} x {width}"
-        )
-        for path, (h, w) in tally.sizes.items()
-        if (h, w) != (height, width)
-    ]
+    for path, (h, w) in tally.sizes.items():
+        if (h, w) != (height, width):
+            tally.tell("error", "wrong size", path, f"{h} x {w} px; most files are {height} x {width}")
 
 
-def judge_duplicates(tally: Tally, root: Path) -> list[Problem]:
+def judge_duplicates(tally: Tally) -> None:
     """Images with the same pixels under two names."""
     first: dict[int, Path] = {}
-    found = []
     for path, digest in tally.digests.items():
         if digest in first:
-            detail = f"the same pixels as {name_of(first[digest], root)}"
-            found.append(Problem("warning", "same image twice", name_of(path, root), detail))
+            detail = f"the same pixels as {tally.name(first[digest])}"
+            tally.tell("warning", "same image twice", path, detail)
         first.setdefault(digest, path)
-    return found
 
 
 # Patches that are another one again without sharing a pixel with it: turned, flipped, re-exposed, resampled,
@@ -343,7 +326,7 @@ def _alike(looks: np.ndarray) -> Iterable[tuple[int, int, float, bool]]:
                 yield int(start + first), int(second), float(best), bool(best > plain[first, second])
 
 
-def judge_copies(tally: Tally, files: Iterable[Entry], root: Path) -> list[Problem]:
+def judge_copies(tally: Tally, files: Iterable[Entry]) -> None:
     """Images that look like one of another site, one row for two sites, of their two images most alike.
 
     Exact copies are left to ``judge_duplicates``. Only whole patches are compared. Ground at another date is
@@ -351,7 +334,7 @@ def judge_copies(tally: Tally, files: Iterable[Entry], root: Path) -> list[Probl
     """
     images = [entry for entry in files if entry.path in tally.looks]
     if not images:
-        return []
+        return
     best: dict[tuple[str, str], tuple[float, Entry, Entry, bool]] = {}
     for i, k, likeness, turned in _alike(np.stack([tally.looks[entry.path] for entry in images])):
         a, b = images[i], images[k]
@@ -359,16 +342,14 @@ def judge_copies(tally: Tally, files: Iterable[Entry], root: Path) -> list[Probl
         wanted = likeness >= COPY or (a.dates != b.dates and not turned)
         if not same and wanted and likeness > best.get((a.site, b.site), (0.0,))[0]:
             best[a.site, b.site] = (likeness, a, b, turned)
-    found = []
     for likeness, a, b, turned in best.values():
         kind = COPIES[0 if likeness >= COPY else 1]
         how = " turned or flipped" if turned else ""
-        detail = f"looks like {name_of(a.path, root)}{how} (likeness {likeness:.2f} of 1)"
-        found.append(Problem("warning", kind, name_of(b.path, root), detail))
-    return found
+        detail = f"looks like {tally.name(a.path)}{how} (likeness {likeness:.2f} of 1)"
+        tally.tell("warning", kind, b.path, detail)
 
 
-def judge_band_order(tally: Tally) -> list[Problem]:
+def judge_band_order(tally: Tally) -> None:
     """NIR must be the highest band over woodland and the lowest over water, red minus blue higher over soil
     than woods.
 
@@ -386,11 +367,11 @@ def judge_band_order(tally: Tally) -> list[Problem]:
         soil, woodland = (means[cover][2] - means[cover][0] for cover in ("soil", "woodland"))
         if soil < woodland:
             found.append(("red minus blue is lower over soil than over Woodland: exchanged?", "soil"))
+    for what, cover in found:
+        tally.tell("warning", "band order", None, f"{what}. {by_date[cover]}")
     if not {"woodland", "water"} & means.keys():
-        return [
-            Problem("note", "band order", "", "not judged: too little Woodland, River and Lake is labelled")
-        ]
-    return [Problem("warning", "band order", "", f"{what}. {by_date[cover]}") for what, cover in found]
+        detail = "not judged: too little Woodland, River and Lake is labelled"
+        tally.tell("note", "band order", None, detail)
 
 
 def _cover_means(tally: Tally) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -410,7 +391,7 @@ def _cover_means(tally: Tally) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return means, words
 
 
-def judge_changes(tally: Tally, root: Path, unlabelled: int | None = None) -> list[Problem]:
+def judge_changes(tally: Tally, unlabelled: int | None) -> None:
     """Change masks against the class masks of their two dates, and SCD against BCD.
 
     BCD: 0 where both dates are labelled and the classes differ, or the reverse. SCD against BCD: a value that
@@ -427,16 +408,16 @@ def judge_changes(tally: Tally, root: Path, unlabelled: int | None = None) -> li
     if {value for t in bcd.values() for value in t[:, 1].tolist()} - {0, unlabelled}:
         bcd = {p: t[t[:, 1] != unlabelled] for p, t in bcd.items()}
         both = {p: t[t[:, 0] != unlabelled] for p, t in both.items()}
-    found = _report("BCD contradicts the class masks", {p: _bcd_wrong(t) for p, t in bcd.items()}, root)
+    _report("BCD contradicts the class masks", {p: _bcd_wrong(t) for p, t in bcd.items()}, tally)
     still = _unchanged_values(both)
     wrong = {
         p: (int(t[(t[:, 0] == 0) != np.isin(t[:, 1], still), 2].sum()), int(t[:, 2].sum()))
         for p, t in both.items()
     }
-    found += _report("SCD contradicts BCD", wrong, root)
+    _report("SCD contradicts BCD", wrong, tally)
     code_book = _code_book(scd, still)
     wrong = {p: _scd_wrong(t, code_book, still) for p, t in scd.items()}
-    return found + _report("SCD contradicts the class masks", wrong, root)
+    _report("SCD contradicts the class masks", wrong, tally)
 
 
 def _labelled(table: np.ndarray) -> np.ndarray:
@@ -484,13 +465,13 @@ def _scd_wrong(table: np.ndarray, code_book: dict[int, int], still: list[int]) -
     return int(rows[np.array(wrong, dtype=bool), 2].sum()), int(rows[:, 2].sum())
 
 
-def _report(problem: str, wrong: dict[Path, tuple[int, int]], root: Path) -> list[Problem]:
+def _report(problem: str, wrong: dict[Path, tuple[int, int]], tally: Tally) -> None:
     """A warning for each file above the tolerated share, one note for all files below it."""
-    found, quiet = [], []
+    quiet = []
     for path, (bad, compared) in wrong.items():
         if bad > TOLERATED * compared:
             detail = f"{bad} of {compared} compared pixels ({bad / compared:.1%}); tolerated {TOLERATED:.0%}"
-            found.append(Problem("warning", problem, name_of(path, root), detail, bad))
+            tally.tell("warning", problem, path, detail, bad)
         elif bad:
             quiet.append((bad, path))
     if quiet:
@@ -499,24 +480,21 @@ def _report(problem: str, wrong: dict[Path, tuple[int, int]], root: Path) -> lis
         detail = (
             f"{total} pixels in {len(quiet)} files, each within {TOLERATED:.0%}; {most} of them in this one"
         )
-        found.append(Problem("note", problem, name_of(path, root), detail, total))
-    return found
+        tally.tell("note", problem, path, detail, total)
 
 
-def published_counts(found: list[Entry]) -> list[Problem]:
+def published_counts(tally: Tally, found: list[Entry]) -> None:
     """Patches of HS and JA, by half and date, against the published counts; val and test are one half."""
     present: dict[tuple[str, str], Counter[int]] = {}
     for e in found:
         if e.kind == "image" and e.area in PUBLISHED:
             half = "train" if e.folder == "train" else "val and test"
             present.setdefault((half, e.area), Counter())[e.dates[0]] += 1
-    problems = []
     for (half, area), dates in sorted(present.items()):
         if any(dates[date] != PUBLISHED[area] for date in PUBLISHED_DATES):
             words = ", ".join(f"{dates[date]} of {area}{date}" for date in PUBLISHED_DATES)
             detail = f"{half}: {words}; WUSU as published has {PUBLISHED[area]} of each date"
-            problems.append(Problem("note", "other counts than published", "", detail, sum(dates.values())))
-    return problems
+            tally.tell("note", "other counts than published", None, detail, sum(dates.values()))
 
 
 SEVERITIES = ("error", "warning", "note")
@@ -534,23 +512,19 @@ def check(root: str | Path, unlabelled: int | None = None) -> pd.DataFrame:
     FileNotFoundError if there is no tree at ``root``.
     """
     base = resolve(root)
-    coding, mapping_problems = _coding(base, unlabelled)
-    found = entries(base)
+    tally, found = Tally(base), entries(base)
     usable = [e for kind in KINDS for e in first_of_each(found, kind).values()]
-    tally = _examine_all(usable, base, coding)
-    problems = [
-        *_gathered(tally.problems),
-        *_names(found, base),
-        *_missing_partners(usable, base),
-        *_missing_dates(usable, base),
-        *mapping_problems,
-        *judge_sizes(tally, base),
-        *judge_duplicates(tally, base),
-        *judge_copies(tally, usable, base),
-        *judge_band_order(tally),
-        *judge_changes(tally, base, unlabelled),
-        *published_counts(usable),
-    ]
+    _examine_all(usable, _coding(tally, unlabelled), tally)
+    _names(tally, found)
+    _missing_partners(tally, usable)
+    _missing_dates(tally, usable)
+    judge_sizes(tally)
+    judge_duplicates(tally)
+    judge_copies(tally, usable)
+    judge_band_order(tally)
+    judge_changes(tally, unlabelled)
+    published_counts(tally, usable)
+    problems = _gathered(tally.problems)
     problems.sort(key=lambda p: (SEVERITIES.index(p.severity), p.problem, p.file, p.detail))
     return pd.DataFrame(map(astuple, problems), columns=list(PROBLEM_COLUMNS))
 
@@ -590,27 +564,27 @@ def _gathered(problems: list[Problem]) -> list[Problem]:
     return found
 
 
-def _coding(root: Path, unlabelled: int | None) -> tuple[Coding, list[Problem]]:
-    """The coding of the class masks, and what is to be said of it; the legend's where there is none."""
+def _coding(tally: Tally, unlabelled: int | None) -> Coding:
+    """The coding of the class masks, telling what is to be said of it; the legend's where there is none."""
+    path = tally.root / MAPPING_FILE
     try:
-        coding = coding_of(root, unlabelled)
+        coding = coding_of(tally.root, unlabelled)
     except ValueError as error:
-        reason = str(error).removeprefix(f"{root / MAPPING_FILE}: ")
-        return LEGEND, [Problem("error", "class codes not understood", MAPPING_FILE, reason)]
-    if not (other := differences(coding)):
-        return coding, []
-    detail = f"the class masks are read by it: {', '.join(other)}"
-    return coding, [Problem("note", "other class codes", MAPPING_FILE, detail, len(other))]
+        tally.tell("error", "class codes not understood", path, str(error).removeprefix(f"{path}: "))
+        return LEGEND
+    if other := differences(coding):
+        detail = f"the class masks are read by it: {', '.join(other)}"
+        tally.tell("note", "other class codes", path, detail, len(other))
+    return coding
 
 
-def _examine_all(files: list[Entry], root: Path, coding: Coding) -> Tally:
+def _examine_all(files: list[Entry], coding: Coding, total: Tally) -> None:
     """Examine site by site in two or more threads and add up; at any time only a few sites are in memory."""
     sites: dict[str, list[Entry]] = {}
     for entry in files:
         sites.setdefault(entry.site, []).append(entry)
-    total = Tally()
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for tally in pool.map(lambda part: examine(part, root, coding), sites.values()):
+        for tally in pool.map(lambda part: examine(part, total.root, coding), sites.values()):
             total.problems += tally.problems
             total.sizes |= tally.sizes
             total.changes |= tally.changes
@@ -618,29 +592,26 @@ def _examine_all(files: list[Entry], root: Path, coding: Coding) -> Tally:
             total.looks |= tally.looks
             for key, sums in tally.cover.items():
                 total.cover[key] = total.cover.get(key, 0) + sums
-    return total
 
 
-def _names(found: list[Entry], root: Path) -> Iterable[Problem]:
+def _names(tally: Tally, found: list[Entry]) -> None:
     """Names that cannot be read, names in another area's folder, two files for one patch."""
     seen: dict[tuple, Entry] = {}
     for entry in found:
-        name = name_of(entry.path, root)
         if not entry.dates:
-            yield Problem(
-                "note", "name not understood", name, f"left out; expected a name like {_EXAMPLE[entry.kind]}"
-            )
+            detail = f"left out; expected a name like {_EXAMPLE[entry.kind]}"
+            tally.tell("note", "name not understood", entry.path, detail)
             continue
         if entry.area != entry.area_folder:
             detail = f"the name says {entry.area}, the folder {entry.area_folder}; the name counts"
-            yield Problem("warning", "area contradicts folder", name, detail)
+            tally.tell("warning", "area contradicts folder", entry.path, detail)
         other = seen.setdefault((entry.kind, *entry.key), entry)
         if other is not entry:
-            detail = f"left out; {name_of(other.path, root)} has the same area, date and index"
-            yield Problem("error", "two files for one patch", name, detail)
+            detail = f"left out; {tally.name(other.path)} has the same area, date and index"
+            tally.tell("error", "two files for one patch", entry.path, detail)
 
 
-def _missing_partners(files: list[Entry], root: Path) -> Iterable[Problem]:
+def _missing_partners(tally: Tally, files: list[Entry]) -> None:
     """Images without mask, masks without image, BCD without SCD and the reverse.
 
     A date of an area for which a folder holds no masks at all is one note: data may be published without
@@ -651,28 +622,25 @@ def _missing_partners(files: list[Entry], root: Path) -> Iterable[Problem]:
     unlabelled = sorted({key[:3] for key in keys["image"]} - labelled)
     for folder, area, (date,) in unlabelled:
         count = sum(key[:3] == (folder, area, (date,)) for key in keys["image"])
-        yield Problem(
-            "note", "no masks for a date", "", f"{folder}: none of {count} {area}{date:02d} patches", count
-        )
+        detail = f"{folder}: none of {count} {area}{date:02d} patches"
+        tally.tell("note", "no masks for a date", None, detail, count)
     for entry in files:
-        name = name_of(entry.path, root)
         if entry.kind == "image" and entry.key[:3] in labelled and entry.key not in keys["mask"]:
-            yield Problem("error", "missing mask", name, f"expected class/{entry.path.name}")
+            tally.tell("error", "missing mask", entry.path, f"expected class/{entry.path.name}")
         elif entry.kind == "mask" and entry.key not in keys["image"]:
-            yield Problem("error", "missing image", name, f"expected imgs/{entry.path.name}")
+            tally.tell("error", "missing image", entry.path, f"expected imgs/{entry.path.name}")
         elif entry.kind in ("bcd", "scd"):
             other = "scd" if entry.kind == "bcd" else "bcd"
             if entry.key not in keys[other]:
-                yield Problem(
-                    "warning", "missing change mask", name, f"expected {KINDS[other]}/{entry.path.name}"
-                )
+                detail = f"expected {KINDS[other]}/{entry.path.name}"
+                tally.tell("warning", "missing change mask", entry.path, detail)
             for date in entry.dates:
                 if (entry.folder, entry.area, (date,), entry.index) not in keys["image"]:
                     detail = f"no image {entry.area}{date:02d}_{entry.index} for this change mask"
-                    yield Problem("warning", "missing image", name, detail)
+                    tally.tell("warning", "missing image", entry.path, detail)
 
 
-def _missing_dates(files: list[Entry], root: Path) -> Iterable[Problem]:
+def _missing_dates(tally: Tally, files: list[Entry]) -> None:
     """Sites that lack an image of a date, or change masks of an interval, that others of their area have."""
     for kind, problem in (("image", "missing date"), ("bcd", "missing change masks")):
         of_area: dict[tuple[str, str], set] = {}
@@ -684,4 +652,4 @@ def _missing_dates(files: list[Entry], root: Path) -> Iterable[Problem]:
         for entry, dates in of_site.items():
             for missing in sorted(of_area[entry.folder, entry.area] - dates):
                 wanted = f"{entry.area}{''.join(f'{d:02d}' for d in missing)}_{entry.index}.tif"
-                yield Problem("warning", problem, name_of(entry.path, root), f"{wanted} is not there")
+                tally.tell("warning", problem, entry.path, f"{wanted} is not there")

@@ -4,7 +4,8 @@ Everything random follows from (seed, epoch, position) alone: neither the number
 global generator has a part in it, so a resumed run sees the batches that an undisturbed one would have seen.
 """
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import lightning
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from wusu_lib import legend
 from wusu_lib.data.masks import ClassMask, read_change, read_index
+from wusu_lib.data.tree import FileState, file_state
 from wusu_lib.imagery import BAND_NAMES, read
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.transitions import UNLABELLED, from_to
@@ -27,15 +29,14 @@ EVALUATION_PIXELS = 2**19  # in one batch: 32 patches of 128 px, 2 of 512 px
 Key = int | tuple[int, int]
 
 
-class PatchDataset(Dataset):
-    """Rows of a patch table as samples.
+class Samples(Dataset):
+    """Rows of a table as samples: images and what they should give, read, flipped and normalised.
 
-    A sample holds ``image`` float32 [C, H, W] = (count / 255 - mean) / std in data band order, ``mask`` int64
-    [H, W] of train ids (255 = unlabelled where ``labels`` ignore it) and ``patch``, the row's key. ``mean``
-    and ``std``: [C] on the scale 0 to 1. An item is asked for by its number or by (number, augmentation
-    seed); with ``augment`` the seed decides on the two flips. ``in_memory`` keeps the files' uint8 arrays
-    after a first read. Raises ValueError for rows without a mask, and naming the file for one that cannot be
-    used.
+    A sample holds ``image`` float32 [..., C, H, W] = (count / 255 - mean) / std in data band order, what
+    ``targets`` gives, and ``patch``, the row's key. ``mean`` and ``std``: [C] on the scale 0 to 1. An item is
+    asked for by its number or by (number, augmentation seed), which decides on the two flips. ``in_memory``
+    reads all files at once and keeps their uint8 arrays, also for the next training in this process. Raises
+    ValueError naming the file that cannot be used.
     """
 
     def __init__(
@@ -44,35 +45,57 @@ class PatchDataset(Dataset):
         mean: Sequence[float],
         std: Sequence[float],
         labels: LabelSpace = ELEVEN,
-        augment: bool = False,
         in_memory: bool = False,
     ) -> None:
-        if table["mask"].isna().any():
-            missing = table.loc[table["mask"].isna(), "patch"].tolist()
-            raise ValueError(f"{len(missing)} rows have no mask, among them {missing[:5]}; leave them out")
         self.table = table.reset_index(drop=True)
         self.labels = labels
-        self.augment = augment
+        self.read_pair = kept_pair if in_memory else read_pair
         self._mean = np.asarray(mean, dtype=np.float32)[:, None, None]
         self._std = np.asarray(std, dtype=np.float32)[:, None, None]
-        self._files = list(zip(self.table["image"], self.table["mask"], strict=True))
-        self._kept = [read_pair(*files) for files in self._files] if in_memory else None
+        self._kept = [self.read(number) for number in range(len(self))] if in_memory else None
+
+    def read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Images uint8 [..., C, H, W] and layers uint8 [..., H, W] of a row."""
+        raise NotImplementedError
+
+    def targets(self, layers: np.ndarray) -> dict[str, np.ndarray]:
+        """What the images should give, int64 [..., H, W] by name, from the layers that ``read`` gives."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self.table)
 
     def __getitem__(self, key: Key) -> dict:
         number, augmentation_seed = key if isinstance(key, tuple) else (key, None)
-        image, index = self._kept[number] if self._kept is not None else read_pair(*self._files[number])
-        if self.augment and augmentation_seed is not None:
-            image, index = flip(image, index, augmentation_seed)
-        scaled = (image.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [C, H, W]
-        mask = self.labels.train_id_from_index(index).astype(np.int64)  # [H, W]
-        return {
-            "image": torch.from_numpy(np.ascontiguousarray(scaled)),
-            "mask": torch.from_numpy(np.ascontiguousarray(mask)),
-            "patch": self.table["patch"].iat[number],
-        }
+        images, layers = self._kept[number] if self._kept is not None else self.read(number)
+        if augmentation_seed is not None:
+            images, layers = flip(images, layers, augmentation_seed)
+        scaled = (images.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [..., C, H, W]
+        arrays = {"image": scaled, **self.targets(layers)}
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        return {**tensors, "patch": self.table["patch"].iat[number]}
+
+
+class PatchDataset(Samples):
+    """Rows of a patch table as samples: ``image`` [C, H, W] and ``mask`` int64 [H, W] of train ids.
+
+    In the mask 255 is unlabelled where ``labels`` ignore it. Raises ValueError for rows without a mask; all
+    else as in ``Samples``.
+    """
+
+    def __init__(self, table: pd.DataFrame, *args: Any, **options: Any) -> None:
+        if table["mask"].isna().any():
+            missing = table.loc[table["mask"].isna(), "patch"].tolist()
+            raise ValueError(f"{len(missing)} rows have no mask, among them {missing[:5]}; leave them out")
+        super().__init__(table, *args, **options)
+
+    def read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image uint8 [C, H, W] and class index uint8 [H, W]."""
+        return self.read_pair(self.table["image"].iat[number], self.table["mask"].iat[number])
+
+    def targets(self, layers: np.ndarray) -> dict[str, np.ndarray]:
+        """The mask."""
+        return {"mask": self.labels.train_id_from_index(layers).astype(np.int64)}
 
 
 def read_pair(image_path: str, mask: str | ClassMask) -> tuple[np.ndarray, np.ndarray]:
@@ -87,6 +110,19 @@ def read_pair(image_path: str, mask: str | ClassMask) -> tuple[np.ndarray, np.nd
             f"{mask}: expected one band of the image's size {image.shape[1:]}, got {index.shape}"
         )
     return image, index
+
+
+def kept_pair(image_path: str, mask: str | ClassMask) -> tuple[np.ndarray, np.ndarray]:
+    """As ``read_pair``, but not to be written to: read once in a process, until a file changes."""
+    return _kept_pair(image_path, mask, file_state(image_path), file_state(mask))
+
+
+@lru_cache(maxsize=6000)  # more than a demo has: half a gigabyte of 128 px
+def _kept_pair(image_path: str, mask: str | ClassMask, *states: FileState) -> tuple[np.ndarray, np.ndarray]:
+    pair = read_pair(image_path, mask)
+    for array in pair:
+        array.setflags(write=False)
+    return pair
 
 
 def flip(image: np.ndarray, index: np.ndarray, augmentation_seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -128,37 +164,41 @@ class SplitDataModule(lightning.LightningDataModule):
     """Loaders for the splits of a table (columns ``split`` and ``patch``).
 
     Training is shuffled by ``EpochSampler`` and flipped; the other loaders keep the table's order and change
-    nothing. The last, smaller batch is kept. A subclass says what the samples are: dictionaries with ``mask``
-    among them.
+    nothing. The last, smaller batch is kept. ``samples``: rows -> their ``Samples``.
     """
 
-    def __init__(self, table: pd.DataFrame, batch_size: int, workers: int, seed: int) -> None:
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        samples: Callable[..., Samples],
+        *,
+        batch_size: int = 8,
+        workers: int = 0,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.table = table.reset_index(drop=True)
+        self.samples = samples
         self.batch_size = batch_size
         self.workers = workers
         self.seed = seed
-        self._datasets: dict[tuple[str, bool], Sized] = {}
-
-    def samples(self, rows: pd.DataFrame, augment: bool) -> Any:
-        """The dataset of some rows, whose items are asked for as those of ``PatchDataset``."""
-        raise NotImplementedError
+        self._datasets: dict[str, Samples] = {}
 
     def rows(self, split: str) -> pd.DataFrame:
         """The rows of a split in the order of its evaluation loader."""
         return self.table[self.table["split"] == split].reset_index(drop=True)
 
-    def dataset(self, split: str, augment: bool = False) -> Any:
+    def dataset(self, split: str) -> Samples:
         """The samples of a split. Raises ValueError for an unknown split or one without a labelled patch."""
         if split not in SPLITS:
             raise ValueError(f"split: got {split!r}; allowed: {', '.join(SPLITS)}")
-        if (split, augment) not in self._datasets:
+        if split not in self._datasets:
             rows = self.rows(split)
             if rows.empty:
                 counts = self.table["split"].value_counts().to_dict()
                 raise ValueError(f"split {split!r} holds no labelled patch; the data has {counts}")
-            self._datasets[split, augment] = self.samples(rows, augment)
-        return self._datasets[split, augment]
+            self._datasets[split] = self.samples(rows)
+        return self._datasets[split]
 
     def loader(self, split: str, number: int = 0) -> DataLoader:
         """Samples of a split in the table's order, unchanged: all, or ``number`` of them, evenly spread.
@@ -166,7 +206,7 @@ class SplitDataModule(lightning.LightningDataModule):
         Small patches come in batches of ``EVALUATION_PIXELS``: without gradients there is room for more, and
         the figures, counted a patch, do not depend on it.
         """
-        dataset = self.dataset(split)
+        dataset: Samples | Subset = self.dataset(split)
         pixels = dataset[0]["mask"].numel()
         if 0 < number < len(dataset):
             dataset = Subset(dataset, np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist())
@@ -174,7 +214,7 @@ class SplitDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled and flipped training samples."""
-        dataset = self.dataset("train", augment=True)
+        dataset = self.dataset("train")
         return self._loader(dataset, EpochSampler(len(dataset), self.seed), self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
@@ -185,7 +225,7 @@ class SplitDataModule(lightning.LightningDataModule):
         """``loader("test")``."""
         return self.loader("test")
 
-    def _loader(self, dataset: Any, sampler: EpochSampler | None, batch_size: int) -> DataLoader:
+    def _loader(self, dataset: Samples | Subset, sampler: EpochSampler | None, batch_size: int) -> DataLoader:
         # A generator of its own: without one the loader draws from torch's global generator at every epoch.
         generator = torch.Generator().manual_seed(self.seed)
         return DataLoader(
@@ -204,7 +244,7 @@ class SplitDataModule(lightning.LightningDataModule):
 class WusuDataModule(SplitDataModule):
     """Loaders for the splits of a patch table; rows without a mask are never served.
 
-    ``mean``, ``std``, ``labels`` and ``in_memory`` as in ``PatchDataset``.
+    ``mean``, ``std``, ``labels`` and ``in_memory`` as in ``Samples``; ``loading``: batch_size, workers, seed.
     """
 
     def __init__(
@@ -214,35 +254,26 @@ class WusuDataModule(SplitDataModule):
         std: Sequence[float],
         *,
         labels: LabelSpace = ELEVEN,
-        batch_size: int = 8,
-        workers: int = 0,
-        seed: int = 0,
         in_memory: bool = False,
+        **loading: int,
     ) -> None:
-        super().__init__(table[table["mask"].notna()], batch_size, workers, seed)
-        self._normalisation = (mean, std)
+        samples = partial(PatchDataset, mean=mean, std=std, labels=labels, in_memory=in_memory)
+        super().__init__(table[table["mask"].notna()], samples, **loading)
         self.labels = labels
-        self.in_memory = in_memory
-
-    def samples(self, rows: pd.DataFrame, augment: bool) -> PatchDataset:
-        """One sample a row."""
-        mean, std = self._normalisation
-        return PatchDataset(rows, mean, std, self.labels, augment, self.in_memory)
 
 
 # Pairs of dates: both images, both masks, and where the annotation says that ground changed.
 
 
-class PairDataset(Dataset):
+class PairDataset(Samples):
     """Rows of a table of pairs (``pairs``) as samples.
 
-    A sample holds ``image`` float32 [2, C, H, W] (the two dates, normalised as in ``loading.PatchDataset``),
-    ``mask`` int64 [2, H, W] of train ids, ``change`` int64 [H, W] (1 changed, 0 unchanged, 255 not counted)
-    and ``patch``, the pair's key. ``change`` is what the annotation's change mask says, read through
-    ``book``; where a pair has no such mask, what the two class masks say. Ground that is unlabelled at either
-    date is not counted, nor what the change mask declares as nodata, nor a value that the book does not know.
-    Both dates are flipped alike. ``mean``, ``std``, ``augment``, ``in_memory`` and errors as in
-    ``PatchDataset``.
+    A sample holds ``image`` [2, C, H, W] (the two dates), ``mask`` int64 [2, H, W] of train ids, ``change``
+    int64 [H, W] (1 changed, 0 unchanged, 255 not counted) and ``patch``, the pair's key. ``change`` is what
+    the annotation's change mask says, read through ``book``; where a pair has no such mask, what the two
+    class masks say. Ground that is unlabelled at either date is not counted, nor what the change mask
+    declares as nodata, nor a value that the book does not know. Both dates are flipped alike. All else as in
+    ``Samples``.
     """
 
     def __init__(
@@ -251,39 +282,20 @@ class PairDataset(Dataset):
         mean: Sequence[float],
         std: Sequence[float],
         book: "CodeBook",
-        labels: LabelSpace = ELEVEN,
-        augment: bool = False,
-        in_memory: bool = False,
+        **options: Any,
     ) -> None:
-        self.table = pairs.reset_index(drop=True)
         self.book = book
-        self.labels = labels
-        self.augment = augment
-        self._mean = np.asarray(mean, dtype=np.float32)[:, None, None]
-        self._std = np.asarray(std, dtype=np.float32)[:, None, None]
-        self._kept = [self._read(number) for number in range(len(self.table))] if in_memory else None
+        super().__init__(pairs, mean, std, **options)
 
-    def __len__(self) -> int:
-        return len(self.table)
+    def targets(self, layers: np.ndarray) -> dict[str, np.ndarray]:
+        """The masks of both dates, and the change."""
+        masks = self.labels.train_id_from_index(layers[:2])
+        return {"mask": masks.astype(np.int64), "change": layers[2].astype(np.int64)}
 
-    def __getitem__(self, key: Key) -> dict:
-        number, augmentation_seed = key if isinstance(key, tuple) else (key, None)
-        images, layers = self._kept[number] if self._kept is not None else self._read(number)
-        if self.augment and augmentation_seed is not None:
-            images, layers = flip(images, layers, augmentation_seed)
-        scaled = (images.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [2, C, H, W]
-        mask = self.labels.train_id_from_index(layers[:2]).astype(np.int64)  # [2, H, W]
-        return {
-            "image": torch.from_numpy(np.ascontiguousarray(scaled)),
-            "mask": torch.from_numpy(np.ascontiguousarray(mask)),
-            "change": torch.from_numpy(layers[2].astype(np.int64)),
-            "patch": self.table["patch"].iat[number],
-        }
-
-    def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Images uint8 [2, C, H, W]; class index of both dates and change as uint8 [3, H, W]."""
         row = self.table.iloc[number]
-        (first, before), (second, after) = (read_pair(row[f"image{n}"], row[f"mask{n}"]) for n in (1, 2))
+        (first, before), (second, after) = (self.read_pair(row[f"image{n}"], row[f"mask{n}"]) for n in (1, 2))
         if first.shape != second.shape:
             raise ValueError(
                 f"{row['image2']}: {list(second.shape)}, but {row['image1']} has {list(first.shape)}; "
@@ -306,7 +318,11 @@ class PairDataset(Dataset):
 
 
 class PairDataModule(SplitDataModule):
-    """Loaders for the splits of a table of pairs. Arguments as in ``PairDataset``; batches are of pairs."""
+    """Loaders for the splits of a table of pairs; batches are of pairs.
+
+    ``mean``, ``std``, ``book``, ``labels`` and ``in_memory`` as in ``PairDataset``; ``loading``: batch_size,
+    workers, seed.
+    """
 
     def __init__(
         self,
@@ -316,18 +332,9 @@ class PairDataModule(SplitDataModule):
         book: "CodeBook",
         *,
         labels: LabelSpace = ELEVEN,
-        batch_size: int = 8,
-        workers: int = 0,
-        seed: int = 0,
         in_memory: bool = False,
+        **loading: int,
     ) -> None:
-        super().__init__(pairs, batch_size, workers, seed)
-        self._normalisation = (mean, std)
-        self.book = book
+        samples = partial(PairDataset, mean=mean, std=std, book=book, labels=labels, in_memory=in_memory)
+        super().__init__(pairs, samples, **loading)
         self.labels = labels
-        self.in_memory = in_memory
-
-    def samples(self, rows: pd.DataFrame, augment: bool) -> PairDataset:
-        """One sample a row."""
-        mean, std = self._normalisation
-        return PairDataset(rows, mean, std, self.book, self.labels, augment, self.in_memory)

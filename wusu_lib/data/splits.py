@@ -291,11 +291,10 @@ def assign(
       the second test. Sites that lie on both sides are dropped, and so are sites that share pixels with
       training. Where patches are not connected by shared ground, contiguous by index.
 
-    A val folder on disk is kept as it is under every scheme. ``block`` names contiguous groups of about
-    2 x 2 patch footprints in one area and split (1 x 1 where the ground is small); a site that shares no
-    ground is a block of its own.
-    ``overlaps`` is computed if not given. Raises ValueError for an unknown scheme, or where a cut leaves
-    nothing.
+    A val folder on disk is kept as it is under every scheme. ``block`` names contiguous groups of about 2 x 2
+    patch footprints in one area and split (1 x 1 where the ground is small); a site that shares no ground is
+    a block of its own. ``overlaps`` is computed if not given. Raises ValueError for an unknown scheme, or
+    where a cut leaves nothing.
     """
     if scheme not in get_args(Scheme):
         raise ValueError(f"split scheme: got {scheme!r}; allowed: {', '.join(get_args(Scheme))}")
@@ -310,7 +309,7 @@ def assign(
     split = sites.set_index("site")["folder"]
     if scheme != "folders" and not (table["folder"] == "val").any():
         halves = [
-            _cut(part, overlaps) if scheme == "blocks" else _shuffle(part, seed)
+            _cut(part) if scheme == "blocks" else _shuffle(part, seed)
             for _, part in sites[sites["folder"] == "test"].groupby("area")
         ]
         split = pd.concat([split[split != "test"], *halves])
@@ -330,7 +329,7 @@ def _shuffle(sites: pd.DataFrame, seed: int) -> pd.Series:
     return pd.Series(["val"] * half + ["test"] * (len(shuffled) - half), index=shuffled)
 
 
-def _cut(sites: pd.DataFrame, overlaps: Overlaps) -> pd.Series:
+def _cut(sites: pd.DataFrame) -> pd.Series:
     """Contiguous halves of one area's sites; sites on both sides of the cut are absent from the result."""
     parts = [part for _, part in sites.groupby("component")]
     parts.sort(key=lambda part: part["index"].min())

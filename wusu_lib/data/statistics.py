@@ -154,9 +154,7 @@ def _percentile(counts: np.ndarray, q: float | Sequence[float]) -> np.ndarray:
     if levels.min() < 0 or levels.max() > 100:
         raise ValueError(f"percentile: got {q}; expected values from 0 to 100")
     cumulative = counts.cumsum(axis=1)
-    wanted = np.maximum(
-        levels[:, None] / 100 * cumulative[:, -1], 1
-    )  # [len(q), C] pixels; the 0th is the minimum
+    wanted = np.maximum(levels[:, None] / 100 * cumulative[:, -1], 1)  # [len(q), C]; 0 is the minimum
     found = (cumulative[None] < wanted[..., None]).sum(axis=-1) / SCALE
     return found[0] if np.ndim(q) == 0 else found
 
@@ -220,9 +218,7 @@ def _kept_index(mask: "ClassMask | str", state: FileState) -> np.ndarray:
 
 
 def class_shares(table: pd.DataFrame) -> pd.DataFrame:
-    """Share of all pixels (0 to 1) by split (rows: train, val, test where labelled) and class
-    name (12 columns).
-    """
+    """Share of all pixels (0 to 1) by split (train, val, test where labelled) and class name (12 columns)."""
     labelled = table[table["mask"].notna()]
     splits = [split for split in ("train", "val", "test") if (labelled["split"] == split).any()]
     rows = [measure(labelled[labelled["split"] == split]).class_frequency() for split in splits]

@@ -12,8 +12,6 @@ import pandas as pd
 from wusu_lib import files
 from wusu_lib.data.masks import LEGEND, ClassMask, coding_of
 
-# A WUSU tree as a table: finds the files, reads their names, pairs them.
-#
 # Layout (Shi et al. 2023, OpenWUSU512 as published; ``val`` only in re-split trees; any part may be
 # missing)::
 #
@@ -172,7 +170,7 @@ def reads_all() -> bool:
     return given == "content"
 
 
-def file_state(path: str | Path) -> FileState:
+def file_state(path: str | os.PathLike[str]) -> FileState:
     """Size, modification time (ns), inode and change time (ns) of a file.
 
     A copy can keep the first two of the file that it replaces; nobody can set the other two. Of a link that

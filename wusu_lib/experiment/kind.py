@@ -110,9 +110,8 @@ def made_by(kind: Kind, exp: "Experiment", seed: int) -> dict[str, Any]:
     if isinstance(stated, ModelParameters):
         modules = (*modules, *catalogue.chosen_modules(stated))
         packages = (*packages, *catalogue.chosen_packages(stated))
-        model = {
-            "model": json.loads(json.dumps(catalogue.chosen_as_data(stated)))
-        }  # as it is read back from a record
+        as_read_back = json.loads(json.dumps(catalogue.chosen_as_data(stated)))  # from a record
+        model = {"model": as_read_back}
     return {
         "modules": provenance.code(modules),
         "packages": provenance.versions(set(packages)),

@@ -473,7 +473,7 @@ CODE = (
     *DATA,
     *CHANGE,
     "wusu_lib.experiment.two_stage:compare_maps",
-    "wusu_lib.change.analysis:chain_table,count_chains_of_maps,summarise_chains",
+    "wusu_lib.change.analysis:count_chains_of_maps,summarise_chains",
     "wusu_lib.change.decoding",
     "wusu_lib.measures.change:counts,score",  # the settings are chosen by a figure
     "wusu_lib.change.codebook:code_book",

@@ -13,11 +13,9 @@ import pandas as pd
 from wusu_lib import legend
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import classes as class_measures
-from wusu_lib.measures.classes import Counts, annotated
+from wusu_lib.measures.classes import Counts, annotated, ratio
 from wusu_lib.transitions import FIRST, N_LABELS, SECOND, UNCHANGED, UNLABELLED, table
 
-# Confusion matrices of change: counts first, pure reductions afterwards.
-#
 # One int64 matrix [111, 111] a patch and interval, by from-to label: **rows are truth, columns are
 # prediction**, label 0 is unchanged. It holds all that the measures need: the binary matrix and both
 # conventions of semantic change are sums over it, so one matrix a patch is kept and pooled before any
@@ -179,7 +177,7 @@ def score(pooled: Counts, metric: str) -> np.ndarray:
         return _change(binary, metric)
     if metric == "Fscd":
         hits = pooled.hits[..., 1:].sum(axis=-1)
-        return _ratio(2 * hits, 2 * binary.tp + binary.false + binary.missed)
+        return ratio(2 * hits, 2 * binary.tp + binary.false + binary.missed)
     if metric == "mIoU":
         return _binary_miou(binary)
     sek = _kappa(pooled) * np.exp(_change(binary, "IoU") - 1)
@@ -217,7 +215,7 @@ def transitions(matrix: np.ndarray) -> pd.DataFrame:
     known = (union > 0).sum(axis=0)
     found = table()
     for name, of in (("IoU", union), ("precision", predicted), ("recall", truth)):
-        shares = np.where(union > 0, _ratio(hits, np.maximum(of, 1)), 0.0).sum(axis=0)
+        shares = np.where(union > 0, ratio(hits, np.maximum(of, 1)), 0.0).sum(axis=0)
         found[name] = np.where(known > 0, shares / np.maximum(known, 1), np.nan)
     pixels = {"support": truth, "predicted": predicted}
     return found.assign(**{name: each.mean(axis=0).round().astype(np.int64) for name, each in pixels.items()})
@@ -235,13 +233,13 @@ def _change(binary: _Binary, metric: str) -> np.ndarray:
     _, false, missed, tp = binary
     union = tp + false + missed
     if metric == "F1":
-        return _ratio(2 * tp, tp + union)
+        return ratio(2 * tp, tp + union)
     of = {"IoU": union, "precision": tp + false, "recall": tp + missed}[metric]
-    return np.where(union > 0, _ratio(tp, np.where(of > 0, of, 1.0)), np.nan)
+    return np.where(union > 0, ratio(tp, np.where(of > 0, of, 1.0)), np.nan)
 
 
 def _binary_miou(binary: _Binary) -> np.ndarray:
-    unchanged = _ratio(binary.tn, binary.tn + binary.false + binary.missed)
+    unchanged = ratio(binary.tn, binary.tn + binary.false + binary.missed)
     return (unchanged + _change(binary, "IoU")) / 2
 
 
@@ -252,17 +250,9 @@ def _kappa(pooled: Counts) -> np.ndarray:
     tn = pooled.hits[..., :1] * unchanged
     hits, truth, predicted = (each - tn for each in pooled)
     total = truth.sum(axis=-1)
-    chance = _ratio((truth * predicted).sum(axis=-1), total**2)
-    agreed = _ratio(hits.sum(axis=-1), total)
-    return _ratio(agreed - chance, 1 - chance)
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Quotient, NaN where the denominator is 0."""
-    numerator, denominator = np.broadcast_arrays(numerator, denominator)
-    return np.divide(
-        numerator, denominator, out=np.full(numerator.shape, np.nan), where=np.abs(denominator) > 0
-    )
+    chance = ratio((truth * predicted).sum(axis=-1), total**2)
+    agreed = ratio(hits.sum(axis=-1), total)
+    return ratio(agreed - chance, 1 - chance)
 
 
 # What can be compared, by name: figures of class maps and figures of change, behind one interface.

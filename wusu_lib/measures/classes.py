@@ -11,9 +11,8 @@ Two protocols, by name. They are different measures and must not be compared wit
   is a miss.
 - ``"class"``: 12 classes. Unlabelled ground is a class like the others: the study's protocol.
 
-With TP, FP, FN of one class: recall = TP/(TP+FN), precision = TP/(TP+FP), IoU = TP/(TP+FP+FN) (Jaccard
-1912; Everingham et al. 2010, doi 10.1007/s11263-009-0275-4), F1 = 2TP/(2TP+FP+FN) (Sorensen 1948, Dice
-1945).
+With TP, FP, FN of one class: recall = TP/(TP+FN), precision = TP/(TP+FP), IoU = TP/(TP+FP+FN) (Jaccard 1912;
+Everingham et al. 2010, doi 10.1007/s11263-009-0275-4), F1 = 2TP/(2TP+FP+FN) (Sorensen 1948, Dice 1945).
 
 The rule for absent classes: a class with no truth *and* no prediction among the counted pixels has NaN
 everywhere and is left out of macro means. A class with predictions but no truth, or with truth but no
@@ -118,12 +117,12 @@ def score(pooled: Counts, metric: str) -> np.ndarray:
     """
     hits, truth, predicted = pooled
     if metric == "pixel_acc":
-        return _ratio(hits.sum(axis=-1), truth.sum(axis=-1))
+        return ratio(hits.sum(axis=-1), truth.sum(axis=-1))
     if metric not in METRICS:
         raise ValueError(f"metric: got {metric!r}; allowed: {', '.join(METRICS)}")
     present = truth + predicted > 0
     per_class = {"acc": _recall, "mIoU": _iou, "F1": _f1}[metric](pooled)
-    return _ratio(np.where(present, per_class, 0.0).sum(axis=-1), present.sum(axis=-1))
+    return ratio(np.where(present, per_class, 0.0).sum(axis=-1), present.sum(axis=-1))
 
 
 def annotated(pooled: Counts) -> Counts:
@@ -171,27 +170,24 @@ def classes(matrix: np.ndarray, labels: LabelSpace = ELEVEN) -> pd.DataFrame:
     )
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray, empty: float = np.nan) -> np.ndarray:
-    """Quotient, ``empty`` where the denominator is 0."""
-    return np.divide(
-        numerator,
-        denominator,
-        out=np.full(np.shape(numerator), empty, dtype=np.float64),
-        where=denominator > 0,
-    )
+def ratio(numerator: np.ndarray, denominator: np.ndarray, empty: float = np.nan) -> np.ndarray:
+    """Quotient of arrays that are broadcast, ``empty`` where the denominator is 0."""
+    numerator, denominator = np.broadcast_arrays(numerator, denominator)
+    out = np.full(numerator.shape, empty, dtype=np.float64)
+    return np.divide(numerator, denominator, out=out, where=np.abs(denominator) > 0)
 
 
 def _recall(pooled: Counts) -> np.ndarray:
-    return _ratio(pooled.hits, pooled.truth, empty=0.0)
+    return ratio(pooled.hits, pooled.truth, empty=0.0)
 
 
 def _precision(pooled: Counts) -> np.ndarray:
-    return _ratio(pooled.hits, pooled.predicted, empty=0.0)
+    return ratio(pooled.hits, pooled.predicted, empty=0.0)
 
 
 def _iou(pooled: Counts) -> np.ndarray:
-    return _ratio(pooled.hits, pooled.truth + pooled.predicted - pooled.hits, empty=0.0)
+    return ratio(pooled.hits, pooled.truth + pooled.predicted - pooled.hits, empty=0.0)
 
 
 def _f1(pooled: Counts) -> np.ndarray:
-    return _ratio(2 * pooled.hits, pooled.truth + pooled.predicted, empty=0.0)
+    return ratio(2 * pooled.hits, pooled.truth + pooled.predicted, empty=0.0)

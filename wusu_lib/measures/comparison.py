@@ -36,9 +36,7 @@ class Run(Protocol):
 
     @property
     def matrices(self) -> np.ndarray:
-        """int64 [N, M, M], rows truth, columns prediction, in the order of ``confusion``: M = 12 by class
-        index, 111 by from-to label or 2 by changed.
-        """
+        """int64 [N, M, M] as ``confusion``, rows truth: M = 12 by class, 111 from-to labels, 2 by changed."""
 
 
 @dataclass(frozen=True)
@@ -259,10 +257,7 @@ def difference(
 
 
 def interval(
-    runs: Sequence[Run],
-    metric: str = "mIoU",
-    split: str = "val",
-    labels: LabelSpace = ELEVEN,
+    runs: Sequence[Run], metric: str = "mIoU", split: str = "val", labels: LabelSpace = ELEVEN
 ) -> Interval:
     """The pooled metric of one experiment (mean over its seeds) with its interval, for tables and forest
     plots.
@@ -479,9 +474,7 @@ def effect_of_counts(
 def effects(
     counts: Sequence[Sequence[np.ndarray]], blocks: Sequence[str], figures: Sequence[Figure]
 ) -> list[dict[str, Any]]:
-    """``effect_of_counts`` of figures that are read together: the family is of those that are defined on both
-    sides.
-    """
+    """``effect_of_counts`` of figures that are read together; the family: those defined on both sides."""
     sides = [np.stack([array.sum(axis=0) for array in side]).astype(float) for side in counts]
     defined = [all(np.isfinite(figure.score(side)).all() for side in sides) for figure in figures]
     return [effect_of_counts(counts, blocks, figure, max(1, sum(defined))) for figure in figures]
@@ -505,9 +498,3 @@ def sorted_by_seed(runs: Sequence[Any], baseline: Sequence[Any]) -> tuple[list[A
 def _ground(run: Any) -> pd.DataFrame:
     """Patch, split and block of a run's rows, by patch."""
     return run.confusion[["patch", "split", "block"]].sort_values("patch", ignore_index=True)
-
-
-def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Quotient, NaN where the denominator is 0."""
-    empty = np.full(np.shape(numerator), np.nan)
-    return np.divide(numerator, denominator, out=empty, where=denominator > 0)

@@ -43,10 +43,9 @@ class Layout:
 
     placed: whether all places are known. group: int [n], the square of neighbours that each block is in.
     sums: [groups, groups - 1], weights of sums of groups, those first that vary most; empty if not placed.
-    number: how many of them the estimate is made of. The rest is of
-    Gaussian blocks of variance 1 by reach, n times over. estimates: [reaches, draws], of the variance of the
-    mean. leans: [reaches, draws], root n times the mean that goes with them; remaining: [reaches], its
-    variance about that.
+    number: how many of them the estimate is made of. The rest is of Gaussian blocks of variance 1 by reach, n
+    times over. estimates: [reaches, draws], of the variance of the mean. leans: [reaches, draws], root n
+    times the mean that goes with them; remaining: [reaches], its variance about that.
     """
 
     placed: bool
@@ -122,7 +121,7 @@ def layout(names: tuple[str, ...]) -> Layout:
     first, second, lag = _neighbours(ground, places)
     correlations = [_correlations(reach)[lag] for reach in REACHES]
     if not placed:
-        return _unplaced(len(names), first, second, correlations)
+        return _unplaced(len(names), first, correlations)
     group = _groups(ground, places)
     size = np.bincount(group).astype(float)
     scale = np.sqrt(size[group[first]] * size[group[second]])
@@ -239,7 +238,7 @@ def _length(candidate: Layout) -> float:
     return float(np.sqrt(fewer.estimates[-1]).mean() * fewer.critical())
 
 
-def _unplaced(n: int, first: np.ndarray, second: np.ndarray, correlations: list[np.ndarray]) -> Layout:
+def _unplaced(n: int, first: np.ndarray, correlations: list[np.ndarray]) -> Layout:
     """Spread of the plain variance: its mean and degrees of freedom (Box 1954, Ann. Math. Stat. 25(2))."""
     estimates, remaining = [], []
     for each in correlations:

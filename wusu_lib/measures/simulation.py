@@ -159,9 +159,7 @@ class Pair:
     logit: np.ndarray
 
     def counts(self, shift: float = 0.0) -> np.ndarray:
-        """Hits, truth and predicted pixels with side a's logits lowered by ``shift``: float64 [2, seeds,
-        dates, 3, classes, cells].
-        """
+        """Hits, truth, predicted; side a's logits less ``shift``: [2, seeds, dates, 3, classes, cells]."""
         planted = shift * np.array([-1.0, 0.0]).reshape(2, 1, 1, 1, 1)
         missed = self.truth / (1 + np.exp(-self.logit - planted))
         hits = self.truth - missed

@@ -120,10 +120,9 @@ class Looks:
 def verdict(prediction: Prediction, difference: Difference, demo: bool = False) -> Verdict:
     """Judge a prediction by the 95 % interval of the difference to its baseline.
 
-    supported: the whole interval is at or beyond the predicted threshold in the predicted direction.
-    refuted: the whole interval falls short of it. inconclusive: the interval holds values on both sides, or
-    there is none. Raises ValueError if the difference is of another metric or split than the
-    prediction.
+    supported: the whole interval is at or beyond the predicted threshold in the predicted direction. refuted:
+    the whole interval falls short of it. inconclusive: the interval holds values on both sides, or there is
+    none. Raises ValueError if the difference is of another metric or split than the prediction.
     """
     _check(prediction, difference)
     outcome = _outcome(prediction, difference.low, difference.high)
@@ -208,15 +207,11 @@ def _moved(asked: Prediction | Comparison, difference: Difference, digits: int) 
         moved = "did not change"
     if math.isnan(difference.value):
         moved = "is undefined"
+    space = " with merged classes" if difference.labels.merged else ""
     return (
-        f"{difference.split} {difference.metric}{_space(difference)} {moved} over "
+        f"{difference.split} {difference.metric}{space} {moved} over "
         f"{asked.baseline} ({_interval(difference, digits)}; {_sizes(difference, digits)})"
     )
-
-
-def _space(difference: Difference) -> str:
-    """The label space, where it is not the legend's own."""
-    return " with merged classes" if difference.labels.merged else ""
 
 
 def _interval(difference: Difference, digits: int) -> str:
@@ -226,16 +221,12 @@ def _interval(difference: Difference, digits: int) -> str:
 
 
 def _judged(prediction: Prediction, outcome: Outcome, digits: int) -> str:
-    predicted = f"the predicted {_noun(prediction)} of {prediction.threshold:.{digits}f}"
+    predicted = f"the predicted {prediction.direction[:-1]} of {prediction.threshold:.{digits}f}"
     return {
         "supported": f"at least {predicted}",
         "refuted": f"short of {predicted}",
         "inconclusive": f"which does not settle {predicted}",
     }[outcome]
-
-
-def _noun(prediction: Prediction) -> str:
-    return "rise" if prediction.direction == "rises" else "fall"
 
 
 def _sizes(difference: Difference, digits: int) -> str:

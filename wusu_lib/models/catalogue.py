@@ -1,7 +1,6 @@
 """The backbones by name, and whether a model can be built as asked. Cheap to import.
 
-Names, combination and weights are checked before any work, without torch, TerraTorch or weights being
-read.
+Names, combination and weights are checked before any work, without torch, TerraTorch or weights being read.
 """
 
 from collections.abc import Callable
@@ -23,8 +22,6 @@ from wusu_lib.models.spec import (
 if TYPE_CHECKING:
     from wusu_lib.experiment.parameters import ModelParameters
 
-
-# The backbones by name, from the file of each family. Cheap to import.
 
 # A new family is a file with a table like theirs, and a name in this line.
 BACKBONES: dict[str, BackboneSpec] = prithvi.BACKBONES | dino.BACKBONES | clay.BACKBONES | resnet.BACKBONES

@@ -17,12 +17,8 @@ from wusu_lib.models.spec import BackboneSpec, Encoder
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-WAVELENGTHS = {
-    "BLUE": 0.485,
-    "GREEN": 0.555,
-    "RED": 0.66,
-    "NIR": 0.83,
-}  # centres of GF-2's bands, micrometres
+# Centres of GF-2's bands, micrometres.
+WAVELENGTHS = {"BLUE": 0.485, "GREEN": 0.555, "RED": 0.66, "NIR": 0.83}
 MEAN = (98.15 / 255, 115.41 / 255, 110.16 / 255, 139.04 / 255)  # NAIP's, B, G, R, NIR
 STD = (35.43 / 255, 39.82 / 255, 47.23 / 255, 49.86 / 255)
 GSD = 1.0  # metres a pixel
@@ -112,7 +108,7 @@ def _entry(title: str, hub: tuple[str, str], full: Encoder) -> BackboneSpec:
     return BackboneSpec(
         title=title,
         output="tokens",
-        bands=("BLUE", "GREEN", "RED", "NIR"),
+        bands=tuple(WAVELENGTHS),
         order=(0, 1, 2, 3),
         prefix_tokens=1,
         mean=MEAN,

@@ -17,7 +17,8 @@ from wusu_lib.models.spec import IMAGENET, MINIATURE, RGB_NIR, RGB_NIR_ORDER, Ba
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SATELLITE = ((0.430, 0.411, 0.296), (0.213, 0.156, 0.143))  # R, G, B: mean, standard deviation
+Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+SATELLITE: Statistics = ((0.430, 0.411, 0.296), (0.213, 0.156, 0.143))  # R, G, B: mean, standard deviation
 # The published transformers start each block's contribution at 1e-5. A miniature trains for some epochs only
 # and would remain a linear map of single patches.
 LAYER_SCALE = 1.0
@@ -54,84 +55,60 @@ def miniature(bands: Sequence[str], name: str, **size: int) -> "nn.Module":
     return maps
 
 
-def _dinov3(title: str, hub: tuple[str, str], full: Encoder) -> BackboneSpec:
-    name = "vit_large_patch16_dinov3"
+def _size(patch: int, dim: int, depth: int, taps: tuple[int, int, int, int], skip: int, name: str) -> Encoder:
+    return Encoder(published, patch, dim, depth, taps, skip, {"name": name})
+
+
+def _small(patch: int, name: str) -> Encoder:
+    return Encoder(miniature, patch, 96, 4, (0, 1, 2, 3), skip=1, arguments={"name": name, **MINIATURE})
+
+
+def _entry(title: str, weights: str, statistics: Statistics, **more: Any) -> BackboneSpec:
+    """An entry whose weights are timm's of that name; ``statistics``: R, G, B: mean, standard deviation."""
     return BackboneSpec(
         title=title,
         output="maps",
         bands=RGB_NIR,
         order=RGB_NIR_ORDER,
-        prefix_tokens=5,
-        mean=with_nir(SATELLITE[0]),
-        std=with_nir(SATELLITE[1]),
-        hub=hub,
-        full=full,
-        demo=Encoder(miniature, 16, 96, 4, (0, 1, 2, 3), skip=1, arguments={"name": name, **MINIATURE}),
-        miniature="dinov3",
+        mean=with_nir(statistics[0]),
+        std=with_nir(statistics[1]),
+        hub=(f"timm/{weights}", "model.safetensors"),
         filters="patch_embed.proj.weight",
         left_out=("mask_token", "head."),
         packages=("timm",),
+        **more,
+    )
+
+
+def _dinov3(title: str, weights: str, full: Encoder) -> BackboneSpec:
+    return _entry(
+        title,
+        weights,
+        SATELLITE,
+        prefix_tokens=5,
+        full=full,
+        demo=_small(16, "vit_large_patch16_dinov3"),
+        miniature="dinov3",
         skip_resized=True,  # as the study has it in experiment 6
     )
 
 
+LARGE, HUGE = "vit_large_patch16_dinov3.sat493m", "vit_7b_patch16_dinov3.sat493m"
+SMALL = "vit_small_patch14_dinov2.lvd142m"
 BACKBONES = {
     "dinov3_sat_large": _dinov3(
-        "DINOv3 ViT-L, satellite",
-        hub=("timm/vit_large_patch16_dinov3.sat493m", "model.safetensors"),
-        full=Encoder(
-            published,
-            16,
-            1024,
-            24,
-            (5, 11, 17, 23),
-            skip=9,
-            arguments={"name": "vit_large_patch16_dinov3.sat493m"},
-        ),
+        "DINOv3 ViT-L, satellite", LARGE, _size(16, 1024, 24, (5, 11, 17, 23), skip=9, name=LARGE)
     ),
     "dinov3_sat_7b": _dinov3(
-        "DINOv3 7B, satellite",
-        hub=("timm/vit_7b_patch16_dinov3.sat493m", "model.safetensors"),
-        full=Encoder(
-            published,
-            16,
-            4096,
-            40,
-            (9, 19, 29, 39),
-            skip=16,
-            arguments={"name": "vit_7b_patch16_dinov3.sat493m"},
-        ),
+        "DINOv3 7B, satellite", HUGE, _size(16, 4096, 40, (9, 19, 29, 39), skip=16, name=HUGE)
     ),
-    "dinov2_small": BackboneSpec(
-        title="DINOv2 ViT-S",
-        output="maps",
-        bands=RGB_NIR,
-        order=RGB_NIR_ORDER,
+    "dinov2_small": _entry(
+        "DINOv2 ViT-S",
+        SMALL,
+        IMAGENET,
         prefix_tokens=1,
-        mean=with_nir(IMAGENET[0]),
-        std=with_nir(IMAGENET[1]),
-        hub=("timm/vit_small_patch14_dinov2.lvd142m", "model.safetensors"),
-        full=Encoder(
-            published,
-            14,
-            384,
-            12,
-            (2, 5, 8, 11),
-            skip=4,
-            arguments={"name": "vit_small_patch14_dinov2.lvd142m"},
-        ),
-        demo=Encoder(
-            miniature,
-            14,
-            96,
-            4,
-            (0, 1, 2, 3),
-            skip=1,
-            arguments={"name": "vit_small_patch14_dinov2", **MINIATURE},
-        ),
+        full=_size(14, 384, 12, (2, 5, 8, 11), skip=4, name=SMALL),
+        demo=_small(14, "vit_small_patch14_dinov2"),
         miniature="dinov2",
-        filters="patch_embed.proj.weight",
-        left_out=("mask_token", "head."),
-        packages=("timm",),
     ),
 }

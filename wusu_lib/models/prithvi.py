@@ -38,20 +38,19 @@ def miniature(bands: Sequence[str], patch: int, **size: int) -> "nn.Module":
     from wusu_lib.models.terratorch_parts import HLSBands, PrithviViT
     from wusu_lib.models.weights import unfused
 
-    vit = PrithviViT(
-        img_size=PRETRAINING_SIZE,
-        patch_size=(1, patch, patch),
-        num_frames=1,
-        in_chans=len(bands),
-        **size,
-    )
+    shape = {"img_size": PRETRAINING_SIZE, "patch_size": (1, patch, patch), "num_frames": 1}
+    vit = PrithviViT(**shape, in_chans=len(bands), **size)
     unfused(vit.blocks)
     vit.model_bands = [HLSBands(band) for band in bands]
     vit.forward = vit.forward_features
     return vit
 
 
-def _entry(title: str, hub: tuple[str, str], full: Encoder, demo: Encoder, miniature: str) -> BackboneSpec:
+def _entry(
+    title: str, size: str, patch: int, dim: int, depth: int, taps: tuple[int, int, int, int]
+) -> BackboneSpec:
+    """The entry of one size, "300M" or "600M"."""
+    name = f"prithvi_eo_v2_{size.removesuffix('M')}"
     return BackboneSpec(
         title=title,
         output="tokens",
@@ -60,10 +59,10 @@ def _entry(title: str, hub: tuple[str, str], full: Encoder, demo: Encoder, minia
         prefix_tokens=1,
         mean=MEAN,
         std=STD,
-        hub=hub,
-        full=full,
-        demo=demo,
-        miniature=miniature,
+        hub=(f"ibm-nasa-geospatial/Prithvi-EO-2.0-{size}", f"Prithvi_EO_V2_{size}.pt"),
+        full=Encoder(published, patch, dim, depth, taps, skip=taps[0], arguments={"name": name}),
+        demo=Encoder(miniature, patch, 96, 4, (0, 1, 2, 3), skip=0, arguments={"patch": patch, **MINIATURE}),
+        miniature=f"prithvi_{size.lower()}",
         filters="patch_embed.proj.weight",
         stored_bands=STORED,
         fixed="pos_embed",
@@ -73,22 +72,6 @@ def _entry(title: str, hub: tuple[str, str], full: Encoder, demo: Encoder, minia
 
 
 BACKBONES = {
-    "prithvi_300m": _entry(
-        "Prithvi-EO-2.0 300M",
-        hub=("ibm-nasa-geospatial/Prithvi-EO-2.0-300M", "Prithvi_EO_V2_300M.pt"),
-        full=Encoder(
-            published, 16, 1024, 24, (5, 11, 17, 23), skip=5, arguments={"name": "prithvi_eo_v2_300"}
-        ),
-        demo=Encoder(miniature, 16, 96, 4, (0, 1, 2, 3), skip=0, arguments={"patch": 16, **MINIATURE}),
-        miniature="prithvi_300m",
-    ),
-    "prithvi_600m": _entry(
-        "Prithvi-EO-2.0 600M",
-        hub=("ibm-nasa-geospatial/Prithvi-EO-2.0-600M", "Prithvi_EO_V2_600M.pt"),
-        full=Encoder(
-            published, 14, 1280, 32, (7, 15, 23, 31), skip=7, arguments={"name": "prithvi_eo_v2_600"}
-        ),
-        demo=Encoder(miniature, 14, 96, 4, (0, 1, 2, 3), skip=0, arguments={"patch": 14, **MINIATURE}),
-        miniature="prithvi_600m",
-    ),
+    "prithvi_300m": _entry("Prithvi-EO-2.0 300M", "300M", 16, 1024, 24, taps=(5, 11, 17, 23)),
+    "prithvi_600m": _entry("Prithvi-EO-2.0 600M", "600M", 14, 1280, 32, taps=(7, 15, 23, 31)),
 }

@@ -1,6 +1,4 @@
-"""ResNet (arXiv 1512.03385), the baseline that is no foundation model: entry, encoders, what its checkpoints
-hold. Cheap to import.
-"""
+"""ResNet (arXiv 1512.03385), the baseline that is no foundation model: entry, encoders. Cheap to import."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -14,8 +14,6 @@ from torch.nn import functional as F
 from wusu_lib.models.losses import TrainingLoss, pixel_loss
 from wusu_lib.models.spec import DATA_BANDS
 
-# The segmentation model: encoder, neck, decoder and head, fed with images in the data's band order.
-
 
 class SegmentationModel(nn.Module):
     """Logits [B, outputs, H, W] of normalised images [B, 4, H, W] with bands B, G, R, NIR.

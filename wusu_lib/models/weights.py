@@ -14,22 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from wusu_lib import provenance
-from wusu_lib.models.spec import (
-    ALTERNATIVES,
-    BackboneSpec,
-    Bands,
-    Scale,
-    miniature_file,
-    recorded_miniature,
-)
+from wusu_lib.models.spec import ALTERNATIVES, BackboneSpec, Bands, Scale, miniature_file, recorded_miniature
 
 if TYPE_CHECKING:
     from wusu_lib.models.segmentation import SegmentationModel
 
-
-# Where an encoder's weights come from: the hub, a local file or folder, or a seeded random start.
-#
-# The checks on names and paths are cheap; torch and TerraTorch are imported where weights are read.
 
 HUB_TIMEOUT = 5.0  # seconds to wait for the hub's first answer
 
@@ -77,13 +66,12 @@ def require_hub_file(repository: str, filename: str, revision: str = "main") -> 
         ) from error
 
 
-def read_checkpoint(path: Path) -> dict[str, "Tensor"]:
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint by key; nothing but tensors is ever unpickled.
 
     Raises ValueError if the file cannot be read, holds no tensors, or one that is sparse, without values, not
     under a name, or not finite.
     """
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -315,13 +303,11 @@ def _shorten(items: list[str]) -> str:
     return listed if len(items) <= LISTED else f"{listed} and {len(items) - LISTED} more"
 
 
-# Low-rank adaptation (LoRA, arXiv 2106.09685) of a transformer encoder through peft. Imports peft when
-# used.
+# Low-rank adaptation (LoRA, arXiv 2106.09685) of a transformer encoder through peft. Imports peft when used.
 #
-# Every attention layer's query-key-value and output projection W gets a product B A of rank r beside it;
-# only A and B are trained. The product is added with scaling 1 (peft's alpha / r with alpha = r), so that W
-# + B A is all there is to a merged layer. B starts at 0: the adapted model starts as the one that it
-# adapts.
+# Every attention layer's query-key-value and output projection W gets a product B A of rank r beside it; only
+# A and B are trained. The product is added with scaling 1 (peft's alpha / r with alpha = r), so that W + B A
+# is all there is to a merged layer. B starts at 0: the adapted model starts as the one that it adapts.
 
 # As peft reads it, over the whole name of a module: qkv and proj of Prithvi, DINOv2 and DINOv3, to_qkv and
 # to_out of Clay. Patch embeddings have a proj too, but no attention before it.
@@ -336,7 +322,6 @@ def add_lora(model: "SegmentationModel", rank: int = 16, seed: int = 0) -> "Segm
     ValueError for a rank below 1, for an encoder without attention layers (a ResNet), and for one that has
     adapters already.
     """
-    import torch
     from peft import LoraConfig, inject_adapter_in_model
 
     if rank < 1:

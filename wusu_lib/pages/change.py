@@ -1,21 +1,26 @@
 """Change shown: what the masks' codes mean, maps of pairs of dates, targets, several methods side by side."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend
 from wusu_lib.change.codebook import CodeBook
 from wusu_lib.change.pairs import is_target, true_labels
-from wusu_lib.imagery import read_image, rgb, rows_of, shrink, stretch
+from wusu_lib.imagery import read, rgb, rows_of, shrink, stretch
 from wusu_lib.legend import NAMES
 from wusu_lib.measures.change import binary_confusion, counts, score
 from wusu_lib.pages.differences import differences_sentence
 from wusu_lib.pages.style import (
     BLUE,
+    GAP,
     GREEN,
     LINES,
     QUIET,
@@ -26,16 +31,17 @@ from wusu_lib.pages.style import (
     bare,
     captioned,
     counted,
+    image_grid,
     listed,
+    named_rows,
     open_figure,
+    require,
+    show,
     styled,
     styled_table,
+    text_on,
 )
 from wusu_lib.transitions import N_LABELS, SECOND, UNCHANGED_COLOUR, UNLABELLED
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 def codes_table(book: CodeBook) -> Styler:
@@ -46,13 +52,11 @@ def codes_table(book: CodeBook) -> Styler:
     frame = frame[["code", "from", "to", "colour", "pixels", "agreement"]]
     style = styled_table(frame, f"codes_{book.kind}", index=False)
     style = style.format("{:,}", subset=["pixels"]).format("{:.2%}", subset=["agreement"])
-    return style.map(_swatch, subset=["colour"]).set_table_attributes('class="dataframe sortable"')
+    return style.map(_filled, subset=["colour"]).set_table_attributes('class="dataframe sortable"')
 
 
-def _swatch(colour: str) -> str:
+def _filled(colour: str) -> str:
     """A cell filled with the colour that it names."""
-    from wusu_lib.pages.style import text_on
-
     return f"background-color: {colour}; color: {text_on(colour)}"
 
 
@@ -82,13 +86,12 @@ def code_book_sentence(book) -> Sentence:
 _UNCHANGED, _CHANGED = legend.N_INDEX, legend.N_INDEX + 1  # beside the class indices, in the maps shown
 _NAMES = (*legend.NAMES, "Unchanged", "Changed")
 _COLOURS = (*legend.COLOURS, UNCHANGED_COLOUR, VERMILION)
-_GAP, _LEGEND_ROW, _UNDER = 0.08, 0.2, 0.14  # inches
 
 
 @styled
 def change_maps_figure(
-    pairs: "pd.DataFrame", shown: Sequence[str], runs: Mapping[str, Any] | None = None
-) -> "Figure":
+    pairs: pd.DataFrame, shown: Sequence[str], runs: Mapping[str, Any] | None = None
+) -> Figure:
     """One row a pair: its two images, the annotated change, and the change that each run finds.
 
     ``pairs``: table of pairs (``pairs.pairs``); ``shown``: keys of some; ``runs``: title -> anything
@@ -98,24 +101,28 @@ def change_maps_figure(
     """
     runs = runs or {}
     rows = rows_of(pairs, shown)
-    images = [[read_image(row.image1), read_image(row.image2)] for row in rows.itertuples()]
+    images = [[read(row.image1), read(row.image2)] for row in rows.itertuples()]
     low, high = stretch([image for both in images for image in both])
     truths = [true_labels(row) for row in rows.itertuples()]
     found = [[run.prediction(pair) for run in runs.values()] for pair in rows["patch"]]
+    binary = [run.matrices.shape[-1] == 2 for run in runs.values()]  # changed, unchanged and nothing else
     maps = [
-        [_became(truth), *(_became(f, _binary(run)) for f, run in zip(each, runs.values(), strict=True))]
+        [_became(truth), *(_became(*pair) for pair in zip(each, binary, strict=True))]
         for truth, each in zip(truths, found, strict=True)
     ]
     present = np.unique(np.concatenate([m.ravel() for row in maps for m in row]))
     titles = ("First date", "Second date", "Annotated", *runs)
-    figure, grid = _grid(len(rows), titles, present, bool(runs))
+    side = min((WIDTH - 0.1) / len(titles) - GAP, 2.0)
+    print_below = len(rows) * (0.14 if runs else 0.07)
+    handles = [_swatch(index) for index in present.tolist()]
+    figure, grid = image_grid(titles, len(rows), side, handles, around=0.5 + print_below)
     for axes, name, both, truth, each, row in zip(
         grid, rows["patch"], images, truths, found, maps, strict=True
     ):
         for panel, image in zip(axes[:2], both, strict=True):
-            panel.imshow(shrink(rgb(image, low, high), 2 * len(rows)), extent=_extent(truth))
+            show(panel, shrink(rgb(image, low, high), 2 * len(rows)), truth)
         for panel, index in zip(axes[2:], row, strict=True):
-            panel.imshow(_coloured(index), extent=_extent(truth))
+            show(panel, _coloured(index), truth)
         for panel, labels in zip(axes[3:], each, strict=True):
             panel.set_xlabel(_agreement(truth, labels), fontsize=SMALL, color=QUIET, labelpad=2)
         axes[0].set_xlabel(name, fontsize=SMALL, labelpad=2)
@@ -142,11 +149,6 @@ def _alternative(ways: Sequence[str]) -> str:
     return f"Rows of two images of the same place at two dates, beside a map of what changed{found}."
 
 
-def _binary(run: Any) -> bool:
-    """Whether a run tells changed from unchanged and nothing else."""
-    return run.matrices.shape[-1] == 2
-
-
 def _became(labels: np.ndarray, binary: bool = False) -> np.ndarray:
     """From-to labels as what is drawn: class index that ground changed to, unchanged, changed, unlabelled."""
     changed = (labels > 0) & (labels < N_LABELS)
@@ -156,8 +158,6 @@ def _became(labels: np.ndarray, binary: bool = False) -> np.ndarray:
 
 def _coloured(index: np.ndarray) -> np.ndarray:
     """What is drawn in its colours, uint8 [H,W,3]."""
-    from matplotlib.colors import to_rgb
-
     return np.array([np.round(np.multiply(to_rgb(c), 255)) for c in _COLOURS], dtype=np.uint8)[index]
 
 
@@ -168,37 +168,10 @@ def _agreement(truth: np.ndarray, labels: np.ndarray) -> str:
     return "no change" if np.isnan(reached) else f"F1 {reached:.2f}"
 
 
-def _extent(labels: np.ndarray) -> tuple[int, int, int, int]:
-    """Left, right, bottom, top in pixels: maps of one place share it, whatever their array's size."""
-    return 0, labels.shape[1], labels.shape[0], 0
-
-
-def _grid(
-    rows: int, titles: Sequence[str], present: np.ndarray, noted: bool
-) -> "tuple[Figure, list[list[Axes]]]":
-    """A figure of ``rows`` x ``len(titles)`` square panels with one legend of what is ``present``."""
-    from matplotlib.patches import Patch
-
-    handles = [
-        Patch(facecolor=_COLOURS[i], edgecolor=QUIET, linewidth=0.5, label=_label(i))
-        for i in present.tolist()
-    ]
-    side = min((WIDTH - 0.1) / len(titles) - _GAP, 2.0)
-    under = _UNDER if noted else _UNDER / 2
-    lines = -(-len(handles) // 4)
-    figure = open_figure(rows * (side + _GAP + under) + 0.5 + lines * _LEGEND_ROW)
-    grid = figure.subplots(rows, len(titles), squeeze=False)
-    for axes in grid.flat:
-        bare(axes)
-    for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title)
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), handlelength=1.2)
-    return figure, grid.tolist()
-
-
-def _label(index: int) -> str:
-    """Name in the legend: changed ground by what it became."""
-    return f"to {_NAMES[index].lower()}" if 0 < index < _UNCHANGED else _NAMES[index]
+def _swatch(index: int) -> Patch:
+    """Entry of the legend: changed ground by what it became."""
+    name = f"to {_NAMES[index].lower()}" if 0 < index < _UNCHANGED else _NAMES[index]
+    return Patch(facecolor=_COLOURS[index], edgecolor=QUIET, linewidth=0.5, label=name)
 
 
 # Maps of new buildings, excavations and roads beside the images: what was found, missed and invented.
@@ -208,7 +181,7 @@ _FADED = 0.55  # how far the image under the map is taken towards white
 
 
 @styled
-def change_targets_figure(run: Any, pairs: pd.DataFrame, shown: dict[str, str]) -> "Figure":
+def change_targets_figure(run: Any, pairs: pd.DataFrame, shown: dict[str, str]) -> Figure:
     """One row a target: image at both dates, and where it was found (hit), missed or falsely claimed.
 
     ``run``: ``prediction(pair)`` -> from-to labels uint8 [H, W]. ``pairs``: of ``pairs``. ``shown``:
@@ -223,12 +196,12 @@ def change_targets_figure(run: Any, pairs: pd.DataFrame, shown: dict[str, str]) 
     grid = figure.subplots(len(shown), 3, squeeze=False)
     for panels, (target, patch) in zip(grid, shown.items(), strict=True):
         row = rows[patch]
-        images = [read_image(path) for path in (row.image1, row.image2)]
+        images = [read(path) for path in (row.image1, row.image2)]
         low, high = stretch(images)
         pictures = [rgb(image, low, high) for image in images]
         judged = _judged(pictures[1], true_labels(row), run.prediction(patch), target)
         for axes, picture in zip(panels, [*pictures, judged], strict=True):
-            axes.imshow(shrink(picture, 3 * len(shown)), extent=(0, picture.shape[1], picture.shape[0], 0))
+            show(axes, shrink(picture, 3 * len(shown)), picture)
             bare(axes)
         panels[0].set_ylabel(f"{target}\n{patch}")
         panels[0].set_title(f"20{row.date1}")
@@ -247,8 +220,6 @@ def change_targets_figure(run: Any, pairs: pd.DataFrame, shown: dict[str, str]) 
 
 def _judged(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray, target: str) -> np.ndarray:
     """The later image, faded and grey, with hits, misses and false alarms in colour: [H, W, 3]."""
-    from matplotlib.colors import to_rgb
-
     grey = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2)
     shown = grey + (1 - grey) * _FADED
     wanted, claimed, known = is_target(truth, target), is_target(prediction, target), truth != 255
@@ -261,9 +232,7 @@ def _judged(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray, targ
     return shown
 
 
-def _legend(figure: "Figure") -> None:
-    from matplotlib.patches import Patch
-
+def _legend(figure: Figure) -> None:
     entries = (("found", HIT), ("missed", MISS), ("false alarm", FALSE))
     handles = [Patch(facecolor=colour, label=name) for name, colour in entries]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
@@ -276,16 +245,13 @@ _ACROSS = 3  # panels in a row
 
 
 @styled
-def change_ways_figure(rows: pd.DataFrame) -> "Figure":
+def change_ways_figure(rows: pd.DataFrame) -> Figure:
     """One panel a figure, in it one line a way: its value with the 95 % interval.
 
     ``rows``: columns way, figure, value, low, high (of ``analysis.method_intervals``); a way without a figure
     has no mark in its panel. Raises ValueError on a missing column or no row.
     """
-    missing = [column for column in _COLUMNS if column not in rows]
-    if missing or rows.empty:
-        what = f"columns {missing} are missing" if missing else "there is no row"
-        raise ValueError(f"change_ways: {what}; expected at least one row with columns {list(_COLUMNS)}")
+    require(rows, _COLUMNS, "change_ways")
     names, ways = list(dict.fromkeys(rows["figure"])), list(dict.fromkeys(rows["way"]))
     across = min(_ACROSS, len(names))
     down = -(-len(names) // across)
@@ -296,8 +262,6 @@ def change_ways_figure(rows: pd.DataFrame) -> "Figure":
         axes.set_title(name)
     for axes in panels[len(names) :]:
         axes.set_visible(False)
-    panels[0].set_yticks(range(len(ways)), ways)
-    panels[0].set_ylim(len(ways) - 0.5, -0.5)
     return captioned(
         figure,
         "figures",
@@ -307,7 +271,7 @@ def change_ways_figure(rows: pd.DataFrame) -> "Figure":
     )
 
 
-def _draw(axes: "Axes", rows: pd.DataFrame, ways: list[str]) -> None:
+def _draw(axes: Axes, rows: pd.DataFrame, ways: list[str]) -> None:
     """One figure of all ways; the value stands above its mark."""
     for row in rows.itertuples():
         y = ways.index(row.way)
@@ -322,9 +286,7 @@ def _draw(axes: "Axes", rows: pd.DataFrame, ways: list[str]) -> None:
     lowest = min(0.0, rows["low"].min()) if rows["low"].notna().any() else 0.0
     highest = rows[["value", "high"]].max().max()
     axes.set_xlim(lowest, lowest + 0.05 if np.isnan(highest) else max(highest * 1.1, lowest + 0.05))
-    axes.grid(axis="x")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
+    named_rows(axes, ways)
 
 
 # Sentences about several ways of finding change on the same pairs of dates.

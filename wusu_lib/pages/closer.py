@@ -7,16 +7,20 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import batched, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from wusu_lib import legend
 from wusu_lib.data import statistics
 from wusu_lib.legend import N_INDEX, LabelSpace
 from wusu_lib.measures import classes, comparison
-from wusu_lib.measures.comparison import effect_of_counts, effects, ratio, sorted_by_seed
+from wusu_lib.measures.classes import ratio
+from wusu_lib.measures.comparison import effect_of_counts, effects, sorted_by_seed
 from wusu_lib.pages.style import (
     BASELINE,
     QUIET,
@@ -29,11 +33,6 @@ from wusu_lib.pages.style import (
     open_figure,
     styled,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 # Overfitting measured: how much better a model is on its training patches than on the validation patches.
 
@@ -96,15 +95,9 @@ def _losses(sides: Sequence[Sequence[Any]]) -> dict[str, Any]:
     gaps = [
         np.mean([run.scores("val")["loss"] - run.scores("train")["loss"] for run in side]) for side in sides
     ]
-    return {
-        "run": float(gaps[0]),
-        "baseline": float(gaps[1]),
-        "difference": float(gaps[0] - gaps[1]),
-        "low": np.nan,
-        "high": np.nan,
-        "missing": "the loss is stored for whole splits only",
-        "seeds": len(sides[0]),
-    }
+    sizes = {"run": float(gaps[0]), "baseline": float(gaps[1]), "difference": float(gaps[0] - gaps[1])}
+    missing = {"low": np.nan, "high": np.nan, "missing": "the loss is stored for whole splits only"}
+    return sizes | missing | {"seeds": len(sides[0])}
 
 
 # How well the boundaries between classes are drawn: boundary IoU and boundary F at 1, 2 and 3 px.
@@ -201,9 +194,8 @@ def compare_boundaries(runs: Sequence[Any], baseline: Sequence[Any], table: pd.D
     """
     sides = sorted_by_seed(runs, baseline)
     space = sides[0][0].labels.judged_with(sides[1][0].labels).annotated()
-    rows = sides[0][0].confusion
-    rows = rows[rows["split"] == "val"].sort_values("patch")
-    truths = {p: space.merge_index(statistics.class_index(table, p)) for p in rows["patch"]}
+    truths, blocks = _validation(sides[0][0], table)
+    truths = {patch: space.merge_index(truth) for patch, truth in truths.items()}
     kept = list(space.scored)
     found = []
     for distance in DISTANCES:
@@ -213,12 +205,18 @@ def compare_boundaries(runs: Sequence[Any], baseline: Sequence[Any], table: pd.D
             lengths = [true.sum(), *true]
             figures = _figures(number, space.class_names)
             macro, *classwise = [comparison.Figure(measure, of) for _, of in figures]
-            blocks = rows["block"].tolist()
             judged = [effect_of_counts(counted, blocks, macro), *effects(counted, blocks, classwise)]
             for (name, _), pixels, each in zip(figures, lengths, judged, strict=True):
                 row = {"measure": measure, "distance": distance, "class": name, "pixels": int(pixels)}
                 found.append(row | each)
     return pd.DataFrame(found)
+
+
+def _validation(run: Any, table: pd.DataFrame) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Class indices [H, W] of the validation patches by patch, in order, and the block of each."""
+    rows = run.confusion
+    rows = rows[rows["split"] == "val"].sort_values("patch")
+    return {p: statistics.class_index(table, p) for p in rows["patch"]}, rows["block"].tolist()
 
 
 AT_ONCE = 32  # patches whose arrays stay in the processor's cache
@@ -330,9 +328,7 @@ def compare_objects(runs: Sequence[Any], baseline: Sequence[Any], table: pd.Data
     differ.
     """
     sides = sorted_by_seed(runs, baseline)
-    rows = sides[0][0].confusion
-    rows = rows[rows["split"] == "val"].sort_values("patch")
-    truths = {patch: statistics.class_index(table, patch) for patch in rows["patch"]}
+    truths, blocks = _validation(sides[0][0], table)
     found = []
     for kind, count, edges, unit in (("building", buildings, AREAS, "m2"), ("road", roads, WIDTHS, "m")):
         of_patch = [
@@ -343,7 +339,7 @@ def compare_objects(runs: Sequence[Any], baseline: Sequence[Any], table: pd.Data
         counted = [of_runs[: len(sides[0])], of_runs[len(sides[0]) :]]
         sizes = _sizes(edges, unit)
         of = [comparison.Figure("recall", partial(_recall, number)) for number in range(len(sizes))]
-        judged = effects(counted, rows["block"].tolist(), of)
+        judged = effects(counted, blocks, of)
         for number, (size, each) in enumerate(zip(sizes, judged, strict=True)):
             there = {"kind": kind, "size": size, "number": int(counted[0][0][:, 1, number].sum())}
             found.append(there | each)
@@ -372,7 +368,7 @@ def _names(runs: Sequence[Any], baseline: Sequence[Any]) -> dict[str, str]:
 
 
 @styled
-def gap_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]) -> "Figure":
+def gap_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]) -> Figure:
     """Training and validation mIoU and loss of run and baseline; the line between them is the gap.
 
     ``found``: the frame of ``gap``.
@@ -391,8 +387,7 @@ def gap_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]
         axes.set_yticks(range(2), [names[side] for side, _ in _SIDES])
         axes.margins(x=0.15)
         axes.grid(axis="x")
-    handles = [_dot(QUIET, "training", "none"), _dot(QUIET, "validation", "full")]
-    figure.legend(handles=handles, loc="outside upper right", ncols=2)
+    _legend(figure, [(QUIET, "training", "none"), (QUIET, "validation", "full")])
     return captioned(
         figure,
         "gap",
@@ -402,16 +397,17 @@ def gap_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]
     )
 
 
-def _dot(colour: str, label: str, fill: Any = "full", marker: str = "o") -> Any:
-    from matplotlib.lines import Line2D
-
-    return Line2D(
-        [], [], color=colour, marker=marker, linestyle="", markersize=8, fillstyle=fill, label=label
-    )
+def _legend(figure: Figure, dots: Sequence[tuple[str, str, Any]]) -> None:
+    """The legend of dots: colour, name and fill style of each."""
+    handles = [
+        Line2D([], [], color=colour, marker="o", ls="", markersize=8, fillstyle=fill, label=name)
+        for colour, name, fill in dots
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=2)
 
 
 @styled
-def boundary_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]) -> "Figure":
+def boundary_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]) -> Figure:
     """Left: mean boundary IoU and boundary F by distance. Right: difference of boundary F by class at 2 px.
 
     ``found``: the frame of ``compare_boundaries``. Bars: 95 % intervals. Beside each class stands its
@@ -442,7 +438,7 @@ def boundary_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence
     )
 
 
-def _differences(axes: "Axes", rows: pd.DataFrame) -> None:
+def _differences(axes: Axes, rows: pd.DataFrame) -> None:
     """Differences with their intervals, one line a class, the largest gain on top."""
     rows = rows.sort_values("difference")
     y = np.arange(len(rows))
@@ -455,7 +451,7 @@ def _differences(axes: "Axes", rows: pd.DataFrame) -> None:
 
 
 @styled
-def objects_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]) -> "Figure":
+def objects_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[Any]) -> Figure:
     """Share of buildings found by ground area, and of road pixels found by the road's width.
 
     ``found``: the frame of ``compare_objects``. Beside each size stands how many are annotated.
@@ -475,8 +471,7 @@ def objects_figure(found: pd.DataFrame, runs: Sequence[Any], baseline: Sequence[
         axes.invert_yaxis()
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
-    handles = [_dot(THIS, names["run"]), _dot(BASELINE, names["baseline"])]
-    figure.legend(handles=handles, loc="outside upper right", ncols=2)
+    _legend(figure, [(THIS, names["run"], "full"), (BASELINE, names["baseline"], "full")])
     return captioned(
         figure,
         "objects",

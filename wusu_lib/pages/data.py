@@ -1,10 +1,15 @@
 """The data of a tree, shown: class balance, bands, transitions, shared ground, faults of its files."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import LogNorm, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend
@@ -21,7 +26,9 @@ from wusu_lib.pages.style import (
     Sentence,
     captioned,
     counted,
+    heat_frame,
     listed,
+    named_rows,
     open_figure,
     short_count,
     styled,
@@ -29,18 +36,13 @@ from wusu_lib.pages.style import (
     text_on,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
 # What the data are like: class balance, band histograms by date, class transitions.
 
 _MARKERS = "osD^vP"
 
 
 @styled
-def class_balance_figure(fractions: pd.DataFrame) -> "Figure":
+def class_balance_figure(fractions: pd.DataFrame) -> Figure:
     """Share of the pixels by class, on a log axis, one kind of marker a row of ``fractions``.
 
     ``fractions``: rows are what is compared (a split, a date; at most six), columns class names, values 0
@@ -77,7 +79,7 @@ def _words(name: Any) -> str:
 
 
 def _balance_marks(
-    axes: "Axes", values: np.ndarray, shift: float, number: int, name: str, floor: float
+    axes: Axes, values: np.ndarray, shift: float, number: int, name: str, floor: float
 ) -> None:
     rows = np.arange(len(values)) + shift
     kind: dict[str, Any] = {
@@ -92,19 +94,13 @@ def _balance_marks(
         axes.plot(np.full((~seen).sum(), floor), rows[~seen], fillstyle="none", clip_on=False, **kind)
 
 
-def _balance_frame(axes: "Axes", names: list[str], floor: float) -> None:
+def _balance_frame(axes: Axes, names: list[str], floor: float) -> None:
     """Log axis in percent, class names, and a strip of each class's own colour."""
-    from matplotlib.patches import Rectangle
-
     kind = "all" if legend.UNLABELLED in names else "labelled"
-    axes.set(
-        xscale="log", xlim=(floor, 100), ylim=(len(names) - 0.5, -0.5), xlabel=f"share of {kind} pixels (%)"
-    )
+    axes.set(xscale="log", xlim=(floor, 100))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_yticks(range(len(names)), names)
-    axes.tick_params(axis="y", length=0, pad=22)
-    axes.grid(axis="x")
-    axes.spines["left"].set_visible(False)
+    named_rows(axes, names, f"share of {kind} pixels (%)")
+    axes.tick_params(axis="y", pad=22)
     for row, name in enumerate(names):
         colour = legend.COLOURS[legend.NAMES.index(name)]
         corner = (-0.034, row - 0.32)
@@ -113,7 +109,7 @@ def _balance_frame(axes: "Axes", names: list[str], floor: float) -> None:
 
 
 @styled
-def band_histograms_figure(statistics: Any) -> "Figure":
+def band_histograms_figure(statistics: Any) -> Figure:
     """Histogram of each band's counts (0 to 255) by date: how far apart the dates' radiometry is.
 
     ``statistics``: ``bands`` int64 [date, band, 256] and ``dates`` [date] (two-digit years), as
@@ -145,7 +141,7 @@ def band_histograms_figure(statistics: Any) -> "Figure":
 
 
 @styled
-def from_to_figure(counts: pd.DataFrame) -> "Figure":
+def from_to_figure(counts: pd.DataFrame) -> Figure:
     """Heat map of class transitions: pixels of each class (rows) that became each class (columns).
 
     ``counts``: pixels, rows the earlier class and columns the later one, both class names. Colour is log of
@@ -158,15 +154,8 @@ def from_to_figure(counts: pd.DataFrame) -> "Figure":
     figure = open_figure(6.1)
     axes = figure.subplots()
     _transitions(axes, values, same)
-    axes.set_xticks(range(values.shape[1]), counts.columns, rotation=45, ha="right")
-    axes.set_yticks(range(values.shape[0]), counts.index)
+    heat_frame(figure, axes, list(counts.index), list(counts.columns), "changed pixels")
     axes.set(xlabel="Later class", ylabel="Earlier class")
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    if axes.images:
-        bar = figure.colorbar(axes.images[0], ax=axes, shrink=0.6, aspect=30, pad=0.01)
-        bar.set_label("changed pixels")
-        bar.outline.set_visible(False)
     return captioned(
         figure,
         "fromto",
@@ -176,10 +165,8 @@ def from_to_figure(counts: pd.DataFrame) -> "Figure":
     )
 
 
-def _transitions(axes: "Axes", values: np.ndarray, same: np.ndarray) -> None:
+def _transitions(axes: Axes, values: np.ndarray, same: np.ndarray) -> None:
     """Cells of the heat map; those of unchanged pixels stay white with grey text."""
-    from matplotlib.colors import LogNorm
-
     changed = np.where(same | (values <= 0), np.nan, values)
     if np.isfinite(changed).any():
         low, high = np.nanmin(changed), np.nanmax(changed)
@@ -215,7 +202,7 @@ class Piece:
 
 
 @styled
-def shared_ground_figure(overlaps: Any, table: pd.DataFrame) -> "Figure":
+def shared_ground_figure(overlaps: Any, table: pd.DataFrame) -> Figure:
     """Ground covered by the patches of each split, one panel a connected component; shared ground is black.
 
     ``overlaps``: the audit of the patches, with ``layout`` and ``ground(table)``. ``table``: patch table
@@ -251,8 +238,6 @@ def shared_ground_figure(overlaps: Any, table: pd.DataFrame) -> "Figure":
 
 def _piece(rows: pd.DataFrame, splits: list[str], covered: np.ndarray) -> Piece:
     """What a panel needs of ``covered``, bool [splits, H, W]: small enough to keep."""
-    from matplotlib.colors import to_rgb
-
     times = covered.sum(axis=0)
     cell = -(-max(times.shape) // _CELLS)
     picture = np.ones((*times[::cell, ::cell].shape, 3))
@@ -263,7 +248,7 @@ def _piece(rows: pd.DataFrame, splits: list[str], covered: np.ndarray) -> Piece:
     return Piece(rows, picture, cell, shared)
 
 
-def _panels(count: int, layout: pd.DataFrame) -> "tuple[Figure, list[Axes]]":
+def _panels(count: int, layout: pd.DataFrame) -> tuple[Figure, list[Axes]]:
     """Panels side by side, at most four in a row, all at the same scale in px per inch."""
     columns = count if count <= 4 else 3
     rows = -(-count // columns)
@@ -278,11 +263,8 @@ def _panels(count: int, layout: pd.DataFrame) -> "tuple[Figure, list[Axes]]":
     return figure, list(grid.flat[:count])
 
 
-def _draw(axes: "Axes", piece: Piece) -> None:
+def _draw(axes: Axes, piece: Piece) -> None:
     """One component: its ground in the splits' colours, the outlines of its patches, the shared part."""
-    from matplotlib.collections import PatchCollection
-    from matplotlib.patches import Rectangle
-
     limits = axes.get_xlim(), axes.get_ylim()
     height, width = (side * piece.cell for side in piece.picture.shape[:2])
     axes.imshow(piece.picture, extent=(0, width, height, 0))
@@ -309,8 +291,6 @@ def _place(site: str) -> str:
 
 
 def _handles(splits: list[str]) -> list[Any]:
-    from matplotlib.patches import Patch
-
     own = [Patch(facecolor=SPLITS[split], label=split) for split in splits]
     return [*own, Patch(facecolor=SHARED, label="two splits (shared)")]
 
@@ -464,9 +444,7 @@ def _share(share: pd.DataFrame, split: str, other: str) -> float:
 
 
 def bands_table(exp) -> Styler:
-    """Mean and standard deviation of each band on the training images by date and together,
-    counts 0 to 255.
-    """
+    """Mean and deviation of each band on the training images, by date and together, in counts 0 to 255."""
     measured = exp.statistics
     frame = measured.by_date()
     rows = {

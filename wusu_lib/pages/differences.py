@@ -1,9 +1,12 @@
 """Differences with their intervals beside what was predicted, and what such an interval is worth."""
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from wusu_lib.measures.verdict import design, signs_kept
 from wusu_lib.pages.style import (
@@ -19,29 +22,20 @@ from wusu_lib.pages.style import (
     counted,
     figure_in_words,
     listed,
+    named_rows,
     open_figure,
+    require,
     styled,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
-# Differences between experiments with their intervals, beside what was predicted.
-
 _EFFECTS_COLUMNS = ("experiment", "metric", "value", "low", "high", "threshold", "outcome", "stands")
 _THRESHOLD = TEXT
-_BEHIND: dict[str, Any] = {
-    "facecolor": "white",
-    "edgecolor": "none",
-    "alpha": 0.8,
-    "pad": 1,
-}  # keeps text clear of lines
+# Behind a text, to keep it clear of lines.
+_BEHIND: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
 
 
 @styled
-def effect_figure(difference: Any, prediction: Any) -> "Figure":
+def effect_figure(difference: Any, prediction: Any) -> Figure:
     """One measured difference with its 95 % interval, the predicted threshold, and the line of no effect.
 
     ``difference``: value, low, high (NaN where there is no interval), metric, split. ``prediction``:
@@ -89,7 +83,7 @@ def _threshold(prediction: Any) -> float | None:
     return size if size is None or prediction.direction == "rises" else -size
 
 
-def _predicted(axes: "Axes", threshold: float) -> None:
+def _predicted(axes: Axes, threshold: float) -> None:
     """The predicted difference as a line, its side shaded."""
     edge = axes.get_xlim()[1 if threshold >= 0 else 0]
     axes.axvspan(threshold, edge, color="#e8f1f8", zorder=0)
@@ -98,7 +92,7 @@ def _predicted(axes: "Axes", threshold: float) -> None:
 
 
 @styled
-def forest_figure(rows: pd.DataFrame) -> "Figure":
+def forest_figure(rows: pd.DataFrame) -> Figure:
     """One row an experiment: difference to its baseline with 95 % interval, predicted threshold, outcome.
 
     ``rows``: columns experiment, metric ("val mIoU"), value, low, high (NaN where there is no interval),
@@ -107,7 +101,9 @@ def forest_figure(rows: pd.DataFrame) -> "Figure":
     differences of different measures cannot be held against each other. Raises ValueError on a missing
     column, an unknown outcome, or no row.
     """
-    _check(rows)
+    require(rows, _EFFECTS_COLUMNS, "forest")
+    if unknown := set(rows["outcome"]) - set(OUTCOMES):
+        raise ValueError(f"forest: outcomes {sorted(unknown)}; expected outcomes {list(OUTCOMES)}")
     panels = list(rows.groupby("metric", sort=False))
     sizes = [len(part) + 1.6 for _, part in panels]
     figure = open_figure(0.42 * sum(sizes) + 0.5)
@@ -126,35 +122,15 @@ def forest_figure(rows: pd.DataFrame) -> "Figure":
     )
 
 
-def _check(rows: pd.DataFrame) -> None:
-    missing = [column for column in _EFFECTS_COLUMNS if column not in rows]
-    unknown = set(rows["outcome"]) - set(OUTCOMES) if not missing else set()
-    if missing or unknown or rows.empty:
-        what = (
-            f"columns {missing} are missing"
-            if missing
-            else f"outcomes {sorted(unknown)}"
-            if unknown
-            else "no row"
-        )
-        raise ValueError(
-            f"forest: {what}; expected columns {list(_EFFECTS_COLUMNS)}, outcomes {list(OUTCOMES)}"
-        )
-
-
-def _panel(axes: "Axes", rows: pd.DataFrame, metric: str) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
     """The experiments that are judged by one metric."""
     for y, row in enumerate(rows.itertuples()):
         _interval(axes, y, row.value, row.low, row.high, OUTCOMES[row.outcome], row.stands)
         axes.plot([row.threshold] * 2, [y - 0.3, y + 0.3], color=_THRESHOLD, linewidth=2)
     _limits(axes, rows[["value", "low", "high", "threshold"]].to_numpy().ravel())
     axes.axvline(0, color=QUIET, linewidth=1, zorder=0)
-    axes.set_yticks(range(len(rows)), rows["experiment"])
-    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"difference in {metric} to the baseline (95 % interval)")
-    axes.grid(axis="x")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    _right_labels(axes, rows)
+    words = [f"{_signed(row.value)}  {row.outcome}" for row in rows.itertuples()]  # colour is not needed
+    named_rows(axes, rows["experiment"], f"difference in {metric} to the baseline (95 % interval)", words)
 
 
 def _signed(value: float) -> str:
@@ -163,7 +139,7 @@ def _signed(value: float) -> str:
 
 
 def _interval(
-    axes: "Axes", y: float, value: float, low: float, high: float, colour: str, filled: bool = True
+    axes: Axes, y: float, value: float, low: float, high: float, colour: str, filled: bool = True
 ) -> None:
     axes.plot([low, high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
     axes.plot(value, y, color=colour, **_dot(colour, filled))
@@ -171,16 +147,11 @@ def _interval(
 
 def _dot(colour: str, filled: bool) -> dict[str, Any]:
     edge, face = ("white", colour) if filled else (colour, "white")
-    return {
-        "marker": "o",
-        "markersize": 8,
-        "markeredgecolor": edge,
-        "markerfacecolor": face,
-        "markeredgewidth": 1.6,
-    }
+    look = {"marker": "o", "markersize": 8, "markeredgewidth": 1.6}
+    return look | {"markeredgecolor": edge, "markerfacecolor": face}
 
 
-def _limits(axes: "Axes", values: Any) -> None:
+def _limits(axes: Axes, values: Any) -> None:
     """Horizontal limits that hold zero and the values that are not NaN, with a margin on both sides."""
     known = [0.0, *(value for value in values if math.isfinite(value))]
     low, high = min(known), max(known)
@@ -188,25 +159,14 @@ def _limits(axes: "Axes", values: Any) -> None:
     axes.set_xlim(low - margin, high + margin)
 
 
-def _name(axes: "Axes", x: float, text: str, side: str) -> None:
+def _name(axes: Axes, x: float, text: str, side: str) -> None:
     """A vertical line's name, beside its lower end, on the side given."""
     shift = 4 if side == "left" else -4  # points; text aligned left stands right of the line
     place: dict[str, Any] = {"textcoords": "offset points", "ha": side, "fontsize": SMALL, "color": QUIET}
     axes.annotate(text, (x, -0.55), (shift, 2), **place)
 
 
-def _right_labels(axes: "Axes", rows: pd.DataFrame) -> None:
-    """Difference and outcome in words at the right end of each row, so that colour is not needed."""
-    right = axes.secondary_yaxis("right")
-    words = [f"{_signed(row.value)}  {row.outcome}" for row in rows.itertuples()]
-    right.set_yticks(range(len(rows)), words)
-    right.tick_params(length=0)
-    right.spines["right"].set_visible(False)
-
-
 def _handles(rows: pd.DataFrame) -> list[Any]:
-    from matplotlib.lines import Line2D
-
     lines = [
         Line2D([], [], color=colour, label=outcome, **_dot(colour, True))
         for outcome, colour in OUTCOMES.items()
@@ -228,16 +188,14 @@ _INTERVALS_COLUMNS = ("experiment", "value", "low", "high")
 
 
 @styled
-def intervals_figure(rows: pd.DataFrame, what: str) -> "Figure":
+def intervals_figure(rows: pd.DataFrame, what: str) -> Figure:
     """One row a difference, its value in words at the right end; a line where there is no difference.
 
     ``rows``: columns experiment (the row's label), value, low, high (NaN where there is no interval).
     ``what`` names the quantity below the axis, with its unit. Without a row it says so in words. Raises
     ValueError on a missing column.
     """
-    missing = [column for column in _INTERVALS_COLUMNS if column not in rows]
-    if missing:
-        raise ValueError(f"intervals: columns {missing} are missing; expected {list(_INTERVALS_COLUMNS)}")
+    require(rows, _INTERVALS_COLUMNS, "intervals", empty=True)
     figure = open_figure(0.38 * len(rows) + 0.9)
     axes = figure.subplots()
     if rows.empty:
@@ -248,19 +206,12 @@ def intervals_figure(rows: pd.DataFrame, what: str) -> "Figure":
         axes.plot([row.low, row.high], [y, y], color=THIS, linewidth=2.2, solid_capstyle="butt")
         axes.plot(row.value, y, "o", color=THIS, markersize=7, markeredgecolor="white")
     axes.axvline(0, color=QUIET, linewidth=1, zorder=0)
-    axes.set_yticks(range(len(rows)), rows["experiment"])
-    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{what} (95 % interval)")
-    axes.grid(axis="x")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    right = axes.secondary_yaxis("right")
-    right.set_yticks(range(len(rows)), [_words(row) for row in rows.itertuples()])
-    right.tick_params(length=0)
-    right.spines["right"].set_visible(False)
+    words = [_words(row) for row in rows.itertuples()]
+    named_rows(axes, rows["experiment"], f"{what} (95 % interval)", words)
     return figure
 
 
-def variants_figure(rows: pd.DataFrame, split: str, metric: str) -> "Figure":
+def variants_figure(rows: pd.DataFrame, split: str, metric: str) -> Figure:
     """``intervals_figure`` of variants of an experiment; ``rows``: of ``experiment.variant_effects``."""
     return captioned(
         intervals_figure(rows, f"difference in {split} {metric} to this run"),
@@ -271,7 +222,7 @@ def variants_figure(rows: pd.DataFrame, split: str, metric: str) -> "Figure":
     )
 
 
-def cleaning_gains_figure(rows: pd.DataFrame, metric: str) -> "Figure":
+def cleaning_gains_figure(rows: pd.DataFrame, metric: str) -> Figure:
     """``intervals_figure`` of the steps of cleaning; ``rows``: of ``analysis.step_gains``."""
     return captioned(
         intervals_figure(rows, f"difference in {metric}"),
@@ -281,10 +232,8 @@ def cleaning_gains_figure(rows: pd.DataFrame, metric: str) -> "Figure":
     )
 
 
-def over_two_stages_figure(rows: pd.DataFrame, metric: str, baseline: str) -> "Figure":
-    """``intervals_figure`` of direct ways; ``rows``: of ``analysis.method_differences``, ``baseline``: its
-    name.
-    """
+def over_two_stages_figure(rows: pd.DataFrame, metric: str, baseline: str) -> Figure:
+    """``intervals_figure`` of direct ways; ``rows``: of ``analysis.method_differences`` to ``baseline``."""
     return captioned(
         intervals_figure(rows, f"difference in val {metric} to {baseline}"),
         "over-two-stages",
@@ -330,9 +279,7 @@ def differences_sentence(rows: pd.DataFrame, metric: str, baseline: str, noun: s
 
 
 def variants_sentence(effects: pd.DataFrame, metric: str = "mIoU") -> Sentence:
-    """``differences_sentence`` of the variants of an experiment (``experiment.variant_effects``) to the run
-    itself.
-    """
+    """``differences_sentence`` of variants of an experiment (``experiment.variant_effects``) to the run."""
     return differences_sentence(effects, metric, "the run itself", "patch")
 
 
@@ -371,17 +318,13 @@ _DODGE = 0.08  # of the step between two places, so that intervals do not hide e
 
 
 @styled
-def rates_figure(rows: pd.DataFrame, across: str, by: str, xlabel: str, ylabel: str, line: float) -> "Figure":
+def rates_figure(rows: pd.DataFrame, across: str, by: str, xlabel: str, ylabel: str, line: float) -> Figure:
     """One line a group: rate with its 95 % interval, at evenly spaced places.
 
     ``rows``: columns rate, low, high (0 to 1), ``across`` (the places) and ``by`` (the groups). ``line``: a
     rate to hold against, drawn dashed. Raises ValueError on a missing column or no row.
     """
-    expected = [across, by, "rate", "low", "high"]
-    missing = [column for column in expected if column not in rows]
-    if missing or rows.empty:
-        what = f"columns {missing} are missing" if missing else "there is no row"
-        raise ValueError(f"rates: {what}; expected at least one row with columns {expected}")
+    require(rows, [across, by, "rate", "low", "high"], "rates")
     figure = open_figure(3.2)
     axes = figure.subplots()
     places = {value: i for i, value in enumerate(sorted(rows[across].unique()))}
@@ -402,7 +345,7 @@ def rates_figure(rows: pd.DataFrame, across: str, by: str, xlabel: str, ylabel: 
     return figure
 
 
-def false_differences_figure(rows: pd.DataFrame) -> "Figure":
+def false_differences_figure(rows: pd.DataFrame) -> Figure:
     """``rates_figure`` of ``simulation.by_length``."""
     across, what = "length over which errors are alike (m)", "false differences (% of pairs)"
     return captioned(
@@ -414,7 +357,7 @@ def false_differences_figure(rows: pd.DataFrame) -> "Figure":
     )
 
 
-def false_differences_by_rarity_figure(rows: pd.DataFrame) -> "Figure":
+def false_differences_by_rarity_figure(rows: pd.DataFrame) -> Figure:
     """``rates_figure`` of ``simulation.by_rarity``."""
     across, what = "share of the ground that lacks the rarest class", "false differences (% of pairs)"
     return captioned(
@@ -426,7 +369,7 @@ def false_differences_by_rarity_figure(rows: pd.DataFrame) -> "Figure":
     )
 
 
-def found_gains_figure(rows: pd.DataFrame) -> "Figure":
+def found_gains_figure(rows: pd.DataFrame) -> Figure:
     """``rates_figure`` of ``simulation.by_gain``."""
     return captioned(
         rates_figure(rows, "gain", "ground", "planted gain (mIoU)", "found (% of pairs)", 0.8),
@@ -437,7 +380,7 @@ def found_gains_figure(rows: pd.DataFrame) -> "Figure":
     )
 
 
-def with_seeds_figure(rows: pd.DataFrame) -> "Figure":
+def with_seeds_figure(rows: pd.DataFrame) -> Figure:
     """``rates_figure`` of ``simulation.by_seeds``."""
     what = "interval leaves out 0 (% of pairs)"
     return captioned(

@@ -3,42 +3,41 @@
 Which patches a notebook shows is chosen by rule, the same in every experiment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 
 from wusu_lib import legend
 from wusu_lib.change.pairs import true_labels
 from wusu_lib.data import statistics
 from wusu_lib.data.masks import read_index_or_none
-from wusu_lib.imagery import class_image, read_image, rgb, rows_of, shrink, stretch, swatches
+from wusu_lib.imagery import class_image, read, rgb, rows_of, shrink, stretch, swatches
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import classes
 from wusu_lib.pages.style import (
+    GAP,
     QUIET,
     SMALL,
     VERMILION,
     WIDTH,
     Sentence,
-    bare,
     captioned,
     counted,
+    image_grid,
     listed,
     open_figure,
+    show,
     styled,
 )
 from wusu_lib.transitions import SECOND
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
-# Which patches the figures of a notebook show: the same in every experiment, chosen by rule, not by hand.
 
 WORTH_SHOWING = 0.01  # a class counts as shown if it covers this share of a patch
 
@@ -107,12 +106,10 @@ def _shares(table: pd.DataFrame, patch: str) -> np.ndarray:
 # Images and class maps side by side: examples, the dates of one place, predictions beside the truth.
 
 CORRECT, WRONG = "#a6cee3", VERMILION
-_GAP = 0.08  # inches between panels
-_LEGEND_ROW = 0.2  # inches
 
 
 @styled
-def patch_examples_figure(table: "pd.DataFrame", patches: Sequence[str]) -> "Figure":
+def patch_examples_figure(table: pd.DataFrame, patches: Sequence[str]) -> Figure:
     """One row a patch: natural colour, colour infrared, labels; one stretch and one legend for all.
 
     ``table``: patch table (columns patch, image, mask). Raises ValueError on a patch that the table lacks.
@@ -121,12 +118,12 @@ def patch_examples_figure(table: "pd.DataFrame", patches: Sequence[str]) -> "Fig
     images, labels = _read(rows)
     low, high = stretch(images)
     titles = ("Natural colour", "Colour infrared (NIR, R, G)", "Labels")
-    figure, grid = _grid(len(rows), titles, np.unique(np.concatenate([x.ravel() for x in labels])))
+    figure, grid = _grid(titles, len(rows), labels)
     for axes, name, image, index in zip(grid, rows["patch"], images, labels, strict=True):
-        axes[0].imshow(shrink(rgb(image, low, high), 2 * len(rows)), extent=_extent(index))
+        show(axes[0], shrink(rgb(image, low, high), 2 * len(rows)), index)
         infrared = rgb(image, low, high, "infrared")
-        axes[1].imshow(shrink(infrared, 2 * len(rows)), extent=_extent(index))
-        axes[2].imshow(class_image(index), extent=_extent(index))
+        show(axes[1], shrink(infrared, 2 * len(rows)), index)
+        show(axes[2], class_image(index), index)
         axes[0].set_ylabel(name)
     return captioned(
         figure,
@@ -139,7 +136,7 @@ def patch_examples_figure(table: "pd.DataFrame", patches: Sequence[str]) -> "Fig
 
 
 @styled
-def dates_figure(table: "pd.DataFrame", site: str) -> "Figure":
+def dates_figure(table: pd.DataFrame, site: str) -> Figure:
     """The images of one site by date above their labels; one stretch, so that radiometry can be compared.
 
     ``table``: patch table (columns site, date, image, mask). Raises ValueError on a site that it lacks.
@@ -150,10 +147,10 @@ def dates_figure(table: "pd.DataFrame", site: str) -> "Figure":
     images, labels = _read(rows)
     low, high = stretch(images)
     titles = [f"20{date:02d}" for date in rows["date"]]
-    figure, grid = _grid(2, titles, np.unique(np.concatenate([x.ravel() for x in labels])))
+    figure, grid = _grid(titles, 2, labels)
     for top, bottom, image, index, mask in zip(*grid, images, labels, rows["mask"], strict=True):
-        top.imshow(shrink(rgb(image, low, high), len(rows)), extent=_extent(index))
-        bottom.imshow(class_image(index), extent=_extent(index))
+        show(top, shrink(rgb(image, low, high), len(rows)), index)
+        show(bottom, class_image(index), index)
         if not isinstance(mask, str):
             bottom.text(
                 0.5, 0.5, "no labels", transform=bottom.transAxes, ha="center", va="center", color=QUIET
@@ -177,12 +174,8 @@ def _named(run: Any, fallback: str) -> str:
 
 @styled
 def predictions_figure(
-    run: Any,
-    table: "pd.DataFrame",
-    patches: Sequence[str],
-    baseline: Any = None,
-    names: Sequence[str] = (),
-) -> "Figure":
+    run: Any, table: pd.DataFrame, patches: Sequence[str], baseline: Any = None, names: Sequence[str] = ()
+) -> Figure:
     """One row a patch: image, truth, prediction (of the baseline too, if given), errors.
 
     ``run`` and ``baseline``: with ``prediction(patch)`` -> class index uint8 [H,W] and ``labels``. ``names``:
@@ -198,17 +191,17 @@ def predictions_figure(
     names = tuple(names) or (_named(run, "Prediction"), _named(baseline, "Baseline"))
     sources = [(run, names[0])] if baseline is None else [(baseline, names[1]), (run, names[0])]
     maps = [[space.merge_index(source.prediction(patch)) for source, _ in sources] for patch in rows["patch"]]
-    present = np.unique(np.concatenate([x.ravel() for row in [truths, *maps] for x in row]))
-    figure, grid = _grid(
-        len(rows), ("Image", "Truth", *(n for _, n in sources), "Errors"), present, True, space
-    )
+    titles = ("Image", "Truth", *(n for _, n in sources), "Errors")
+    judged = [Patch(facecolor=c, label=name) for c, name in ((CORRECT, "correct"), (WRONG, "wrong"))]
+    classified = [each for row in [truths, *maps] for each in row]
+    figure, grid = _grid(titles, len(rows), classified, space, small_print=True, others=judged)
     for axes, name, image, truth, row in zip(grid, rows["patch"], images, truths, maps, strict=True):
-        axes[0].imshow(shrink(rgb(image, low, high), len(rows)), extent=_extent(truth))
+        show(axes[0], shrink(rgb(image, low, high), len(rows)), truth)
         for panel, index in zip(axes[1:-1], [truth, *row], strict=True):
-            panel.imshow(class_image(index, space), extent=_extent(truth))
+            show(panel, class_image(index, space), truth)
         for panel, index in zip(axes[2:-1], row, strict=True):
             panel.set_xlabel(_agreement(truth, index), fontsize=SMALL, color=QUIET, labelpad=2)
-        axes[-1].imshow(_errors(truth, row[-1]), extent=_extent(truth))
+        show(axes[-1], _errors(truth, row[-1]), truth)
         axes[0].set_xlabel(name, fontsize=SMALL, labelpad=2)
     return captioned(
         figure,
@@ -225,55 +218,29 @@ def _judged(baseline: Any) -> str:
     return own if baseline is None else f"the baseline's prediction, {own}"
 
 
-def _read(rows: "pd.DataFrame") -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _read(rows: pd.DataFrame) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Images [4,H,W] and class indices [H,W] of the rows of a patch table."""
-    images = [read_image(path) for path in rows["image"]]
+    images = [read(path) for path in rows["image"]]
     return images, [read_index_or_none(m, i.shape[1:]) for m, i in zip(rows["mask"], images, strict=True)]
 
 
-def _extent(index: np.ndarray) -> tuple[int, int, int, int]:
-    """Left, right, bottom, top in pixels: maps of one place share it, whatever their array's size."""
-    return 0, index.shape[1], index.shape[0], 0
-
-
 def _grid(
-    rows: int,
     titles: Sequence[str],
-    present: np.ndarray,
-    errors: bool = False,
+    rows: int,
+    maps: Iterable[np.ndarray],
     labels: LabelSpace = ELEVEN,
     small_print: bool = False,
-) -> "tuple[Figure, list[list[Axes]]]":
-    """A figure of ``rows`` x ``len(titles)`` square panels with one legend of the classes ``present``."""
-    handles = swatches(present, labels)
-    if errors:
-        handles += _error_swatches()
-    columns = 4 if errors else 5
-    side = (WIDTH - 0.25) / len(titles) - _GAP
-    lines = -(-len(handles) // columns)
-    under = 0.14 if errors or small_print else 0.0  # room for the small print under a panel
-    figure = open_figure(rows * (side + _GAP + under) + 0.45 + lines * _LEGEND_ROW)
-    grid = figure.subplots(rows, len(titles), squeeze=False)
-    for axes in grid.flat:
-        bare(axes)
-    for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title)
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), handlelength=1.2
-    )
-    return figure, grid.tolist()
-
-
-def _error_swatches() -> list[Any]:
-    from matplotlib.patches import Patch
-
-    return [Patch(facecolor=c, label=name) for c, name in ((CORRECT, "correct"), (WRONG, "wrong"))]
+    others: Sequence[Patch] = (),
+) -> tuple[Figure, list[list[Axes]]]:
+    """``image_grid`` with a legend of the classes in ``maps`` (class indices [H,W]), and of ``others``."""
+    handles = [*swatches(np.unique(np.concatenate([each.ravel() for each in maps])), labels), *others]
+    side = (WIDTH - 0.25) / len(titles) - GAP
+    under = 0.14 if small_print else 0.0  # room for the small print under a panel
+    return image_grid(titles, rows, side, handles, 4 if others else 5, 0.45 + rows * under)
 
 
 def _errors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """RGB floats [H,W,3]: correct, wrong, or unlabelled in the truth."""
-    from matplotlib.colors import to_rgb
-
     table = np.array([to_rgb(c) for c in (legend.UNLABELLED_COLOUR, CORRECT, WRONG)])
     return table[np.where(truth == 0, 0, np.where(truth == prediction, 1, 2))]
 
@@ -418,11 +385,7 @@ def _of_patch(run: Any, table: pd.DataFrame, patch: str) -> list[tuple]:
 
 
 def planted_errors_found(
-    ranking: pd.DataFrame,
-    run: Any,
-    table: pd.DataFrame,
-    root: str | Path,
-    k: int = TOP,
+    ranking: pd.DataFrame, run: Any, table: pd.DataFrame, root: str | Path, k: int = TOP
 ) -> dict[str, float] | None:
     """How many of the planted label errors the first ``k`` regions of ``ranked_regions`` find; None without a
     list.
@@ -483,7 +446,7 @@ NOTHING = "No region contradicts the labels with confidence."
 
 
 @styled
-def disagreement_figure(run: Any, table: "pd.DataFrame", ranking: "pd.DataFrame", n: int = 4) -> "Figure":
+def disagreement_figure(run: Any, table: pd.DataFrame, ranking: pd.DataFrame, n: int = 4) -> Figure:
     """The ``n`` patches with the heaviest regions of ``ranking``: image, labels, prediction, contradiction.
 
     ``ranking``: the frame of ``ranked_regions``. The last column has the confidence (dark = sure) where
@@ -495,19 +458,19 @@ def disagreement_figure(run: Any, table: "pd.DataFrame", ranking: "pd.DataFrame"
         return captioned(_nothing(), "contradictions", NOTHING, NOTHING)
     first = ranking.drop_duplicates("patch").head(n)
     rows = rows_of(table, first["patch"].tolist())
-    images = [read_image(path) for path in rows["image"]]
+    images = [read(path) for path in rows["image"]]
     low, high = stretch(images)
     drawn = [contradiction_maps(run, table, patch) for patch in rows["patch"]]
-    present = np.unique(np.concatenate([m.ravel() for maps in drawn for m in maps[:2]]))
     titles = ("Image", "Labels", "Prediction", "Contradiction")
-    figure, grid = _grid(len(rows), titles, present, labels=run.labels, small_print=True)
+    classified = [each for maps in drawn for each in maps[:2]]
+    figure, grid = _grid(titles, len(rows), classified, run.labels, small_print=True)
     for axes, image, maps, (rank, region) in zip(grid, images, drawn, first.iterrows(), strict=True):
         truth, predicted, confidence = maps
-        axes[0].imshow(shrink(rgb(image, low, high), len(rows)), extent=_extent(truth))
-        axes[1].imshow(class_image(truth, run.labels), extent=_extent(truth))
-        axes[2].imshow(class_image(predicted, run.labels), extent=_extent(truth))
+        show(axes[0], shrink(rgb(image, low, high), len(rows)), truth)
+        show(axes[1], class_image(truth, run.labels), truth)
+        show(axes[2], class_image(predicted, run.labels), truth)
         against = np.where((truth > 0) & (truth != predicted), confidence / 255, np.nan)
-        axes[3].imshow(against, extent=_extent(truth), cmap="Oranges", vmin=0, vmax=1)
+        show(axes[3], against, truth, cmap="Oranges", vmin=0, vmax=1)
         for panel in axes:
             _frame(panel, region)
         names = run.labels.names
@@ -523,7 +486,7 @@ def disagreement_figure(run: Any, table: "pd.DataFrame", ranking: "pd.DataFrame"
     )
 
 
-def _nothing() -> "Figure":
+def _nothing() -> Figure:
     figure = open_figure(0.8)
     axes = figure.subplots()
     axes.set_axis_off()
@@ -531,9 +494,7 @@ def _nothing() -> "Figure":
     return figure
 
 
-def _frame(axes: "Axes", region: "pd.Series") -> None:
-    from matplotlib.patches import Rectangle
-
+def _frame(axes: Axes, region: pd.Series) -> None:
     size = (region["right"] - region["left"], region["bottom"] - region["top"])
     axes.add_patch(
         Rectangle((region["left"], region["top"]), *size, fill=False, edgecolor="white", linewidth=2.4)

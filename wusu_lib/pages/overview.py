@@ -25,8 +25,6 @@ from wusu_lib.pages.style import MISSING, Sentence, counted, judged_in, listed, 
 from wusu_lib.runs import store
 from wusu_lib.runs.store import Run
 
-# The experiments of the log with what is stored of them; nothing is trained.
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -87,13 +85,8 @@ CHOSEN = ("backbone", "decoder", "adaptation", "normalisation")
 
 def over_seeds(group: Sequence[Run], metric: str, split: str = "val") -> dict[str, float | int]:
     """Mean, spread (standard deviation, NaN with one run) and n of runs that differ in their seed only."""
-    figures = pd.Series([_score(run, split, metric) for run in group], dtype=float)
+    figures = pd.Series([run.scores(split)[metric] for run in group], dtype=float)
     return {"mean": figures.mean(), "spread": figures.std(), "n": len(figures)}
-
-
-def _score(run: Run, split: str, metric: str) -> float:
-    """A figure of the run in its own label space."""
-    return run.scores(split)[metric]
 
 
 def _metric(run: Run) -> str:
@@ -171,7 +164,7 @@ def _row(run: Run) -> dict:
         "metric": metric,
         "val": own.value,
         "95 % interval": f"{own.low:.3f} to {own.high:.3f}",
-        "test": _score(run, "test", metric) if tested else None,
+        "test": run.scores("test")[metric] if tested else None,
         "minutes": round(run.record["seconds"] / 60, 1),
         "finished (UTC)": run.record["finished"][:16].replace("T", " "),
     }
@@ -184,16 +177,12 @@ def interrupted() -> Styler:
             **_named(part.experiment, part.parameters),
             "key": part.key[:8],
             "status": part.status,
-            "begun": _begun(part),
+            "begun": part.record.get("started", MISSING),
         }
         for part in store.incomplete()
     ]
     frame = pd.DataFrame(rows) if rows else pd.DataFrame({"experiment": ["none"]})
     return styled_table(frame, "interrupted", index=False)
-
-
-def _begun(part: store.Unfinished) -> str:
-    return part.record.get("started", MISSING)
 
 
 # One row an experiment: its question, how far it is, what came out.

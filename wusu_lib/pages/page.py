@@ -16,8 +16,6 @@ from wusu_lib.experiment.experiment import Experiment
 from wusu_lib.pages import data, differences, maps, results, style, training
 from wusu_lib.runs.store import Run
 
-# The code that a page is about, read from its file: shown on the page, never copied into it.
-
 
 def excerpt(name: str) -> str:
     """Source text of what a dotted name means, for instance ``wusu_lib.measures.classes.merge``, without

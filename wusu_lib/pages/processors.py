@@ -8,11 +8,11 @@ measured with trainings that differ in nothing else, and kept in ``published/pro
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import yaml
+from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from wusu_lib import provenance
@@ -30,9 +30,6 @@ from wusu_lib.pages.style import (
     styled_table,
 )
 from wusu_lib.runs.store import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SEEDS = (42, 43, 44)
 SAME = ["experiment", "arithmetic", "seed"]  # what one row is about
@@ -151,7 +148,7 @@ def table() -> Styler:
 
 
 @styled
-def figure() -> "Figure | Sentence":
+def figure() -> Figure | Sentence:
     """Val mIoU of every training: a row an experiment and arithmetic, a dot a seed; a sentence if none."""
     rows = recorded()
     if rows.empty:

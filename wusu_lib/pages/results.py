@@ -1,15 +1,16 @@
 """Results by class: the study's ten columns beside what it reported, IoU by class, confusions."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from wusu_lib.legend import LabelSpace
-from wusu_lib.measures import classes as class_measures
-from wusu_lib.measures.classes import merge, scores
+from wusu_lib.measures.classes import classes, merge, scores
 from wusu_lib.pages.style import (
     MISSING,
     QUIET,
@@ -21,8 +22,11 @@ from wusu_lib.pages.style import (
     counted,
     figure_in_words,
     groups,
+    heat_frame,
     judged_in,
+    legend_above,
     listed,
+    named_rows,
     open_figure,
     pooled_by_seed,
     pooled_of_run,
@@ -31,11 +35,6 @@ from wusu_lib.pages.style import (
     text_on,
     them,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 # What the study reported: its printed figures, which of them cannot be right, what they compare with.
 #
@@ -53,15 +52,6 @@ _PRINTED = {
     "exp06": (0.3955, 0.7999, 0.8436, 0.7177, 0.8235, 0.7985, 0.5439, 0.7155, 0.4253, 0.5553),
     "exp07": (0.6002, 0.7206, 0.7944, 0.6287, 0.5298, 0.7438, 0.5034, 0.7294, 0.4114, 0.5298),
     "exp08": (0.377, 0.8342, 0.8436, 0.7477, 0.8509, 0.652, 0.5242, 0.7504, 0.4306, 0.5468),
-}
-
-REPORTED_MODELS = {
-    "exp02": "Prithvi-600M + FPN, frozen",
-    "exp04": "Prithvi-600M + FPN, differential learning rates",
-    "exp05": "Prithvi-600M + DeepLabV3+",
-    "exp06": "DINOv3-sat ViT-L + DeepLabV3+",
-    "exp07": "DINOv3-sat ViT-L + Mask2Former, merged classes",
-    "exp08": "merged classes (the study does not name the model; taken to be exp06's)",
 }
 
 _SWAPPED = "an accuracy cannot be 1.109; val/loss 0.5286 and val/acc 1.109 look swapped"
@@ -170,7 +160,7 @@ def class_iou_figure(
     baseline_runs: Sequence[Any] = (),
     names: Sequence[str] | None = None,
     split: str = "val",
-) -> "Figure":
+) -> Figure:
     """IoU of each class, classes by falling support: small dots are seeds, large ones their mean.
 
     ``runs``: objects with ``confusion`` (DataFrame with a column split, N rows), ``matrices`` (int64
@@ -194,8 +184,7 @@ def class_iou_figure(
         means.append(_iou_dots(axes, values, name, colour))
     if len(means) == 2:
         axes.hlines(np.arange(len(order)), means[0], means[1], color="#b8bcc2", linewidth=2.5, zorder=1)
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=2)
+    legend_above(figure, axes)
     return captioned(
         figure,
         "classes",
@@ -207,12 +196,7 @@ def class_iou_figure(
 
 def _iou(matrices: np.ndarray, space: LabelSpace) -> np.ndarray:
     """IoU [seeds, classes] of matrices [seeds, 12, 12], as the results table has it."""
-    return np.stack([_table(m, space)["IoU"].to_numpy(dtype=float) for m in matrices])
-
-
-def _table(matrix: np.ndarray, space: LabelSpace) -> pd.DataFrame:
-    """``measures.classes.classes`` of a matrix [12, 12] judged in ``space``."""
-    return class_measures.classes(matrix, space)
+    return np.stack([classes(m, space)["IoU"].to_numpy(dtype=float) for m in matrices])
 
 
 def _mean_scores(runs: Sequence, split: str, space: LabelSpace) -> "pd.Series[float]":
@@ -220,18 +204,15 @@ def _mean_scores(runs: Sequence, split: str, space: LabelSpace) -> "pd.Series[fl
     return pd.DataFrame(scores(pooled_by_seed(runs, split), space)).mean()
 
 
-def _iou_frame(axes: "Axes", names: list[str], shares: np.ndarray, split: str) -> None:
-    rows = np.arange(len(names))
-    axes.set_yticks(rows, [f"{n}  {s:.1%}" if s else n for n, s in zip(names, shares, strict=True)])
-    axes.set(xlim=(-0.02, 1), ylim=(len(names) - 0.5, -0.5), xlabel=f"IoU on {split} (0 to 1)")
-    axes.grid(axis="x")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    for row in rows[shares == 0]:
+def _iou_frame(axes: Axes, names: list[str], shares: np.ndarray, split: str) -> None:
+    words = [f"{n}  {s:.1%}" if s else n for n, s in zip(names, shares, strict=True)]
+    named_rows(axes, words, f"IoU on {split} (0 to 1)")
+    axes.set_xlim(-0.02, 1)
+    for row in np.flatnonzero(shares == 0):
         axes.annotate("absent from the truth", (0.03, row), va="center", color=QUIET, fontsize=SMALL)
 
 
-def _iou_dots(axes: "Axes", values: np.ndarray, name: str, colour: str) -> np.ndarray:
+def _iou_dots(axes: Axes, values: np.ndarray, name: str, colour: str) -> np.ndarray:
     """Dots of one group's IoU [seeds, classes]; returns the mean over the seeds that have one, else NaN."""
     rows = np.arange(values.shape[1])
     found = np.isfinite(values).sum(axis=0)
@@ -244,14 +225,13 @@ def _iou_dots(axes: "Axes", values: np.ndarray, name: str, colour: str) -> np.nd
 
 
 @styled
-def confusion_matrix_figure(runs: Sequence[Any], split: str = "val") -> "Figure":
+def confusion_matrix_figure(runs: Sequence[Any], split: str = "val") -> Figure:
     """Heat map of a confusion matrix, each row as percent of its class's truth pixels.
 
     ``runs``: as for ``class_iou_figure``; the percentages of each seed's pooled matrix of ``split`` are
-    averaged, in their label space.
-    Where it ignores unlabelled ground, pixels unlabelled in the truth are left out; labelled pixels that were
-    predicted as unlabelled keep their column. Else unlabelled is a class like the others. A row without truth
-    says so. Raises ValueError where a run has no matrix of ``split``.
+    averaged, in their label space. Where it ignores unlabelled ground, pixels unlabelled in the truth are
+    left out; labelled pixels that were predicted as unlabelled keep their column. Else unlabelled is a class
+    like the others. A row without truth says so. Raises ValueError where a run has no matrix of ``split``.
     """
     space = judged_in(runs)
     percent = 100 * _shares(runs, split, space)
@@ -275,7 +255,7 @@ def _shares(runs: Sequence[Any], split: str, space: LabelSpace) -> np.ndarray:
     return np.divide(matrices, truth, where=truth > 0, out=np.full(matrices.shape, np.nan)).mean(axis=0)
 
 
-def _heat_map(percent: np.ndarray, rows: list[str], columns: list[str], split: str) -> "Figure":
+def _heat_map(percent: np.ndarray, rows: list[str], columns: list[str], split: str) -> Figure:
     """Percentages as coloured, annotated cells; rows and columns are class names."""
     figure = open_figure(6.1)
     axes = figure.subplots()
@@ -286,14 +266,8 @@ def _heat_map(percent: np.ndarray, rows: list[str], columns: list[str], split: s
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=9)
         elif np.isnan(value) and column == 0:
             axes.text(-0.4, row, "absent from the truth", va="center", color=QUIET, fontsize=SMALL)
-    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
-    axes.set_yticks(range(len(rows)), rows)
     axes.set(xlabel=f"Prediction on {split}", ylabel="Truth")
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    bar = figure.colorbar(shown, ax=axes, shrink=0.6, aspect=30, pad=0.01)
-    bar.set_label("percent of the class's pixels")
-    bar.outline.set_visible(False)
+    heat_frame(figure, axes, rows, columns, "percent of the class's pixels")
     return figure
 
 
@@ -329,7 +303,7 @@ def _gap(gap: float) -> str:
 
 def absent(matrix: np.ndarray, space: LabelSpace) -> str:
     """Names the classes without annotated pixels, which the figures say nothing about."""
-    table = _table(matrix, space)
+    table = classes(matrix, space)
     missing = table.loc[table["support"] == 0]
     names = missing["name"].str.lower().tolist()
     if not names:
@@ -353,8 +327,8 @@ def unseen(runs: Sequence, space: LabelSpace) -> str:
 
 
 def _mean_table(runs: Sequence, space: LabelSpace) -> pd.DataFrame:
-    """``_table`` of the validation patches with the IoU of each seed averaged."""
-    each = [_table(pooled_of_run(run, "val"), space) for run in runs]
+    """``measures.classes.classes`` of the validation patches with the IoU of each seed averaged."""
+    each = [classes(pooled_of_run(run, "val"), space) for run in runs]
     return each[0].assign(IoU=np.mean([table["IoU"] for table in each], axis=0))
 
 

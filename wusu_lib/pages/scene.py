@@ -9,11 +9,15 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Outline
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend, transitions
-from wusu_lib.imagery import BAND_NAMES, class_image, shrink
-from wusu_lib.legend import LabelSpace
+from wusu_lib.imagery import BAND_NAMES, class_image, shrink, swatches
 from wusu_lib.pages import style
 from wusu_lib.pages.style import (
     MISSING,
@@ -23,6 +27,7 @@ from wusu_lib.pages.style import (
     Sentence,
     captioned,
     counted,
+    legend_below,
     listed,
     open_figure,
     styled,
@@ -36,8 +41,6 @@ from wusu_lib.training.progress import lasting
 
 if TYPE_CHECKING:
     import geopandas
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 # A whole scene: both dates, their class maps, and what changed, all on one extent.
@@ -46,7 +49,7 @@ SIDE = 600  # pixels of the longer side of a class map at most
 
 
 @styled
-def scene_maps_figure(task: Any, maps: Any) -> "Figure":
+def scene_maps_figure(task: Any, maps: Any) -> Figure:
     """Two rows of two panels: the images of both dates with one stretch, and the class maps below.
 
     ``task`` and ``maps``: of ``tool``. Axes in metres from the upper left corner, or in pixels where
@@ -66,7 +69,7 @@ def scene_maps_figure(task: Any, maps: Any) -> "Figure":
     for axes in grid.flat:
         axes.label_outer()
     present = [i for i in np.unique(np.stack(classes)).tolist() if i]
-    _legend(figure, present, task.predictor.labels)
+    legend_below(figure, swatches(present, task.predictor.labels))
     return captioned(
         figure,
         "dates",
@@ -76,11 +79,8 @@ def scene_maps_figure(task: Any, maps: Any) -> "Figure":
 
 
 @styled
-def scene_changes_figure(task: Any, changes: "geopandas.GeoDataFrame") -> "Figure":
+def scene_changes_figure(task: Any, changes: "geopandas.GeoDataFrame") -> Figure:
     """The changes in the colour of what is there now, over the second date in grey, on the same extent."""
-    from matplotlib.collections import PatchCollection
-    from matplotlib.patches import PathPatch
-
     picture = _pictures(task)[1]
     grey = np.repeat((250 - 0.45 * (255 - picture.mean(axis=-1, keepdims=True))).astype(np.uint8), 3, axis=-1)
     height, width = picture.shape[:2]
@@ -94,7 +94,7 @@ def scene_changes_figure(task: Any, changes: "geopandas.GeoDataFrame") -> "Figur
     axes.add_collection(PatchCollection(patches, facecolor=faces, edgecolor="#1a1a1a", linewidth=0.4))
     axes.set_title(f"New since {task.dates[0]}, seen in {task.dates[1]}")
     names = list(labels.names)
-    _legend(figure, sorted({names.index(name) for name in changes["to"]}), labels)
+    legend_below(figure, swatches({names.index(name) for name in changes["to"]}, labels))
     return captioned(
         figure,
         "changes",
@@ -131,7 +131,7 @@ def _unit(task: Any) -> tuple[float, float, str]:
     return float(np.hypot(a, d)) * metres, float(np.hypot(b, e)) * metres, "m"
 
 
-def _show(axes: "Axes", picture: np.ndarray, task: Any) -> None:
+def _show(axes: Axes, picture: np.ndarray, task: Any) -> None:
     wide, high, unit = _unit(task)
     grid = task.layers[0].grid
     axes.imshow(picture, extent=(0, grid.width * wide, grid.height * high, 0))
@@ -141,25 +141,12 @@ def _show(axes: "Axes", picture: np.ndarray, task: Any) -> None:
 
 def _path(polygon: Any, task: Any) -> Any:
     """A polygon in the scene's coordinates as a path in the axes' units."""
-    from matplotlib.path import Path
-
     wide, high, _ = _unit(task)
     grid = task.layers[0].grid
     rings = [
         grid.pixels(np.asarray(ring.coords)) * (wide, high) for ring in (polygon.exterior, *polygon.interiors)
     ]
-    return Path.make_compound_path(*(Path(ring, closed=True) for ring in rings))
-
-
-def _legend(figure: "Figure", indices: list[int], labels: LabelSpace) -> None:
-    from matplotlib.patches import Patch
-
-    names, colours = labels.names, labels.colours
-    handles = [Patch(facecolor=colours[i], edgecolor=QUIET, linewidth=0.5, label=names[i]) for i in indices]
-    if handles:
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=min(4, len(handles)), handlelength=1.2
-        )
+    return Outline.make_compound_path(*(Outline(ring, closed=True) for ring in rings))
 
 
 # What the notebook ``map_change`` says: computed sentences and tables.

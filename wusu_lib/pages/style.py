@@ -11,20 +11,20 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from pandas.io.formats.style import Styler
 from pydantic.fields import FieldInfo
 
 from wusu_lib.legend import LabelSpace
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 # What stands under a figure: its caption, its alternative text, and the name that its label is made from.
 #
@@ -53,12 +53,10 @@ def compared(baseline_runs: Sequence[Any]) -> str:
 # as HTML, nor as an image or a link of Markdown, nor as a formula. ``Sentence``, ``Table`` and the figures'
 # ``text.parse_math`` see to it, so whoever writes a sentence or fills a table need not.
 
-_ALONE = {
-    sign: f"<span>&#{ord(sign)};</span>" for sign in "$\\"
-}  # in a tag of its own, neither starts a formula
-_LINK = re.compile(
-    r"\[([^\[\]]*)\]\((\w+\.ipynb)\)"
-)  # to a notebook of this log: the only ones that sentences hold
+# In a tag of its own, neither sign starts a formula.
+_ALONE = {sign: f"<span>&#{ord(sign)};</span>" for sign in "$\\"}
+# To a notebook of this log: the only links that sentences hold.
+_LINK = re.compile(r"\[([^\[\]]*)\]\((\w+\.ipynb)\)")
 
 
 def shown(text: str) -> str:
@@ -189,7 +187,6 @@ RC: dict[str, Any] = {
 
 def _settings() -> Any:
     from cycler import cycler
-    from matplotlib.font_manager import fontManager
 
     there = set(fontManager.get_font_names())
     fonts = [RC["font.family"], *(name for name in CJK if name in there)]
@@ -223,19 +220,17 @@ def styled[**P, R](draw: Callable[P, R]) -> Callable[P, R]:
     return inner
 
 
-def open_figure(height: float, width: float = WIDTH) -> "Figure":
+def open_figure(height: float, width: float = WIDTH) -> Figure:
     """A figure of ``width`` x ``height`` inches with constrained layout, on no list of pyplot's.
 
     It shows itself where a cell ends with it, with the caption that it was given (``captioned``).
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     figure = Drawing(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def bare(axes: "Axes") -> None:
+def bare(axes: Axes) -> None:
     """Turn an axes into a plain picture: no ticks, a thin frame."""
     axes.set_xticks([])
     axes.set_yticks([])
@@ -243,11 +238,17 @@ def bare(axes: "Axes") -> None:
         spine.set(visible=True, linewidth=0.6, color=QUIET)
 
 
+def require(rows: pd.DataFrame, columns: Sequence[str], what: str, empty: bool = False) -> None:
+    """Raises ValueError where ``rows`` lacks one of the columns, or has no row and must not be ``empty``."""
+    missing = [column for column in columns if column not in rows]
+    if missing or (rows.empty and not empty):
+        fault = f"columns {missing} are missing" if missing else "there is no row"
+        least = "" if empty else "at least one row with "
+        raise ValueError(f"{what}: {fault}; expected {least}columns {list(columns)}")
+
+
 def text_on(colour: Any) -> str:
     """Black or white, whichever contrasts more with ``colour`` (WCAG 2 relative luminance)."""
-    import numpy as np
-    from matplotlib.colors import to_rgb
-
     rgb = np.asarray(to_rgb(colour))
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ [0.2126, 0.7152, 0.0722])
@@ -263,6 +264,77 @@ def short_count(count: float) -> str:
             scaled = count / size
             return f"{scaled:.1f}{letter}" if scaled < 9.95 else f"{scaled:.0f}{letter}"
     return f"{count:.0f}"
+
+
+# The shapes that are drawn again and again: named rows, images in a grid under one legend, heat maps.
+
+
+def named_rows(axes: Axes, names: Sequence[str], xlabel: str = "", words: Sequence[str] = ()) -> None:
+    """Rows from top to bottom, each with its name at the left and, if given, with words at the right end."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set(ylim=(len(names) - 0.5, -0.5), xlabel=xlabel)
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    if words:
+        right = axes.secondary_yaxis("right")
+        right.set_yticks(range(len(words)), words)
+        right.tick_params(length=0)
+        right.spines["right"].set_visible(False)
+
+
+def legend_above(figure: Figure, axes: Axes) -> None:
+    """The legend of what is drawn in ``axes``, at the upper right: what was drawn last comes first."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=len(handles))
+
+
+def legend_below(figure: Figure, handles: Sequence[Any], columns: int = 4) -> None:
+    """A legend of ``handles`` under all panels, in at most so many columns; none without handles."""
+    if handles:
+        ncols = min(columns, len(handles))
+        figure.legend(handles=handles, loc="outside lower center", ncols=ncols, handlelength=1.2)
+
+
+GAP = 0.08  # inches between the images of a grid
+
+
+def image_grid(
+    titles: Sequence[str], rows: int, side: float, handles: Sequence[Any], columns: int = 4, around: float = 0
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of ``rows`` x ``len(titles)`` square panels of ``side`` inches under one legend.
+
+    ``handles``: of the legend, in at most so many ``columns``. ``around``: inches beside panels and legend.
+    """
+    lines = -(-len(handles) // columns)
+    figure = open_figure(rows * (side + GAP) + 0.2 * lines + around)
+    grid = figure.subplots(rows, len(titles), squeeze=False)
+    for axes in grid.flat:
+        bare(axes)
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title)
+    legend_below(figure, handles, columns)
+    return figure, grid.tolist()
+
+
+def show(axes: Axes, picture: np.ndarray, ground: np.ndarray, **look: Any) -> None:
+    """An image or a map [h,w(,3)] on the extent of ``ground`` [H,W] in pixels; ``look``: as of ``imshow``.
+
+    So maps of one place share their extent, whatever their array's size.
+    """
+    axes.imshow(picture, extent=(0, ground.shape[1], ground.shape[0], 0), **look)
+
+
+def heat_frame(figure: Figure, axes: Axes, rows: Sequence[str], columns: Sequence[str], unit: str) -> None:
+    """Names at the sides of a heat map, and a bar of its colours in ``unit``, if it has any."""
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if axes.images:
+        bar = figure.colorbar(axes.images[0], ax=axes, shrink=0.6, aspect=30, pad=0.01)
+        bar.set_label(unit)
+        bar.outline.set_visible(False)
 
 
 # The two sides of every comparison: this experiment's runs and the baseline's, with name and colour.
@@ -341,8 +413,7 @@ def them(names: Sequence[str]) -> str:
     return "it" if len(names) == 1 else "them"
 
 
-# Every table of a notebook, as a pandas Styler: formatted, captionless, ready to be a cell's last
-# expression.
+# Every table of a notebook, as a pandas Styler: formatted, captionless, ready to be a cell's last expression.
 
 MISSING = "–"
 
@@ -367,9 +438,7 @@ class Table(Styler):
 
 
 def styled_table(frame: pd.DataFrame, name: str, *, index: bool = True, prose: Sequence[str] = ()) -> Styler:
-    """A frame as the book shows it: left-aligned text, wrapped ``prose`` columns, a stable
-    id, sortable classes.
-    """
+    """A frame as the book shows it: text to the left, ``prose`` wrapped, a stable id, sortable classes."""
     text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c]) and c not in prose]
     classes = pd.DataFrame("", index=frame.index, columns=frame.columns)
     classes[text], classes[list(prose)] = "text", "prose"

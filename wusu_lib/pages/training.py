@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from wusu_lib.models.spec import FROZEN, MINIATURES, recorded_miniature
 from wusu_lib.pages.style import (
@@ -22,16 +27,16 @@ from wusu_lib.pages.style import (
     compared,
     counted,
     groups,
+    legend_above,
     listed,
     open_figure,
+    require,
     short_count,
     styled,
     styled_table,
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from pandas.io.formats.style import Styler
 
 
@@ -45,17 +50,14 @@ _TINTS = ("#f1f3f4", "#dceefb", "#d9f2e8", "#fdf0d5", "#fbe3d6")
 
 
 @styled
-def parts_figure(description: pd.DataFrame) -> "Figure":
+def parts_figure(description: pd.DataFrame) -> Figure:
     """Block diagram of a model, top to bottom: one box a row, with parameters and output shape.
 
     ``description``: columns part, module, parameters (count), trainable (count), output shape (text, axes
-    C,H,W), in the order in which the data pass them. The bar in a box is that part's share of all
-    parameters. A row "total" becomes the line below. Raises ValueError where a column is missing or there
-    is no row.
+    C,H,W), in the order in which the data pass them. The bar in a box is that part's share of all parameters.
+    A row "total" becomes the line below. Raises ValueError where a column is missing or there is no row.
     """
-    missing = [column for column in _COLUMNS if column not in description]
-    if missing or description.empty:
-        raise ValueError(f"parts: columns {missing} are missing; expected {list(_COLUMNS)} and a row a part")
+    require(description, _COLUMNS, "parts")
     rows = description[description["part"] != "total"]
     height = _STEP * len(rows) + 0.35
     figure = open_figure(height)
@@ -82,10 +84,8 @@ def parts_figure(description: pd.DataFrame) -> "Figure":
     )
 
 
-def _box(axes: "Axes", top: float, row: pd.Series, tint: str, total: float) -> None:
+def _box(axes: Axes, top: float, row: pd.Series, tint: str, total: float) -> None:
     """One part: name and module, parameters and a bar of their share; to its right the output shape."""
-    from matplotlib.patches import FancyBboxPatch
-
     shape = FancyBboxPatch((_LEFT, top), _WIDE, _BOX, boxstyle="round,pad=0,rounding_size=0.06")
     shape.set(facecolor=tint, edgecolor=QUIET, linewidth=0.8)
     axes.add_patch(shape)
@@ -98,10 +98,8 @@ def _box(axes: "Axes", top: float, row: pd.Series, tint: str, total: float) -> N
         _size(axes, top, row, row["parameters"] / max(total, 1))
 
 
-def _size(axes: "Axes", top: float, row: pd.Series, share: float) -> None:
+def _size(axes: Axes, top: float, row: pd.Series, share: float) -> None:
     """A part's parameter count, whether it is frozen, and the bar of its share."""
-    from matplotlib.patches import Rectangle
-
     right = _LEFT + _WIDE - 0.1
     text = short_count(row["parameters"]) + ("" if row["trainable"] else " frozen")
     axes.text(right, top + _BOX / 2 - 0.06, text, va="center", ha="right", fontsize=9, color=TEXT)
@@ -109,7 +107,7 @@ def _size(axes: "Axes", top: float, row: pd.Series, share: float) -> None:
         axes.add_patch(Rectangle((right - 0.7, top + _BOX - 0.13), length, 0.06, facecolor=colour))
 
 
-def _arrow(axes: "Axes", top: float) -> None:
+def _arrow(axes: Axes, top: float) -> None:
     """From the box above to the one that starts at ``top``."""
     style = {"arrowstyle": "-|>", "color": QUIET, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (0.6, top), (0.6, top - (_STEP - _BOX)), arrowprops=style)
@@ -126,7 +124,7 @@ def training_curves_figure(
     baseline_runs: Sequence[Any] = (),
     names: Sequence[str] | None = None,
     metric: str = "mIoU",
-) -> "Figure":
+) -> Figure:
     """Training loss, validation loss and a validation figure by epoch; thin lines are seeds, thick ones
     means.
 
@@ -143,8 +141,6 @@ def training_curves_figure(
     ]
     if not any(histories for histories, _, _ in trained):
         raise ValueError("training_curves: no run has a history; a classifier without epochs has no curve")
-    from matplotlib.ticker import MaxNLocator
-
     figure = open_figure(3.0)
     panels = figure.subplots(1, 3)
     panels[1].sharey(panels[0])
@@ -159,7 +155,8 @@ def training_curves_figure(
     panels[2].set_ylabel(f"{metric} (0 to 1)")
     panels[2].set_ylim(bottom=0)
     handles, _ = panels[1].get_legend_handles_labels()
-    figure.legend(handles=[*handles, _best_handle()], loc="outside lower center", ncols=len(handles) + 1)
+    best = Line2D([], [], marker="o", ls="", color=QUIET, markersize=4.5, label="least validation loss")
+    figure.legend(handles=[*handles, best], loc="outside lower center", ncols=len(handles) + 1)
     return captioned(
         figure,
         "curves",
@@ -169,7 +166,7 @@ def training_curves_figure(
     )
 
 
-def curves_of_ways_figure(ways: Mapping[str, Sequence[Any]], metric: str) -> "Figure":
+def curves_of_ways_figure(ways: Mapping[str, Sequence[Any]], metric: str) -> Figure:
     """``training_curves_figure`` of two ways to train the same network; ``ways``: name -> runs."""
     first, second = ways.values()
     return captioned(
@@ -180,15 +177,7 @@ def curves_of_ways_figure(ways: Mapping[str, Sequence[Any]], metric: str) -> "Fi
     )
 
 
-def _best_handle() -> Any:
-    from matplotlib.lines import Line2D
-
-    return Line2D(
-        [], [], marker="o", linestyle="", color=QUIET, markersize=4.5, label="least validation loss"
-    )
-
-
-def _history(run: Any, columns: Iterable[str]) -> "pd.DataFrame":
+def _history(run: Any, columns: Iterable[str]) -> pd.DataFrame:
     """A run's history by epoch. Raises ValueError naming the columns that it lacks."""
     history = run.history
     missing = [c for c in ("epoch", *columns) if c not in history]
@@ -197,10 +186,8 @@ def _history(run: Any, columns: Iterable[str]) -> "pd.DataFrame":
     return history.set_index("epoch").sort_index()
 
 
-def _draw_curves(axes: "Axes", histories: "list[pd.DataFrame]", column: str, name: str, colour: str) -> None:
+def _draw_curves(axes: Axes, histories: list[pd.DataFrame], column: str, name: str, colour: str) -> None:
     """One group's seeds, their mean, and a dot at each seed's epoch of least validation loss."""
-    import pandas as pd
-
     for history in histories:
         series = history[column].dropna()
         axes.plot(series.index, series, color=colour, linewidth=0.8, alpha=0.6)
@@ -290,10 +277,9 @@ def compare_stability(runs: Sequence[Any], baseline: Sequence[Any], seed: int = 
 
     Columns: measure ("loss variance", "gradient spikes"), run, baseline (values, mean over seeds), effect
     ("ratio" run / baseline for the variance, "difference" run - baseline for the spikes), estimate, low, high
-    (95 %),
-    steps (a seed), seeds, shared (0 to 1). The steps are those that both trainings made; NaN where they are
-    fewer than 15. ``runs`` and ``baseline``: objects with ``seed`` and ``steps``. Raises ValueError where
-    their seeds differ.
+    (95 %), steps (a seed), seeds, shared (0 to 1). The steps are those that both trainings made; NaN where
+    they are fewer than 15. ``runs`` and ``baseline``: objects with ``seed`` and ``steps``. Raises ValueError
+    where their seeds differ.
     """
     pairs = _pairs(runs, baseline)
     length = min(len(side.steps) for pair in pairs for side in pair)
@@ -332,9 +318,8 @@ def _resample(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     n_seeds, n = values.shape[1], values.shape[-1]
     block = max(1, round(n ** (1 / 3)))
     blocks = -(-n // block)
-    sums = np.lib.stride_tricks.sliding_window_view(values, block, axis=-1).sum(
-        axis=-1
-    )  # [.., n - block + 1]
+    windows = np.lib.stride_tricks.sliding_window_view(values, block, axis=-1)
+    sums = windows.sum(axis=-1)  # [.., n - block + 1]
     picked = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=RESAMPLES) / n_seeds  # [R, S]
     total = np.zeros((RESAMPLES, len(values), 2))
     for number in range(n_seeds):
@@ -359,7 +344,7 @@ _PANELS = (("train/loss", "step loss (nats)"), ("gradient_norm", "gradient norm"
 @styled
 def step_losses_figure(
     runs: Sequence[Any], baseline_runs: Sequence[Any] = (), names: Sequence[str] | None = None
-) -> "Figure":
+) -> Figure:
     """Loss (above) and gradient norm (below, log axis) of each optimiser step, each with its running median.
 
     ``runs``: objects with ``steps`` (DataFrame: step, train/loss, gradient_norm) and ``parameters``. Thin:
@@ -378,8 +363,7 @@ def step_losses_figure(
     panels[1].set(yscale="log", xlabel="step of the optimiser")
     panels[1].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     panels[1].yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=len(handles))
+    legend_above(figure, panels[0])
     return captioned(
         figure,
         "steps",
@@ -391,7 +375,7 @@ def step_losses_figure(
     )
 
 
-def _draw_steps(axes: "Axes", run: Any, column: str, group: Group, first: bool) -> None:
+def _draw_steps(axes: Axes, run: Any, column: str, group: Group, first: bool) -> None:
     """One run's steps and their running median; norms far above it are dots."""
     step, values = run.steps["step"].to_numpy(), run.steps[column].to_numpy(float)
     axes.plot(step, values, color=group.colour, linewidth=0.6, alpha=0.5)
@@ -456,27 +440,25 @@ def miniatures() -> dict[str, dict[str, Any]]:
 
 def worlds_table() -> "Styler":
     """What each miniature learnt from and how: a row a miniature."""
-    rows = []
-    for name, record in miniatures().items():
-        recipe = record["recipe"]
-        rows.append(
-            {
-                "miniature": name,
-                "bands": len(recipe["sensor"]["response"]),
-                "metres a pixel": recipe["sensor"]["ground"],
-                "steps": recipe["steps"],
-                "crops a step": recipe["batch"],
-                "blanked": recipe["hidden"],
-                "seconds": record["seconds"],
-                "kB": round(record["bytes"] / 1000),
-                "hash": record["hash"],
-            }
-        )
+    rows = [
+        {
+            "miniature": name,
+            "bands": len(record["recipe"]["sensor"]["response"]),
+            "metres a pixel": record["recipe"]["sensor"]["ground"],
+            "steps": record["recipe"]["steps"],
+            "crops a step": record["recipe"]["batch"],
+            "blanked": record["recipe"]["hidden"],
+            "seconds": record["seconds"],
+            "kB": round(record["bytes"] / 1000),
+            "hash": record["hash"],
+        }
+        for name, record in miniatures().items()
+    ]
     return styled_table(pd.DataFrame(rows), "worlds", index=False).format({"blanked": "{:.0%}"})
 
 
 @styled
-def pretraining_curves_figure() -> "Figure":
+def pretraining_curves_figure() -> Figure:
     """Losses of every miniature over its steps: of what it sees, and of what was blanked."""
     figure = open_figure(2.9)
     panels = figure.subplots(1, 2)

@@ -1,18 +1,19 @@
 """The two-stage way shown: figures, flows, transitions, errors, settings, chains of three dates."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend
 from wusu_lib.change import analysis
-from wusu_lib.change.analysis import variant_runs
 from wusu_lib.change.codebook import count_chains
 from wusu_lib.change.pairs import target_counts
-from wusu_lib.experiment.two_stage import VARIANTS
 from wusu_lib.measures import change
 from wusu_lib.measures.change import transitions
 from wusu_lib.measures.verdict import signs_kept
@@ -21,12 +22,15 @@ from wusu_lib.pages.style import (
     MISSING,
     QUIET,
     SMALL,
+    SPLITS_IN_WORDS,
     THIS,
     Sentence,
     captioned,
     counted,
     figure_in_words,
+    legend_above,
     listed,
+    named_rows,
     open_figure,
     short_count,
     styled,
@@ -36,18 +40,13 @@ from wusu_lib.runs.results import read_beside
 from wusu_lib.runs.store import Run
 from wusu_lib.transitions import COLOURS, FIRST, N_LABELS, SECOND
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
 # Figures of change runs: which transitions are found, and expected against observed errors.
 
 
 @styled
 def change_transitions_figure(
     found: pd.DataFrame, baseline: pd.DataFrame, names: tuple[str, str], most: int = 15
-) -> "Figure":
+) -> Figure:
     """IoU of the ``most`` frequent true transitions, of a run and its baseline, most pixels first.
 
     ``found`` and ``baseline``: of ``change.transitions``; ``names``: of the two. Beside each
@@ -64,11 +63,10 @@ def change_transitions_figure(
     axes.hlines(rows, other, kept["IoU"], color="#b8bcc2", linewidth=2.5, zorder=1)
     for values, name, colour in ((other, names[1], BASELINE), (kept["IoU"].to_numpy(), names[0], THIS)):
         axes.plot(values, rows, "o", color=colour, markersize=7, markeredgecolor="white", label=name)
-    axes.set_yticks(rows, [f"{row.name_}  {short_count(row.support)}" for row in _named(kept)])
-    axes.set(xlim=(-0.02, 1), ylim=(len(kept) - 0.5, -0.5), xlabel="IoU on val (0 to 1); pixels beside names")
-    _plain(axes)
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=2)
+    words = [f"{row.name_}  {short_count(row.support)}" for row in _named(kept)]
+    named_rows(axes, words, "IoU on val (0 to 1); pixels beside names")
+    axes.set_xlim(-0.02, 1)
+    legend_above(figure, axes)
     return captioned(
         figure,
         "transitions",
@@ -83,7 +81,7 @@ def _named(frame: pd.DataFrame) -> list:
 
 
 @styled
-def change_errors_figure(rates: dict[str, pd.DataFrame]) -> "Figure":
+def change_errors_figure(rates: dict[str, pd.DataFrame]) -> Figure:
     """Rates of error by kind, expected of independent errors (hollow) and observed (filled), by split.
 
     ``rates``: split -> ``analysis.error_rates``. Raises ValueError without a split.
@@ -104,10 +102,8 @@ def change_errors_figure(rates: dict[str, pd.DataFrame]) -> "Figure":
     expected, observed = ([100 * row[name] for _, row in rows] for name in ("expected", "observed"))
     axes.plot(expected, at, "o", fillstyle="none", color=THIS, markersize=8, label="expected if independent")
     axes.plot(observed, at, "o", color=THIS, markersize=8, markeredgecolor="white", label="observed")
-    axes.set_yticks(at, [name for name, _ in rows])
-    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="share of the truly unchanged or changed pixels (%)")
+    named_rows(axes, [name for name, _ in rows], "share of the truly unchanged or changed pixels (%)")
     axes.set_xlim(left=0)
-    _plain(axes)
     figure.legend(loc="outside upper right", ncols=2, fontsize=SMALL)
     return captioned(
         figure,
@@ -118,12 +114,6 @@ def change_errors_figure(rates: dict[str, pd.DataFrame]) -> "Figure":
     )
 
 
-def _plain(axes: "Axes") -> None:
-    axes.grid(axis="x")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-
-
 # Where changed ground came from and what it became: annotated and predicted flows at one scale.
 
 _GAP = 0.025  # of the taller column's pixels, between two classes
@@ -132,7 +122,7 @@ _NAMED = 0.012  # share of the taller column from which a class is named
 
 
 @styled
-def change_flows_figure(matrix: np.ndarray, names: tuple[str, str] = ("Annotated", "Predicted")) -> "Figure":
+def change_flows_figure(matrix: np.ndarray, names: tuple[str, str] = ("Annotated", "Predicted")) -> Figure:
     """Two diagrams of flows side by side: a ribbon a transition, as wide as its pixels, same scale in both.
 
     ``matrix``: [S, 111, 111] by seed and from-to label, rows truth, columns prediction; pixels are means
@@ -167,7 +157,7 @@ def _mean_sides(matrix: np.ndarray) -> list[np.ndarray]:
     return [mean.sum(axis=1), mean.sum(axis=0)]
 
 
-def _diagram(axes: "Axes", pixels: np.ndarray, tallest: int) -> None:
+def _diagram(axes: Axes, pixels: np.ndarray, tallest: int) -> None:
     """One diagram; pixels [111] by label."""
     labels = np.flatnonzero(pixels[1:] > 0) + 1
     left = _bars(axes, pixels, FIRST, tallest, 0.0, "right")
@@ -180,11 +170,9 @@ def _diagram(axes: "Axes", pixels: np.ndarray, tallest: int) -> None:
 
 
 def _bars(
-    axes: "Axes", pixels: np.ndarray, at: np.ndarray, tallest: int, x: float, side: str
+    axes: Axes, pixels: np.ndarray, at: np.ndarray, tallest: int, x: float, side: str
 ) -> dict[int, float]:
     """Draw and name a column of classes; gives each class's upper end."""
-    from matplotlib.patches import Rectangle
-
     totals = np.bincount(at[1:N_LABELS], weights=pixels[1:], minlength=legend.N_INDEX)
     top, ends = 0.0, {}
     for index in np.flatnonzero(totals):
@@ -207,10 +195,7 @@ def _bars(
     return ends
 
 
-def _ribbon(axes: "Axes", left: float, right: float, width: float, colour: str) -> None:
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path
-
+def _ribbon(axes: Axes, left: float, right: float, width: float, colour: str) -> None:
     start, end, middle = _BAR, 1 - _BAR, 0.5
     points = [
         (start, left),
@@ -229,11 +214,10 @@ def _ribbon(axes: "Axes", left: float, right: float, width: float, colour: str) 
 
 # Tables of the pages on change, as pandas Stylers.
 
-SPLITS = {"val": "validation", "test": "test"}
 CHAIN_SOURCES = ("annotation", "each date by itself", "all dates together")
 
 
-def pooled_figures(runs: Sequence, split: str) -> "pd.Series":
+def pooled_figures(runs: Sequence, split: str) -> pd.Series:
     """Every change figure of a split, pooled over its pairs, mean over the runs (seeds)."""
     kept = [
         change.scores(run.matrices[(run.confusion["split"] == split).to_numpy()].sum(axis=0)) for run in runs
@@ -244,24 +228,13 @@ def pooled_figures(runs: Sequence, split: str) -> "pd.Series":
 def figures_table(sides: Mapping[str, Sequence], splits: Sequence[str] = ("val", "test")) -> Styler:
     """Every change figure (rows) by split and side (columns): name -> runs. Binary runs lack the semantic."""
     found = {
-        (SPLITS[split], name): pooled_figures(runs, split) for split in splits for name, runs in sides.items()
+        (SPLITS_IN_WORDS[split], name): pooled_figures(runs, split)
+        for split in splits
+        for name, runs in sides.items()
     }
     frame = pd.DataFrame(found).reindex(list(change.FIGURES))
     frame.index.name = "figure"
     return styled_table(frame, "change").format(precision=3, na_rep=MISSING)
-
-
-def variants_table(runs: Sequence[Run], names: Sequence[str] = tuple(change.FIGURES)) -> Styler:
-    """Figures of every variant of a two-stage run on validation and test, one row a variant."""
-    rows = {
-        VARIANTS[name]: pd.concat(
-            {SPLITS[s]: pooled_figures(variant_runs(runs, name), s)[list(names)] for s in ("val", "test")}
-        )
-        for name in VARIANTS
-    }
-    frame = pd.DataFrame(rows).T
-    frame.index.name = "variant"
-    return styled_table(frame, "variants").format(precision=3, na_rep=MISSING)
 
 
 def trials_table(runs: Sequence[Run], figure: str) -> Styler:
@@ -282,25 +255,8 @@ def trials_table(runs: Sequence[Run], figure: str) -> Styler:
     )
 
 
-def error_rates_table(runs: Sequence[Run]) -> Styler:
-    """Observed and expected rates of each error of change, with their ratio, by split."""
-    parts = {
-        SPLITS[split]: analysis.error_rates(analysis.joint_errors(runs, split)) for split in analysis.SPLITS
-    }
-    frame = pd.concat(parts, axis=0, names=["split", "error"]).reset_index()
-    frame["observed / expected"] = frame["observed"] / frame["expected"]
-    style = styled_table(frame, "errors", index=False)
-    return (
-        style.format("{:.2%}", subset=["observed", "expected"], na_rep=MISSING)
-        .format("{:.2f}", subset=["observed / expected"], na_rep=MISSING)
-        .format("{:,}", subset=["pixels"])
-    )
-
-
 def chain_counts(exp, runs: Sequence[Run]) -> pd.DataFrame:
-    """``analysis.summarise_chains`` by split and source (annotation, single dates, all dates together), means
-    over the runs.
-    """
+    """``analysis.summarise_chains`` by split and ``CHAIN_SOURCES``, means over the runs."""
     train = count_chains(exp.table[exp.table["split"] == "train"])
     by_run = [read_beside(run, "chains") for run in runs]
     rows = {
@@ -316,7 +272,7 @@ def chain_counts(exp, runs: Sequence[Run]) -> pd.DataFrame:
 def three_dates_table(exp, runs: Sequence[Run]) -> Styler:
     """Chains over three dates: how many pixels change, return to their class, and do so implausibly."""
     counted = chain_counts(exp, runs).drop(columns=["unseen", "unseen_share"])
-    frame = counted.rename(index=SPLITS, level=0).rename_axis(["split", "class maps"]).reset_index()
+    frame = counted.rename(index=SPLITS_IN_WORDS, level=0).rename_axis(["split", "class maps"]).reset_index()
     whole = ["pixels", "changed", "returning", "implausible"]
     frame = frame.rename(columns={"implausible_share": "implausible, share of changed"})
     return (
@@ -398,9 +354,9 @@ def two_stage_gains_sentence(gains: pd.DataFrame) -> Sentence:
             "have no interval": part["low"].isna(),
         }
         said = [f"{int(which.sum())} {verb}" for verb, which in kinds.items() if which.any()]
-        words.append(f"Of {len(part)} steps on {SPLITS[str(split)]}, {listed(said)}.")
+        words.append(f"Of {len(part)} steps on {SPLITS_IN_WORDS[str(split)]}, {listed(said)}.")
     decoded = gains[(gains["step"] == "map")]
-    moved = [f"{_difference(row)} on {SPLITS[row.split]}" for row in decoded.itertuples()]
+    moved = [f"{_difference(row)} on {SPLITS_IN_WORDS[row.split]}" for row in decoded.itertuples()]
     return Sentence(
         f"{' '.join(words)} Decoding two dates together instead of taking each date's likeliest class "
         f"changes the figure: {listed(moved)}. The settings were chosen on validation, so its gains are "
@@ -436,19 +392,16 @@ def change_transitions_sentence(matrix: np.ndarray) -> Sentence:
     real = table[table["support"] > 0]
     found = real[real["IoU"] > 0]
     invented = table[(table["support"] == 0) & (table["predicted"] > 0)]
-    best = [f"{row.name_.lower()} ({row.IoU:.2f})" for row in _top(found)]
+    best = [
+        f"{row.name_.lower()} ({row.IoU:.2f})"
+        for row in _named(found.sort_values("IoU", ascending=False).head(3))
+    ]
     named = f" The best are {listed(best)}." if best else ""
     return Sentence(
         f"{counted(len(real), 'transition')} of 110 occur in the annotation of the validation pairs, and "
         f"{len(found)} of them are found on some pixel.{named} {counted(len(invented), 'transition')} "
         "that the annotation does not have "
         f"{'is' if len(invented) == 1 else 'are'} claimed on {int(invented['predicted'].sum()):,} pixels."
-    )
-
-
-def _top(found: pd.DataFrame, most: int = 3) -> list:
-    return list(
-        found.sort_values("IoU", ascending=False).head(most).rename(columns={"name": "name_"}).itertuples()
     )
 
 
@@ -492,7 +445,7 @@ def three_dates_sentence(exp, runs: Sequence) -> Sentence:
     for split in analysis.SPLITS:
         truth, before, after = (round(frame.loc[(split, s), "implausible"]) for s in CHAIN_SOURCES)
         words.append(
-            f"On {SPLITS[split]}, {before:,} pixels follow an implausible chain when each date is mapped by "
-            f"itself, {after:,} after decoding all dates together; the annotation has {truth:,}."
+            f"On {SPLITS_IN_WORDS[split]}, {before:,} pixels follow an implausible chain when each date is "
+            f"mapped by itself, {after:,} after decoding all dates together; the annotation has {truth:,}."
         )
     return Sentence(" ".join(words))

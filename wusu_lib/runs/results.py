@@ -20,8 +20,6 @@ from wusu_lib.transitions import N_LABELS
 if TYPE_CHECKING:
     from wusu_lib.runs.store import Run
 
-# What a run found, written down: one confusion matrix a patch, the validation maps, the pooled figures.
-
 KEYS = ("patch", "site", "date", "split", "block")
 
 
@@ -42,7 +40,9 @@ def write_results(
     pooled = write_arrays(folder, rows, matrices, {"index": maps, "confidence": confidence})
     return {
         "metrics": {
-            name: {s: _scores(m, LabelSpace(name, labels.classes)) for s, m in pooled.items()}
+            name: {
+                s: _numbers(classes.scores(m, LabelSpace(name, labels.classes))) for s, m in pooled.items()
+            }
             for name in get_args(Background)
         },
         "absent": {split: _absent(matrix, labels) for split, matrix in pooled.items()},
@@ -58,13 +58,17 @@ def write_arrays(
     patch -> uint8 [H, W]; the patches are those of "index".
     """
     keys: dict[str, Any] = {name: rows[name].to_numpy(dtype=int if name == "date" else str) for name in KEYS}
-    with replacing(folder / "confusion.npz") as draft, draft.open("wb") as file:
-        np.savez_compressed(file, matrix=matrices, **keys)
+    _save(folder / "confusion.npz", matrix=matrices, **keys)
     patches = list(images["index"])
-    kept: dict[str, Any] = {name: _stack(found, patches) for name, found in images.items()}
-    with replacing(folder / "predictions.npz") as draft, draft.open("wb") as file:
-        np.savez_compressed(file, patch=np.array(patches, dtype=str), **kept)
+    kept = {name: _stack(found, patches) for name, found in images.items()}
+    _save(folder / "predictions.npz", patch=np.array(patches, dtype=str), **kept)
     return {split: matrices[keys["split"] == split].sum(axis=0) for split in dict.fromkeys(rows["split"])}
+
+
+def _save(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays by name; the file is complete or absent."""
+    with replacing(path) as draft, draft.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no name is that of an option
 
 
 def _stack(images: Mapping[str, np.ndarray], patches: Iterable[str]) -> np.ndarray:
@@ -73,10 +77,9 @@ def _stack(images: Mapping[str, np.ndarray], patches: Iterable[str]) -> np.ndarr
     return np.stack(chosen) if chosen else np.zeros((0, 0, 0), dtype=np.uint8)
 
 
-def _scores(matrix: np.ndarray, labels: LabelSpace) -> dict[str, float | None]:
-    """Pooled figures of one split; None where nothing is counted, which JSON has no number for."""
-    scores = classes.scores(matrix, labels)
-    return {name: None if math.isnan(value) else float(value) for name, value in scores.items()}
+def _numbers(figures: Mapping[str, Any]) -> dict[str, float | None]:
+    """Figures as JSON can hold them: None for one that is undefined."""
+    return {name: None if math.isnan(value) else float(value) for name, value in figures.items()}
 
 
 def _absent(matrix: np.ndarray, labels: LabelSpace) -> list[str]:
@@ -100,12 +103,7 @@ def write_change(
     maps: validation pair -> from-to labels (or 0, 1, and 255 for unlabelled), uint8 [H, W].
     """
     pooled = write_arrays(folder, rows, matrices, {"index": maps})
-    return {"metrics": {"change": {split: _numbers(matrix) for split, matrix in pooled.items()}}}
-
-
-def _numbers(matrix: np.ndarray) -> dict[str, float | None]:
-    """Every figure of a pooled matrix; None where it is undefined, which JSON has no number for."""
-    return {name: None if math.isnan(value) else float(value) for name, value in scores(matrix).items()}
+    return {"metrics": {"change": {split: _numbers(scores(matrix)) for split, matrix in pooled.items()}}}
 
 
 def coordinates(number: int, matrix: np.ndarray) -> np.ndarray:
@@ -118,9 +116,8 @@ def coordinates(number: int, matrix: np.ndarray) -> np.ndarray:
 
 def write_variants(folder: Path, found: Mapping[str, list[np.ndarray]], **more: np.ndarray) -> None:
     """Write the matrices of several variants, as ``coordinates`` of their pairs, beside ``more``."""
-    arrays: dict[str, Any] = {name: np.concatenate(parts, axis=1) for name, parts in found.items()} | more
-    with replacing(folder / VARIANTS) as draft, draft.open("wb") as file:
-        np.savez_compressed(file, variants=np.array(list(found)), **arrays)
+    arrays = {name: np.concatenate(parts, axis=1) for name, parts in found.items()} | more
+    _save(folder / VARIANTS, variants=np.array(list(found)), **arrays)
 
 
 def read_variant(run: "Run", name: str, pairs: int) -> np.ndarray:

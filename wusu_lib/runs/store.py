@@ -1,8 +1,7 @@
 """A complete run read from its folder, how it comes to be there, and its key.
 
-A run grows in ``<key>.partial/`` and is renamed at its end; whoever is killed leaves a partial folder
-that the next start resumes. A file lock beside it makes two processes that ask for the same key train
-once.
+A run grows in ``<key>.partial/`` and is renamed at its end; whoever is killed leaves a partial folder that
+the next start resumes. A file lock beside it makes two processes that ask for the same key train once.
 """
 
 import fcntl
@@ -148,9 +147,7 @@ class Run:
         return self._of_patch("index", patch)
 
     def confidence(self, patch: str) -> np.ndarray:
-        """Largest class probability x 255 (uint8 [H,W]) on a validation patch; ValueError for any other
-        patch.
-        """
+        """Largest class probability x 255 (uint8 [H,W]) on a validation patch; else ValueError."""
         return self._of_patch("confidence", patch)
 
     def _of_patch(self, kind: str, patch: str) -> np.ndarray:
@@ -565,9 +562,7 @@ def run_question(parameters: "DataParameters", data: str, seed: int, inputs: str
 
 
 def differences(stored: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What differs between two values of ``kind.made_by``, in words: modules, packages with their versions,
-    what else by its name; in the order in which it stands.
-    """
+    """What differs between two values of ``kind.made_by``, in words and in order; packages with versions."""
     found = []
     for part in [*here, *(part for part in stored if part not in here)]:
         before, now = _flat(stored.get(part)), _flat(here.get(part))

@@ -1,4 +1,4 @@
-"""Maps of whole scenes: classes of one date, or classes, changes and confidence of two.
+"""Maps of whole scenes: classes and confidence of two dates, and what changed between them.
 
 The from-to map is cleaned a square at a time: the same as of the whole map at once.
 """
@@ -101,16 +101,9 @@ def _cut(values: np.ndarray, has: tuple[int, int, int, int], wanted: tuple[int, 
 STATE = ".strips"  # folder of what is computed so far
 LOCK = ".lock"
 KIND = "maps"  # of the folder, as its record says
-NAMES = ("classes.", "t1.", "t2.", "fromto.", "confidence.")  # of the files that are written here
+NAMES = ("t1.", "t2.", "fromto.", "confidence.")  # of the files that are written here
 FILES = tuple(f"{name}{end}" for name in NAMES for end in ("tif", "tif.aux.xml"))
-OUTPUTS = (
-    *FILES,
-    "changes.gpkg",
-    "changes.geojson",
-    "changes.html",
-    RECORD,
-    LOCK,
-)
+OUTPUTS = (*FILES, "changes.gpkg", "changes.geojson", "changes.html", RECORD, LOCK)
 # What computes the maps; the model's own modules are named by the predictor. As in ``experiment.kind``: what
 # these import does not count, so whoever adds an import of something that computes adds it here.
 CODE = (
@@ -124,41 +117,18 @@ CODE = (
 )
 
 
-@dataclass(frozen=True)
 class SceneMaps:
     """Maps of a scene in ``folder``: cloud-optimised GeoTIFFs on one grid, and ``record.json``.
 
-    ``classes`` (of one image) or ``t1`` and ``t2``: classes in WUSU's codes (uint8, 0 = no data or
-    unlabelled). ``fromto``: labels of ``transitions`` (uint8, 255 = unlabelled at either date).
-    ``confidence``: see ``sweep.decide`` (uint8, 255 = certain, 0 = none).
+    ``t1`` and ``t2``: classes in WUSU's codes (uint8, 0 = no data or unlabelled). ``fromto``: labels of
+    ``transitions`` (uint8, 255 = unlabelled at either date). ``confidence``: see ``sweep.decide`` (uint8,
+    255 = certain, 0 = none).
     """
 
-    folder: Path
-
-    @property
-    def classes(self) -> Path:
-        """Class map of a single image."""
-        return self.folder / "classes.tif"
-
-    @property
-    def t1(self) -> Path:
-        """Class map of the first date."""
-        return self.folder / "t1.tif"
-
-    @property
-    def t2(self) -> Path:
-        """Class map of the second date."""
-        return self.folder / "t2.tif"
-
-    @property
-    def fromto(self) -> Path:
-        """From-to map."""
-        return self.folder / "fromto.tif"
-
-    @property
-    def confidence(self) -> Path:
-        """Confidence in the classes of all dates."""
-        return self.folder / "confidence.tif"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.t1, self.t2 = folder / "t1.tif", folder / "t2.tif"
+        self.fromto, self.confidence = folder / "fromto.tif", folder / "confidence.tif"
 
     @property
     def record(self) -> dict[str, Any]:
@@ -215,30 +185,6 @@ def change_map(
     return maps
 
 
-def class_map(
-    predictor: Predictor,
-    image: str | Path,
-    folder: str | Path,
-    *,
-    tiling: Tiling | None = None,
-    batch: int = BATCH,
-    engine: Engine = "local",
-    threads: int = THREADS,
-) -> SceneMaps:
-    """Map one image: ``classes`` and ``confidence`` of the maps. Arguments and errors as ``change_map``."""
-    job = Job((rasters.single(image),), tiling or Tiling.usual(predictor.window), batch, threads)
-    maps = SceneMaps(Path(folder))
-    plan = _plan(job, predictor)
-    with _held(maps.folder, engine, job.layers):
-        if not _complete(maps.folder, plan):
-            store = Store(maps.folder / STATE, job, plan)
-            compute(job, predictor, store, engine, Path(image).name)
-            _require_unchanged(plan, store)
-            _write_maps(store, predictor, [maps.classes, maps.confidence])
-            _finish(maps.folder, plan)
-    return maps
-
-
 def _refuse_same(t1: Path, t2: Path) -> None:
     """Raise ValueError if both are one file or hold the same bytes: a mistake, not a scene without change."""
     if t1.samefile(t2) or filecmp.cmp(t1, t2, shallow=False):
@@ -249,7 +195,9 @@ def _plan(job: Job, predictor: Predictor) -> dict[str, Any]:
     """All that the maps depend on, as JSON would give it back."""
     first = job.layers[0]
     return {
-        "images": [{"path": layer.path, "hash": _hash(layer.path)} for layer in job.layers],
+        "images": [
+            {"path": layer.path, "hash": provenance.content_hash(Path(layer.path))} for layer in job.layers
+        ],
         "grid": asdict(first.grid) | {"transform": list(first.grid.transform)},
         "predictor": {"name": predictor.name, "fingerprint": predictor.fingerprint},
         "classes": predictor.labels.classes,
@@ -266,10 +214,6 @@ def _palette(labels: LabelSpace) -> str:
     """Hash of the colours that are written into the files, which count as no code."""
     written = [style(labels).colours for style in (rasters.class_style, rasters.change_style)]
     return provenance.text_hash(str([None if colours is None else colours.tolist() for colours in written]))
-
-
-def _hash(path: str) -> str:
-    return provenance.content_hash(Path(path))
 
 
 @contextmanager
@@ -302,7 +246,7 @@ def _complete(folder: Path, plan: dict[str, Any]) -> bool:
 def _require_unchanged(plan: dict[str, Any], store: Store) -> None:
     """Raise ValueError, and forget the strips, where an image is not what it was when the work began."""
     for image in plan["images"]:
-        if _hash(image["path"]) != image["hash"]:
+        if provenance.content_hash(Path(image["path"])) != image["hash"]:
             shutil.rmtree(store.folder)
             raise ValueError(f"{image['path']} changed while it was mapped; nothing was kept: start again")
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from wusu_lib import legend
 from wusu_lib.files import DRAFT, claim, faults_told, recorded
+from wusu_lib.imagery import without_georeference
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.scenes.maps import KIND, OUTPUTS
 from wusu_lib.scenes.rasters import opened
@@ -144,15 +145,14 @@ def _check_polygons_trace(source: Any) -> None:
 def _keep(source: Any, wanted: np.ndarray, path: Path) -> None:
     """Copy a raster to ``path`` with the labels that are not wanted set to 0, and without a georeference."""
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning
 
     table = np.where(wanted > 0, np.arange(256), 0).astype(np.uint8)
     shape = {"count": 1, "width": source.width, "height": source.height}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # pixel coordinates are what is wanted
-        with rasterio.open(path, "w", driver="GTiff", dtype="uint8", compress="lzw", **shape) as file:
-            for _, window in _strips(source):
-                file.write(table[source.read(1, window=window)], 1, window=window)
+    with without_georeference():  # pixel coordinates are what is wanted
+        file = rasterio.open(path, "w", driver="GTiff", dtype="uint8", compress="lzw", **shape)
+    with file:
+        for _, window in _strips(source):
+            file.write(table[source.read(1, window=window)], 1, window=window)
 
 
 def _strips(source: Any) -> Iterator[tuple[int, Any]]:
@@ -165,9 +165,7 @@ def _strips(source: Any) -> Iterator[tuple[int, Any]]:
 
 # Where and how large polygons of pixels are on the ground: the grid's coordinates and square metres.
 
-DISTORTION = (
-    0.01  # a grid whose areas are off by more (Web Mercator's are by a third in Wuhan) is not measured in
-)
+DISTORTION = 0.01  # a grid whose areas are off by more (Web Mercator's: by a third) is not measured in
 
 
 def placed(polygons: np.ndarray, grid: Any) -> np.ndarray:

@@ -7,8 +7,6 @@ GeoTIFFs, written in bounded memory.
 import os
 import re
 import stat
-import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +19,7 @@ import numpy as np
 
 from wusu_lib import legend, transitions
 from wusu_lib.files import DRAFT, faults_told, replacing
-from wusu_lib.imagery import BAND_NAMES
+from wusu_lib.imagery import BAND_NAMES, without_georeference
 from wusu_lib.legend import LabelSpace
 
 # Grids of pixels on the ground, and how two of them lie to each other.
@@ -114,15 +112,13 @@ def whole_shift(grid: Grid, other: Grid) -> tuple[int, int] | None:
 
 # Images of a scene: checked, and put on one grid of pixels where there are two dates.
 #
-# A pair with a coordinate reference system is compared on the first image's grid, cut to where both lie;
-# the second image is read through a virtual warp (bilinear), a window at a time, unless its pixels coincide
-# with the first's. A pair without one (as WUSU's files) is compared pixel by pixel and must have the same
-# size.
+# A pair with a coordinate reference system is compared on the first image's grid, cut to where both lie; the
+# second image is read through a virtual warp (bilinear), a window at a time, unless its pixels coincide with
+# the first's. A pair without one (as WUSU's files) is compared pixel by pixel and must have the same size.
 
 BANDS = len(BAND_NAMES)
 ADDRESS = r"/vsi|[A-Za-z][A-Za-z0-9+.-]+:"  # of what GDAL would fetch or unpack
 CACHE_MB = 128  # of decoded blocks; GDAL's own default is a twentieth of the machine's memory
-_OPENING = threading.Lock()  # warnings.catch_warnings swaps global state
 
 
 @dataclass(frozen=True)
@@ -203,11 +199,6 @@ def check(path: str | Path, name: str) -> Grid:
         crs = source.crs.to_wkt() if source.crs else ""
         _check_crs(source.crs, path, name)
         return Grid(crs, tuple(source.transform)[:6], source.height, source.width)
-
-
-def single(path: str | Path) -> Layer:
-    """One image on its own grid. Errors as ``check``."""
-    return Layer(str(Path(path).resolve()), check(path, "image"))
 
 
 def pair(t1: str | Path, t2: str | Path) -> tuple[Layer, Layer]:
@@ -301,16 +292,6 @@ def _check_crs(crs: Any, path: str | Path, name: str) -> None:
             "assign the true one (gdal_edit.py -a_srs EPSG:...), or take it from both images (gdal_edit.py "
             '-a_srs ""), which compares them pixel by pixel'
         ) from error
-
-
-@contextmanager
-def without_georeference() -> Iterator[None]:
-    """Open or make files in the block without rasterio's warning that they are not georeferenced."""
-    from rasterio.errors import NotGeoreferencedWarning
-
-    with _OPENING, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
 
 
 def _check_bands(source: Any, path: str | Path, name: str) -> None:

@@ -31,9 +31,7 @@ from wusu_lib.training.progress import Progress
 # weights of all windows over a pixel are divided by their sum, so the result has no step where a window
 # begins or ends, and the weight of a pixel is the product of those of its row and its column.
 
-WIDEST_PANEL = (
-    8192  # pixels: what is held in memory is a window high and about so wide, however wide the scene
-)
+WIDEST_PANEL = 8192  # pixels: a window high and about so wide is held in memory, however wide the scene
 
 
 @dataclass(frozen=True)
@@ -339,23 +337,17 @@ class Buffer:
         return image, valid
 
 
-class _threads:  # noqa: N801 (a context manager, used as a function)
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
     """So many torch threads in the block; 0 leaves them."""
+    import torch
 
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __enter__(self) -> None:
-        import torch
-
-        self.before = torch.get_num_threads()
-        if self.number:
-            torch.set_num_threads(self.number)
-
-    def __exit__(self, *error: object) -> None:
-        import torch
-
-        torch.set_num_threads(self.before)
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 # Finished strips on disk, each whole or absent, so that an interrupted scene can be gone on with.

@@ -27,7 +27,7 @@ from wusu_lib.experiment import notebooks, parameters, predictor, segmentation
 from wusu_lib.experiment.parameters import Label
 from wusu_lib.experiment.predictor import Predictor
 from wusu_lib.files import claim, faults_told, located, require_places
-from wusu_lib.imagery import read
+from wusu_lib.imagery import read, without_georeference
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import classes
 from wusu_lib.runs import store
@@ -103,15 +103,11 @@ class MapChangeParameters(BaseModel):
         if bool(self.t1) != bool(self.t2):
             given, missing = ("t1", "t2") if self.t1 else ("t2", "t1")
             raise ValueError(f"{missing}: missing, though {given} is given; give both images or neither")
-        if self.scale == "full" and not self.data_root and not _is_path(self.run):
+        if self.scale == "full" and not self.data_root and "/" not in self.run:
             raise ValueError('data_root: must be given with scale="full", for instance "/data/OpenWUSU512"')
         if self.overlap and self.window and self.overlap > self.window // 2:
             raise ValueError(f"overlap: got {self.overlap}; expected at most half the window, {self.window}")
         return self
-
-
-def _is_path(run: str) -> bool:
-    return "/" in run
 
 
 # A scene of the mini city with its truth: a corner of an area, put together again from its patches.
@@ -164,17 +160,14 @@ def _mosaic(rows: pd.DataFrame, arrays: list[np.ndarray]) -> np.ndarray:
 
 
 def _write(path: Path, image: np.ndarray) -> Path:
-    import warnings
-
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning
 
     count, height, width = image.shape
     shape = {"count": count, "height": height, "width": width, "dtype": image.dtype}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path, "w", driver="GTiff", compress="deflate", tiled=True, **shape) as file:
-            file.write(image)
+    with without_georeference():
+        file = rasterio.open(path, "w", driver="GTiff", compress="deflate", tiled=True, **shape)
+    with file:
+        file.write(image)
     return path
 
 

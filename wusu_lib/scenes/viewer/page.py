@@ -8,7 +8,6 @@ import base64
 import html
 import json
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wusu_lib.files import claim, recorded, replacing
-from wusu_lib.imagery import rgb, stretch
+from wusu_lib.imagery import rgb, stretch, without_georeference
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.scenes.maps import KIND, OUTPUTS
 from wusu_lib.scenes.rasters import Grid, Layer, Reader, pair
@@ -26,8 +25,6 @@ from wusu_lib.scenes.rasters import Grid, Layer, Reader, pair
 if TYPE_CHECKING:
     import geopandas
 
-
-# The two dates of a scene as small pictures in natural colour, brightened alike.
 
 SIDE = 2000  # pixels of the longer side at most
 QUALITY = 82  # of the JPEG
@@ -53,13 +50,11 @@ def pictures(layers: tuple[Layer, Layer]) -> list[np.ndarray]:
 
 def data_uri(picture: np.ndarray) -> str:
     """A picture uint8 [h, w, 3] as a JPEG that stands in the page itself."""
-    from rasterio.errors import NotGeoreferencedWarning
     from rasterio.io import MemoryFile
 
     height, width, _ = picture.shape
     shape = {"height": height, "width": width, "count": 3, "dtype": "uint8"}
-    with warnings.catch_warnings(), MemoryFile() as memory:
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a picture is no map
+    with without_georeference(), MemoryFile() as memory:  # a picture is no map
         with memory.open(driver="JPEG", QUALITY=QUALITY, **shape) as file:
             file.write(np.moveaxis(picture, -1, 0))  # [h, w, 3] -> [3, h, w]
         return "data:image/jpeg;base64," + base64.b64encode(memory.read()).decode()
@@ -124,8 +119,7 @@ def write_page(
 
     ``t1``, ``t2``: the images, put on one grid as for the maps. ``changes``: what ``polygons`` gave for them.
     The pictures have at most 2,000 pixels a side and the same stretch; of the polygons at most the 5,000 of
-    the largest objects are drawn. Both is said on the page. Errors as ``rasters.pair`` and
-    ``files.claim``.
+    the largest objects are drawn. Both is said on the page. Errors as ``rasters.pair`` and ``files.claim``.
     """
     target = claim(folder, KIND, [t1, t2], OUTPUTS) / NAME
     layers = pair(t1, t2)
