@@ -152,6 +152,16 @@ def arithmetic() -> dict[str, str]:
     }
 
 
+def computes_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16 that oneDNN may use.
+
+    Where it has none, sums in bfloat16 are emulated: a training takes tens of times as long as in float32.
+    """
+    here, names = arithmetic(), [name for name, _ in INSTRUCTION_SETS]
+    able = names[: names.index("AVX512_CORE_BF16") + 1]
+    return here["instruction_set"] in able and (here["onednn_limit"] or able[0]) in able
+
+
 def demo_threads() -> int:
     """Threads of a training at demo scale: 1, so that figures do not depend on the number of cores.
 

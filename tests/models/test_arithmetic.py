@@ -275,3 +275,6 @@ def test_the_record_names_the_instruction_set_and_its_limits(monkeypatch, tmp_pa
     assert found["processor"] == "Made Processor"
     limits = {name: found["arithmetic"][name] for name in ("instruction_set", "onednn_limit", "aten_limit")}
     assert limits == {"instruction_set": named, "onednn_limit": "AVX2", "aten_limit": ""}
+    assert not provenance.computes_bfloat16()
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    assert provenance.computes_bfloat16() == ("avx512_bf16" in more)

@@ -52,15 +52,8 @@ PRITHVI_600M = {"blocks": 32, "dim": 1280, "patch": 14}
 BANDS = ["BLUE", "GREEN", "RED", "NIR_NARROW"]
 
 
-def has_bf16():
-    told, sets = provenance.arithmetic(), [name for name, _ in provenance.INSTRUCTION_SETS]
-    lowest = sets.index("AVX512_CORE_BF16")
-    allowed = [told["instruction_set"], told["onednn_limit"] or "AVX512_CORE_AMX"]
-    return all(name in sets[: lowest + 1] for name in allowed)
-
-
 def one_step(backbone, decoder, size=512, update=False):
-    arguments = json.dumps([backbone, decoder, size, update, has_bf16()])
+    arguments = json.dumps([backbone, decoder, size, update, provenance.computes_bfloat16()])
     result = subprocess.run(
         [sys.executable, "-c", STEP, arguments], capture_output=True, text=True, check=False
     )

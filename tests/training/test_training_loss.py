@@ -8,6 +8,7 @@ import tiny
 import torch
 from torch import nn
 
+from wusu_lib import provenance
 from wusu_lib.experiment.direct import DirectParameters
 from wusu_lib.experiment.parameters import parse
 from wusu_lib.experiment.per_pixel import PixelParameters
@@ -95,7 +96,9 @@ def test_a_gradient_that_is_not_finite_is_named_at_the_first_step(tmp_path, tree
     assert "learning_rate" not in str(told.value)
 
 
-def test_a_model_that_bfloat16_computes_wrongly_is_not_trained(tmp_path, tree):
+def test_a_model_that_bfloat16_computes_wrongly_is_not_trained(tmp_path, tree, monkeypatch):
+    monkeypatch.setattr(provenance, "computes_bfloat16", lambda: True)
+
     class Wrong(tiny.TinyModel):
         def forward(self, images):
             maps = self.encoder(images)
@@ -108,6 +111,15 @@ def test_a_model_that_bfloat16_computes_wrongly_is_not_trained(tmp_path, tree):
     )
 
 
+def test_bfloat16_is_float32_where_it_would_be_emulated(tmp_path, tree, monkeypatch):
+    monkeypatch.setattr(provenance, "computes_bfloat16", lambda: False)
+    found = [
+        tiny.train(tmp_path / precision, tree, precision=precision, epochs=1) for precision in ("bf16", "32")
+    ]
+    assert [each["arithmetic"]["precision"] for each in found] == ["32", "32"]
+    assert found[0]["losses"] == found[1]["losses"]
+
+
 def test_what_torch_computed_with_is_recorded(tmp_path, tree):
     """Float32 products in float32, whatever the process was set to before."""
     before = torch.get_float32_matmul_precision()
@@ -117,7 +129,8 @@ def test_what_torch_computed_with_is_recorded(tmp_path, tree):
     finally:
         torch.set_float32_matmul_precision(before)
     assert found["float32_products"] == "highest"
-    assert set(found) == {"device", "torch_instruction_set", "float32_products"}
+    assert set(found) == {"precision", "device", "torch_instruction_set", "float32_products"}
+    assert found["precision"] == "32"
 
 
 class Tripled(tiny.TinyModel):

@@ -139,7 +139,7 @@ class BudgetParameters(DataParameters):
     batch_size: Count = Field(8, examples=[4], description="patches a batch")
     accumulate: Count = Field(1, examples=[8], description="batches a step of the optimiser")
     precision: Literal["bf16", "32"] = Field(
-        "bf16", description="autocast to bfloat16, or float32 throughout"
+        "bf16", description="autocast to bfloat16 where there are instructions for it, or float32 throughout"
     )
     workers: Annotated[int, Field(ge=0)] = Field(0, examples=[8], description="processes that load data")
 

@@ -65,15 +65,14 @@ class Predictor:
         """
         import torch
 
-        from wusu_lib.models.arithmetic import exact_float32
+        from wusu_lib.models.arithmetic import autocast, exact_float32
 
         device = self.chosen_device()
         self.model.to(device).eval()
         mean, std = (np.asarray(v, dtype=np.float32)[:, None, None] for v in (self.mean, self.std))
         scaled = (images.astype(np.float32) / np.float32(255) - mean) / std
         scaled *= valid[:, None]
-        half = torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
-        with torch.inference_mode(), half, exact_float32():
+        with torch.inference_mode(), autocast(self.precision, device), exact_float32():
             logits = self.model(torch.from_numpy(scaled).to(device))
             found = logits.float().softmax(dim=1)
             if not torch.isfinite(found).all():

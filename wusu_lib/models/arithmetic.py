@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wusu_lib import provenance
+
 # Largest relative difference between bfloat16 and float32 that is put down to rounding. Every backbone's taps
 # and logits stay under 0.02 (tests); the wrong convolution of ``embeddings`` made 0.5 and more of them.
 ROUNDING = 0.1
@@ -46,9 +48,31 @@ def exact_float32() -> Iterator[None]:
             torch.backends.cudnn.allow_tf32 = convolutions
 
 
-def used() -> dict[str, str]:
-    """What torch computes with here: the device, its own instruction set on a CPU, precision of float32."""
+def device() -> str:
+    """Where models are computed: "cuda", or "cpu" without a GPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def precision_of(stated: str, where: str | None = None) -> str:
+    """What ``precision`` comes to on a device (none given: ``device``): "bf16" where that is stated and there
+    are instructions for it, else "32".
+    """
+    able = (where or device()) == "cuda" or provenance.computes_bfloat16()
+    return "bf16" if stated == "bf16" and able else "32"
+
+
+def autocast(stated: str, where: str | None = None) -> torch.autocast:
+    """The context in which a model of a stated ``precision`` is computed; arguments of ``precision_of``."""
+    enabled = precision_of(stated, where) == "bf16"
+    return torch.autocast(where or device(), torch.bfloat16, enabled=enabled)
+
+
+def used(stated: str) -> dict[str, str]:
+    """What torch computes with here: the device, its own instruction set on a CPU, precision of float32, and
+    what a stated ``precision`` comes to.
+    """
     return {
+        "precision": precision_of(stated),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "torch_instruction_set": torch.backends.cpu.get_cpu_capability(),
         "float32_products": torch.get_float32_matmul_precision(),

@@ -255,7 +255,7 @@ def _train_and_count[C: Counted](
         clock = time.monotonic()
         session.load_best(task.model)
         tallies = _evaluate(task, data, line, splits)
-        used = arithmetic.used()
+        used = arithmetic.used(task.settings.precision)
     pd.DataFrame(session.progress.history).to_csv(folder / "history.csv", index=False)
     pd.DataFrame(session.progress.steps).to_csv(folder / "steps.csv", index=False)
     _link(session.best_file(), folder / "model.safetensors")
@@ -290,7 +290,7 @@ def _trainer(task: Task, **more: Any) -> lightning.Trainer:
     return lightning.Trainer(
         accelerator="auto",
         devices=1,
-        precision=PRECISION[task.settings.precision],  # type: ignore[arg-type]
+        precision=PRECISION[arithmetic.precision_of(task.settings.precision)],  # type: ignore[arg-type]
         deterministic=getattr(task.model, "repeatable", True) or "warn",
         logger=False,
         enable_checkpointing=False,
@@ -317,8 +317,8 @@ def _train(task: Task, session: Session, data: SplitDataModule) -> None:
 
 def _trust(task: Task, data: SplitDataModule) -> None:
     """Refuse bfloat16 where this machine computes the model wrongly in it (``arithmetic``)."""
-    if task.settings.precision == "bf16":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if arithmetic.precision_of(task.settings.precision) == "bf16":
+        device = arithmetic.device()
         image = data.loader("val").dataset[0]["image"][None]
         arithmetic.refuse_wrong_rounding(task.model.to(device), image.to(device))
 

@@ -34,6 +34,7 @@ from wusu_lib.legend import ELEVEN, index_from_code
 from wusu_lib.measures.change import measure
 from wusu_lib.measures.classes import confusion
 from wusu_lib.measures.comparison import BlockCounts, by_block, paired
+from wusu_lib.models.arithmetic import autocast
 from wusu_lib.models.build import build, build_encoder
 from wusu_lib.models.catalogue import find
 from wusu_lib.models.losses import pixel_loss
@@ -311,7 +312,7 @@ def pretrain(recipe: Recipe, images: Sequence[Tensor], seed: int = 0) -> Learnt:
         targets = (statistics(x, recipe.grid) - centre) / scale
         hidden = clumps(recipe.batch, recipe.grid, recipe.hidden, generator)
         blank = hidden.repeat_interleave(recipe.cell, 1).repeat_interleave(recipe.cell, 2)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("bf16", "cpu"):
             outputs = encoder(x.masked_fill(blank[:, None], 0)[:, order])  # 0 is the world's mean colour
             losses = heads.losses(cells_of(outputs, spec, recipe.grid), targets, hidden.flatten(1))
         optimiser.zero_grad(set_to_none=True)
@@ -478,7 +479,7 @@ def _cut(scenes: np.ndarray, corners: Sequence[tuple[int, int]]) -> Tensor:
 def frozen(backbone: str, weights: str, city: JudgedCity, seed: int) -> np.ndarray:
     """Train FPN on the frozen encoder; confusion matrices of the judged images, int64 [N, 12, 12].
 
-    Images are normalised with the city's own statistics. AdamW, one cycle, flips, bfloat16.
+    Images are normalised with the city's own statistics. AdamW, one cycle, flips, bfloat16 if the processor has it.
     """
     model = build(backbone, "fpn", weights=weights, outputs=ELEVEN.outputs, image_size=PATCH, seed=seed)
     model.freeze_encoder()
@@ -493,7 +494,7 @@ def frozen(backbone: str, weights: str, city: JudgedCity, seed: int) -> np.ndarr
     for chosen in order.reshape(STEPS, BATCH):
         axes = [axis for axis in (-1, -2) if rng.integers(2)]
         images, masks = (x[chosen].flip(axes) for x in city.learnt)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("bf16", "cpu"):
             logits = model(_normalised(images, city))
         total, pixels = pixel_loss(logits, masks)
         optimiser.zero_grad(set_to_none=True)
@@ -512,7 +513,7 @@ def _judged(model: nn.Module, city: JudgedCity) -> np.ndarray:
     found = []
     for start in range(0, len(images), 16):
         part = slice(start, start + 16)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad(), autocast("bf16", "cpu"):
             predicted = model(_normalised(images[part], city)).argmax(dim=1)
         pairs = zip(masks[part].numpy(), predicted.numpy(), strict=True)
         found += [confusion(*(ELEVEN.index_from_train_id(ids) for ids in pair)) for pair in pairs]
