@@ -479,7 +479,7 @@ def _cut(scenes: np.ndarray, corners: Sequence[tuple[int, int]]) -> Tensor:
 def frozen(backbone: str, weights: str, city: JudgedCity, seed: int) -> np.ndarray:
     """Train FPN on the frozen encoder; confusion matrices of the judged images, int64 [N, 12, 12].
 
-    Images are normalised with the city's own statistics. AdamW, one cycle, flips, bfloat16 if the processor has it.
+    Images are normalised with the city's own statistics. AdamW, one cycle, flips, bfloat16 where it is fast.
     """
     model = build(backbone, "fpn", weights=weights, outputs=ELEVEN.outputs, image_size=PATCH, seed=seed)
     model.freeze_encoder()
