@@ -42,7 +42,7 @@ BOOSTING = {"max_iter": 60, "learning_rate": 0.15, "max_leaf_nodes": 31, "early_
 AREA_EXPONENT = 0.5
 # Grey values are taken in steps of two, less than the noise: half as many colours, hence half the time.
 SHIFT = 1
-PIXELS_AT_A_TIME = 2**22
+PIXELS_AT_A_TIME = 2**25  # the more at a time, the fewer colours are judged again; a gigabyte
 
 
 def fit(table: pd.DataFrame, seed: int, labels: LabelSpace = ELEVEN) -> "HistGradientBoostingClassifier":

@@ -123,7 +123,7 @@ RECIPES = {
     "dinov3": Recipe("dinov3_sat_large", COLOUR, grid=8, cell=16),
     "dinov2": Recipe("dinov2_small", COLOUR, grid=10, cell=14),
     "clay": Recipe("clay", AERIAL, grid=16, cell=8, batch=12),
-    "resnet": Recipe("resnet50", COLOUR, grid=8, cell=16, hidden=0.0, steps=400),
+    "resnet": Recipe("resnet50", AERIAL, grid=8, cell=16, hidden=0.0),
 }
 
 
