@@ -38,8 +38,13 @@ def miniature(bands: Sequence[str], patch: int, **size: int) -> "nn.Module":
     from wusu_lib.models.terratorch_parts import HLSBands, PrithviViT
     from wusu_lib.models.weights import unfused
 
-    shape = {"img_size": PRETRAINING_SIZE, "patch_size": (1, patch, patch), "num_frames": 1}
-    vit = PrithviViT(**shape, in_chans=len(bands), **size)
+    vit = PrithviViT(
+        img_size=PRETRAINING_SIZE,
+        patch_size=(1, patch, patch),
+        num_frames=1,
+        in_chans=len(bands),
+        **size,
+    )
     unfused(vit.blocks)
     vit.model_bands = [HLSBands(band) for band in bands]
     vit.forward = vit.forward_features
