@@ -194,7 +194,7 @@ def test_the_full_scale_is_the_same_experiment():
     full |= {"schedule": "plateau", "followed": 0}
     assert called({**defined, **full, "data_root": "/data"}, defined) == "exp05"
     assert conditions({**defined, **full, "data_root": "/data"}, defined) == (
-        "scale full, encoder learning rate 0.0001, epochs 500, schedule plateau and followed 0"
+        "scale full, epochs 500, schedule plateau and followed 0"
     )
 
 

@@ -102,7 +102,7 @@ def test_statistics_of_other_weights_are_those_of_the_published_model():
 
 def test_a_run_with_random_weights_does_not_ask_for_the_record(copied):
     shutil.rmtree(copied)
-    assert "weights" not in catalogue.chosen_as_data(stated("clay"))
+    assert "weights" not in catalogue.chosen_as_data(stated("clay", weights="random"))
 
 
 def test_large_files_are_stored_in_bytes_to_a_hundredth_of_a_rows_largest():

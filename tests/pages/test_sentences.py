@@ -205,6 +205,18 @@ def test_curves_name_the_best_epoch_of_each_run():
     )
 
 
+def test_curves_say_of_how_many_patches_they_are():
+    run = store("exp05", 1, (8, 10, 5, 10), history=history((2, 2.5)))
+    told = training.curves_sentence([run]).data
+    patches = (run.confusion["split"] == "val").sum()
+    run.parameters["followed"] = patches
+    assert training.curves_sentence([run]).data == told
+    run.confusion = pd.concat([run.confusion] * 2)
+    assert training.curves_sentence([run]).data == (
+        f"{told} The curves are of {patches} of the {2 * patches} validation patches, evenly spread."
+    )
+
+
 def test_ten_columns_say_what_rose_fell_and_cannot_be_known():
     mine, base = store("exp05", 1, (8, 10, 5, 10)), store("exp04", 1, (6, 10, 8, 10))
     text = results.ten_columns_sentence([mine], [base]).data

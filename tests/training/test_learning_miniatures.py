@@ -118,15 +118,19 @@ def test_the_loss_falls_and_the_world_is_measured(learnt, images):
 
 
 def test_a_family_of_colours_learns_without_infrared(images):
-    found = pretraining.pretrain(quick("resnet"), [image[:3] for image in images])
-    assert found.encoder.state_dict()["inner.conv1.weight"].shape[1] == 3
-    assert all(row["hidden"] is None for row in found.loss)
+    found = pretraining.pretrain(quick("dinov3"), [image[:3] for image in images])
+    assert find("dinov3_sat_large").reads("rgb")[1] == (2, 1, 0)
+    assert found.encoder(torch.zeros(1, 3, 128, 128))[0].isfinite().all()
     told = pretraining.statistics_of_bands(found)
     assert told["mean"][3] == pytest.approx(sum(told["mean"][:3]) / 3, abs=1e-4)
 
 
+def test_a_pyramid_learns_from_whole_images(images):
+    assert all(row["hidden"] is None for row in pretraining.pretrain(quick("resnet"), images).loss)
+
+
 def test_other_bands_than_the_sensors_are_refused(images):
     with pytest.raises(ValueError, match="expected 3 bands and at least 128 px"):
-        pretraining.pretrain(quick("resnet"), images)
+        pretraining.pretrain(quick("dinov3"), images)
     with pytest.raises(ValueError, match="known: prithvi_600m"):
         pretraining.make(["prithvi"])

@@ -201,9 +201,19 @@ def _draw_curves(axes: Axes, histories: list[pd.DataFrame], column: str, name: s
 
 
 def curves_sentence(runs: Sequence, baseline: Sequence = ()) -> Sentence:
-    """Epochs, best epoch, and the gap between training and validation loss at it."""
-    trained = [_curve(run) for run in [*runs, *baseline] if not run.history.empty]
-    return Sentence(" ".join(trained))
+    """Epochs, best epoch, the gap between training and validation loss at it, and which patches say so."""
+    trained = [run for run in [*runs, *baseline] if not run.history.empty]
+    return Sentence(" ".join([*map(_curve, trained), *_followed(trained)]))
+
+
+def _followed(runs: Sequence) -> list[str]:
+    """That the curves are of a part of the validation patches, where they are."""
+    found = set()
+    for run in runs:
+        some, every = run.parameters.get("followed", 0), (run.confusion["split"] == "val").sum()
+        if 0 < some < every:
+            found.add(f"The curves are of {some:,} of the {every:,} validation patches, evenly spread.")
+    return sorted(found)
 
 
 def _curve(run) -> str:
