@@ -29,3 +29,9 @@ def loaded(imports, of):
     code = f"import sys\n{imports}\nprint(*sorted({set(of)!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.split()
+
+
+def within(folder, *command):
+    """Run a command with the copy's own library."""
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)

@@ -61,3 +61,20 @@ def book(log):
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     return log / "_build" / "html", done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def copy(tmp_path_factory):
+    """A copy of this repository's files, in which experiment 5 was copied by make."""
+    folder = tmp_path_factory.mktemp("copy") / "repository"
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    for name in files:
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    given = ["N=17", "FROM=05", "READY=", f"BIN={BIN}"]
+    done = subprocess.run(["make", "experiment", *given], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "exp17.ipynb is written and listed in _toc.yml" in done.stdout
+    return folder

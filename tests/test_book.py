@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from built_page import dead_links, read_page
+from command import BIN, papermill, within
 
 ROOT = Path(__file__).parents[1]
 
@@ -153,3 +154,21 @@ def test_is_dark_where_the_reader_wants_it(book, browser):
         tab.close()
     brightness = {k: sum(map(int, re.findall(r"\d+", v)[:3])) for k, v in seen.items()}
     assert brightness["dark"] < 150 < 600 < brightness["light"]
+
+
+def test_the_book_builds_with_the_copy(copy, log, monkeypatch):
+    """With the stored runs of the other notebooks, so that only the copy is trained."""
+    monkeypatch.setenv("PYTHONPATH", str(copy))
+    executed = copy / "book" / "log"
+    shutil.copytree(log / "book" / "log", executed, dirs_exist_ok=True)
+    overlay = log / "small.yaml"
+    for name, changed in (("exp17", {"epochs": 1, "seeds": "[42]"}), ("results", {"overlay": overlay})):
+        notebook = copy / "notebooks" / f"{name}.ipynb"
+        done = papermill(notebook, executed / f"{name}.ipynb", copy / "notebooks", log / "runs", **changed)
+        assert done.returncode == 0, done.stderr[-3000:]
+    done = within(copy, BIN / "jupyter-book", "build", ".", "--warningiserror", "--keep-going")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    pages = copy / "_build" / "html"
+    assert 'id="exp17-classes"' in (pages / "book/log/exp17.html").read_text()
+    assert '<a href="log/exp17.html">17</a>' in (pages / "book/roadmap.html").read_text()
+    assert dead_links(pages, ["book/roadmap", "book/log/exp17", "book/log/results"]) == []

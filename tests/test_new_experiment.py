@@ -1,14 +1,10 @@
-"""A new experiment is a copy: one command, and the book builds with it."""
+"""A new experiment is a copy: one command. That the book builds with it is tested with the book."""
 
 import json
-import os
-import shutil
-import subprocess
 
 import pytest
 import yaml
-from built_page import dead_links
-from command import BIN, ROOT, papermill
+from command import BIN, within
 
 from wusu_lib.experiment import notebooks
 from wusu_lib.experiment.notebooks import copy_experiment, main
@@ -100,29 +96,6 @@ def test_the_command_says_in_a_sentence_what_is_missing(capsys):
     assert capsys.readouterr().err.startswith("N=05: exp05 is there already; experiments: exp00, exp01")
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory):
-    """A copy of this repository's files, in which experiment 5 was copied by make."""
-    folder = tmp_path_factory.mktemp("copy") / "repository"
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    files = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    for name in files:
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    given = ["N=17", "FROM=05", "READY=", f"BIN={BIN}"]
-    done = subprocess.run(["make", "experiment", *given], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "exp17.ipynb is written and listed in _toc.yml" in done.stdout
-    return folder
-
-
-def within(folder, *command):
-    """Run a command with the copy's own library."""
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-
-
 def test_the_copy_holds_what_is_asked_of_every_notebook(copy):
     assert notebooks.from_notebook(copy / "notebooks" / "exp17.ipynb").name == "exp17"
     phase = next(
@@ -134,21 +107,3 @@ def test_the_copy_holds_what_is_asked_of_every_notebook(copy):
     tests = ["tests/test_notebooks.py", "-n", "0", "-k", "exp17 or page"]
     done = within(copy, BIN / "python", "-m", "pytest", *tests)
     assert done.returncode == 0, done.stdout[-3000:]
-
-
-def test_the_book_builds_with_the_copy(copy, log, monkeypatch):
-    """With the stored runs of the other notebooks, so that only the copy is trained."""
-    monkeypatch.setenv("PYTHONPATH", str(copy))
-    executed = copy / "book" / "log"
-    shutil.copytree(log / "book" / "log", executed, dirs_exist_ok=True)
-    overlay = log / "small.yaml"
-    for name, changed in (("exp17", {"epochs": 1, "seeds": "[42]"}), ("results", {"overlay": overlay})):
-        notebook = copy / "notebooks" / f"{name}.ipynb"
-        done = papermill(notebook, executed / f"{name}.ipynb", copy / "notebooks", log / "runs", **changed)
-        assert done.returncode == 0, done.stderr[-3000:]
-    done = within(copy, BIN / "jupyter-book", "build", ".", "--warningiserror", "--keep-going")
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    pages = copy / "_build" / "html"
-    assert 'id="exp17-classes"' in (pages / "book/log/exp17.html").read_text()
-    assert '<a href="log/exp17.html">17</a>' in (pages / "book/roadmap.html").read_text()
-    assert dead_links(pages, ["book/roadmap", "book/log/exp17", "book/log/results"]) == []
