@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from small_tree import write_tree
 
@@ -221,3 +222,9 @@ def test_mistakes_are_told(root, changed, told):
 def test_a_floor_compares_nothing(root):
     with pytest.raises(ValueError, match="exp00 compares no maps"):
         source_of(experiment.prepare({**FLOOR, "data_root": str(root)}))
+
+
+def test_settings_are_tried_on_sites_that_are_evenly_spread():
+    rows = pd.DataFrame({"site": np.repeat([f"s{n}" for n in range(7)], 2), "patch": range(14)})
+    assert two_stage.spread(rows, 3)["site"].tolist() == ["s0", "s0", "s3", "s3", "s6", "s6"]
+    assert two_stage.spread(rows, 7) is rows
