@@ -71,8 +71,9 @@ def record(names: list[str]) -> None:
     if record_file().is_symlink():
         raise _foreign(record_file(), "is a link")
     recorded()
-    overlay = yaml.safe_load((provenance.repository() / "params" / "demo.yaml").read_text(encoding="utf-8"))
-    rows = [_row(run) for name in names for run in open_notebook(name, **overlay, seeds=list(SEEDS)).runs()]
+    demo = provenance.repository() / "params" / "demo.yaml"
+    overlay = {**yaml.safe_load(demo.read_text(encoding="utf-8")), "seeds": list(SEEDS)}
+    rows = [_row(run) for name in names for run in open_notebook(name, **overlay).runs()]
     every = pd.concat([recorded(), pd.DataFrame(rows)]) if len(recorded()) else pd.DataFrame(rows)
     every = every.drop_duplicates(SAME, keep="last").sort_values(SAME)
     record_file().parent.mkdir(exist_ok=True)
