@@ -39,7 +39,7 @@ def test_the_sentence_gives_both_spreads_and_the_origin(recorded):
     told = processors.sentence().data
     assert "0.040 over 2 seeds" in told
     assert "0.070 over 2 arithmetics" in told
-    assert told.endswith("Recorded on P with torch 2.14.1, commit abc, 2026-01-02.")
+    assert told.endswith("Recorded on P with torch 2.14.1 and the demo of commit abc, 2026-01-02.")
 
 
 def test_every_training_is_a_dot(recorded):

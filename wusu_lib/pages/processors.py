@@ -137,7 +137,8 @@ def sentence() -> Sentence:
     processors, versions, commits = (
         listed(sorted(set(rows[column].astype(str)))) for column in ("processor", "torch", "commit")
     )
-    made = f"Recorded on {processors} with torch {versions}, commit {commits}, {rows['finished'].max()}."
+    made = f"Recorded on {processors} with torch {versions} and the demo of commit {commits}, "
+    made += f"{rows['finished'].max()}."
     return Sentence(" ".join([*told, made]))
 
 
