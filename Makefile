@@ -28,7 +28,7 @@ experiment: $(READY) ## Copy an experiment: make experiment N=17 FROM=05
 	@$(BIN)/python -m wusu_lib.experiment.notebooks "$(N)" "$(FROM)"
 
 ARITHMETICS := WUSU_DEMO_THREADS=1 WUSU_DEMO_THREADS=2 ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16
-processors: $(READY) ## Record how far exp01 and exp07 go apart under other arithmetics (20 minutes)
+processors: $(READY) ## Record how far exp01 and exp07 go apart under other arithmetics (an hour)
 	set -e; for setting in $(ARITHMETICS); do \
 	  env "$$setting" $(BIN)/python -m wusu_lib.pages.processors exp01 exp07; done
 
