@@ -33,6 +33,12 @@ def test_builds_without_a_warning(book):
     assert "build succeeded" in printed
 
 
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_demo_is_judged_on_128_blocks(book, number):
+    """That is what the city's size is for, and what decides how wide an interval is."""
+    assert "1734 patches in 128 blocks" in (book[0] / f"book/log/exp{number:02}.html").read_text()
+
+
 @each_page
 def test_fetches_nothing_from_a_network(book, page):
     html = (book[0] / f"{page}.html").read_text()

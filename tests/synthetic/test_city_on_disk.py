@@ -149,11 +149,3 @@ def test_parts_of_other_widths_and_strides_share_no_ground(tmp_path: Path) -> No
         for i in range(last):
             assert (read[folder, i][..., 56:] == read[folder, i + 1][..., :8]).all()
     assert set(splits.shared_ground(table).pairs["pixels"]) == {8 * 64}
-
-
-@pytest.mark.parametrize("city", synthetic.CITIES)
-def test_validation_and_test_of_the_demo_have_64_blocks_an_area(city: str) -> None:
-    cut = synthetic.CITIES[city]
-    assert (cut["rows"] // 2, cut["cols"][1]) == (17, 17)
-    side = 16 * cut["stride"] + cut["patch_size"]
-    assert side == 2048 == 8 * 2 * cut["patch_size"]
