@@ -55,7 +55,8 @@ def opened(path: str | Path) -> Iterator[Any]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        with without_georeference():
+        # Told so, GDAL asks for the files that may stand beside a raster, and lists no folder of thousands.
+        with without_georeference(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
             source = rasterio.open(path)
         with source:
             yield source

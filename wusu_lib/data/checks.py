@@ -580,10 +580,14 @@ def _coding(tally: Tally, unlabelled: int | None) -> Coding:
 
 def _examine_all(files: list[Entry], coding: Coding, total: Tally) -> None:
     """Examine site by site in two or more threads and add up; at any time only a few sites are in memory."""
+    from threadpoolctl import threadpool_limits
+
     sites: dict[str, list[Entry]] = {}
     for entry in files:
         sites.setdefault(entry.site, []).append(entry)
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    threads = min(4, os.cpu_count() or 1)
+    # Each thread's products are small: threads of their own would cost ten times what they compute.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         for tally in pool.map(lambda part: examine(part, total.root, coding), sites.values()):
             total.problems += tally.problems
             total.sizes |= tally.sizes
