@@ -1,7 +1,7 @@
 # `make book` runs every notebook and builds the book; `make test` runs the tests. Each does its own set-up.
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help book test experiment pretraining processors lab clean lock lint
+.PHONY: help book study test experiment pretraining processors lab clean lock lint
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,10 +27,10 @@ test: $(READY) ## Run the tests
 experiment: $(READY) ## Copy an experiment: make experiment N=17 FROM=05
 	@$(BIN)/python -m wusu_lib.experiment.notebooks "$(N)" "$(FROM)"
 
-ARITHMETICS := WUSU_DEMO_THREADS=1 WUSU_DEMO_THREADS=2 ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16
+ARITHMETICS := WUSU_DEMO_THREADS=1 WUSU_DEMO_THREADS=2 ONEDNN_MAX_CPU_ISA=AVX2,ATEN_CPU_CAPABILITY=avx2
 processors: $(READY) ## Record how far exp01 and exp07 go apart under other arithmetics (an hour)
 	set -e; for setting in $(ARITHMETICS); do \
-	  env "$$setting" $(BIN)/python -m wusu_lib.pages.processors exp01 exp07; done
+	  env $$(echo "$$setting" | tr , ' ') $(BIN)/python -m wusu_lib.pages.published processors exp01 exp07; done
 
 pretraining: $(READY) ## Pre-train the miniatures anew on made worlds (40 minutes; the results are in the repository)
 	OMP_NUM_THREADS=1 $(BIN)/python -m wusu_lib.training.pretraining make
@@ -66,22 +66,40 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 # One notebook: executed into a temporary file, so that a failed run never stands in the book.
-book/log/%.ipynb: notebooks/%.ipynb $(LIBRARY) | $(READY)
-	@mkdir -p book/log
-	@echo "$*: running ($(words $(EXECUTED)) notebooks in all, two at a time)"
-	@begun=$$(date +%s); \
-	$(BIN)/papermill $< book/log/.$*.part.ipynb --cwd notebooks --kernel python3 --no-progress-bar \
-	  > book/log/.$*.txt 2>&1 \
-	  || { cat book/log/.$*.txt >&2; mv book/log/.$*.part.ipynb book/log/$*.failed.ipynb; \
-	       echo "$< failed; as far as it came it is in book/log/$*.failed.ipynb" >&2; exit 1; }; \
-	mv book/log/.$*.part.ipynb $@; rm -f book/log/$*.failed.ipynb; \
+# $(call execute,papermill's further arguments,settings of the environment)
+define execute
+	@mkdir -p $(@D)
+	@echo "$*: running, two notebooks at a time"
+	@begun=$$(date +%s); draft=$(@D)/.$*; \
+	$(2) $(BIN)/papermill $< $$draft.part.ipynb --cwd notebooks --kernel python3 --no-progress-bar $(1) \
+	  > $$draft.txt 2>&1 \
+	  || { cat $$draft.txt >&2; mv $$draft.part.ipynb $(@D)/$*.failed.ipynb; \
+	       echo "$< failed; as far as it came it is in $(@D)/$*.failed.ipynb" >&2; exit 1; }; \
+	mv $$draft.part.ipynb $@; rm -f $(@D)/$*.failed.ipynb; \
 	echo "$*: done in $$(( $$(date +%s) - begun )) s"
+endef
+book/log/%.ipynb: notebooks/%.ipynb $(LIBRARY) | $(READY)
+	$(call execute)
 
 # The overview reads the records that the experiments left behind. Stage 2 uses runs of stage 1: it would train what
 # is missing, but only once, so it may as well wait.
 book/log/results.ipynb: $(EXPERIMENTS:%=book/log/%.ipynb)
 book/log/exp15.ipynb book/log/map_change.ipynb: | book/log/exp06.ipynb
 book/log/exp16.ipynb: | book/log/exp15.ipynb
+
+# The experiments at length, with runs of their own: make study, or make study STUDY=full DATA=/data/OpenWUSU512
+STUDY := study
+DATA :=
+STUDIED := runs_$(STUDY)/log
+AT_LENGTH := -f params/$(STUDY).yaml $(if $(DATA),-p data_root $(DATA))
+OF_STUDY := WUSU_RUNS="$(CURDIR)/runs_$(STUDY)"
+study: $(EXPERIMENTS:%=$(STUDIED)/%.ipynb) $(STUDIED)/results.ipynb ## Run the experiments at length and publish them (2 hours)
+	$(OF_STUDY) $(BIN)/python -m wusu_lib.pages.published publish $(STUDY) $(STUDIED) $(DATA)
+$(STUDIED)/%.ipynb: notebooks/%.ipynb params/$(STUDY).yaml $(LIBRARY) | $(READY)
+	$(call execute,$(if $(filter results,$*),-p overlay $(STUDY) -p data_root "$(DATA)",$(AT_LENGTH)),$(OF_STUDY))
+$(STUDIED)/results.ipynb: $(EXPERIMENTS:%=$(STUDIED)/%.ipynb)
+$(STUDIED)/exp15.ipynb: | $(STUDIED)/exp06.ipynb
+$(STUDIED)/exp16.ipynb: | $(STUDIED)/exp15.ipynb
 
 _build/html/index.html: $(EXECUTED) $(PAGES) | $(READY)
 	$(BIN)/jupyter-book build . --warningiserror --keep-going --quiet

@@ -8,6 +8,7 @@ import pytest
 from command import BIN, ROOT, papermill
 
 from wusu_lib import synthetic
+from wusu_lib.pages import published
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "notebooks").glob("exp*.ipynb"))
 SMALL = "epochs: 1\nseeds: [42]\n"  # enough to run every cell; what a real demo reaches is tested elsewhere
@@ -23,7 +24,7 @@ def city(tmp_path_factory):
 def log(tmp_path_factory):
     """A book's source folder whose notebooks were executed with one epoch a training: a path."""
     source = tmp_path_factory.mktemp("book")
-    for name in ("_config.yml", "_toc.yml", "book", "params", "wusu_lib"):
+    for name in ("_config.yml", "_toc.yml", "book", "params", "published", "wusu_lib"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, source / name)
     shutil.rmtree(source / "book" / "log", ignore_errors=True)
@@ -48,7 +49,17 @@ def log(tmp_path_factory):
     (run, *_) = (source / "runs" / "exp06").glob("*/link.json")  # the tool's own choice, of one epoch
     execute("map_change", run=run.parent)
     execute("results", overlay=source / "small.yaml")
+    _publish(source)
     return source
+
+
+def _publish(source):
+    """What was executed is published beside itself, as `make study` does, so that the book has both."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WUSU_RUNS", str(source / "runs"))
+        pages = published.publish(str(source / "small.yaml"), source / "book" / "log", source)
+    contents = source / "_toc.yml"
+    contents.write_text(published.with_pages(contents.read_text(), pages))
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,7 @@ def test_what_is_drawn_tells_what_is_drawn(runs, baseline_runs):
 
 
 def test_each_figure_of_a_cell_becomes_a_numbered_figure_of_the_page(captions):
-    first, figure, rest = captions.split(cell(TABLE, PICTURE, WORDS, TABLE), "exp05")
+    first, figure, rest = captions.split(cell(TABLE, PICTURE, WORDS, TABLE), "book/log/exp05")
     assert (first["source"], first["outputs"]) == ("page.results()", [TABLE])
     assert figure["metadata"] == {
         "tags": ["remove-input"],
@@ -88,8 +88,10 @@ def test_each_figure_of_a_cell_becomes_a_numbered_figure_of_the_page(captions):
 
 def test_a_cell_without_a_figure_stays_as_it_is(captions):
     text = {"cell_type": "markdown", "id": "t", "source": "# Title", "metadata": {}}
-    assert captions.split(text, "exp05") == [text]
-    assert captions.split(cell(TABLE, tags=["remove-input"]), "exp05") == [cell(TABLE, tags=["remove-input"])]
+    assert captions.split(text, "book/log/exp05") == [text]
+    assert captions.split(cell(TABLE, tags=["remove-input"]), "book/log/exp05") == [
+        cell(TABLE, tags=["remove-input"])
+    ]
 
 
 def test_a_link_to_a_notebook_leads_to_its_page(captions):
@@ -98,13 +100,36 @@ def test_a_link_to_a_notebook_leads_to_its_page(captions):
         "data": {"text/markdown": "[a](codes.ipynb) [b](x.md)"},
         "metadata": {},
     }
-    ((piece),) = captions.split(cell(said), "exp15")
+    ((piece),) = captions.split(cell(said), "book/log/exp15")
     assert piece["outputs"][0]["data"]["text/markdown"] == "[a](codes.html) [b](x.md)"
+
+
+def test_a_published_page_has_labels_and_neighbours_of_its_own(captions):
+    said = {
+        "output_type": "execute_result",
+        "data": {"text/markdown": "[a](exp04.ipynb) [b](codes.ipynb)"},
+        "metadata": {},
+    }
+    pages = {"published/study/exp04", "book/log/exp04", "book/log/codes"}
+    text, figure = captions.split(cell(said, PICTURE), "published/study/exp05", pages)
+    links = text["outputs"][0]["data"]["text/markdown"]
+    assert links == "[a](exp04.html) [b](../../book/log/codes.html)"
+    assert figure["metadata"]["mystnb"]["figure"]["name"] == "study-exp05-classes"
+
+
+def test_a_demo_page_links_to_a_published_one(captions):
+    said = {
+        "output_type": "x",
+        "data": {"text/markdown": "[a](../published/study/exp05.ipynb)"},
+        "metadata": {},
+    }
+    ((piece),) = captions.split(cell(said), "book/log/exp05", {"published/study/exp05"})
+    assert piece["outputs"][0]["data"]["text/markdown"] == "[a](../../published/study/exp05.html)"
 
 
 def test_only_notebooks_are_rewritten(captions):
     def app(name):
-        return SimpleNamespace(env=SimpleNamespace(doc2path=lambda page: name))
+        return SimpleNamespace(env=SimpleNamespace(doc2path=lambda page: name, found_docs=set()))
 
     text = ["# A page"]
     captions.rewrite(app("book/intro.md"), "book/intro", text)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from wusu_lib import provenance
-from wusu_lib.pages import processors
+from wusu_lib.pages import published
 
 ROWS = pd.DataFrame(
     [
@@ -19,13 +19,13 @@ ROWS = pd.DataFrame(
 
 @pytest.fixture
 def recorded(monkeypatch, tmp_path):
-    monkeypatch.setattr(processors, "record_file", lambda: tmp_path / "processors.csv")
+    monkeypatch.setattr(published, "processors_file", lambda: tmp_path / "processors.csv")
     ROWS.to_csv(tmp_path / "processors.csv", index=False)
 
 
 def test_spread_over_seeds_is_within_one_arithmetic_and_the_other_within_one_seed():
     """Seeds: .04 with one thread, .02 with two. Arithmetics: .07 for seed 42, .01 for 43."""
-    (row,) = processors.spreads(ROWS).to_dict("records")
+    (row,) = published.spreads(ROWS).to_dict("records")
     assert row == {
         "experiment": "exp01",
         "seed_range": pytest.approx(0.04),
@@ -36,14 +36,14 @@ def test_spread_over_seeds_is_within_one_arithmetic_and_the_other_within_one_see
 
 
 def test_the_sentence_gives_both_spreads_and_the_origin(recorded):
-    told = processors.sentence().data
+    told = published.processors_sentence().data
     assert "0.040 over 2 seeds" in told
     assert "0.070 over 2 arithmetics" in told
     assert told.endswith("Recorded on P with torch 2.14.1 and the demo of commit abc, 2026-01-02.")
 
 
 def test_every_training_is_a_dot(recorded):
-    (axes,) = processors.figure().axes
+    (axes,) = published.processors_figure().axes
     dots = sorted(tuple(point) for drawn in axes.collections for point in drawn.get_offsets().tolist())
     assert dots == [(0.30, 0), (0.34, 0), (0.35, 1), (0.37, 1)]
     assert [label.get_text() for label in axes.get_yticklabels()] == [
@@ -64,14 +64,16 @@ def test_nothing_is_trained_for_a_record_that_is_somebody_elses_file(recorded, t
     else:
         path.write_bytes(content[kind])
     with pytest.raises(ValueError, match=r"processors\.csv .*not written by this tool.*; move it away"):
-        processors.record(["exp99"])  # there is none: whatever opens it first raises FileNotFoundError
+        published.record_processors(
+            ["exp99"]
+        )  # there is none: whatever opens it first raises FileNotFoundError
     assert path.read_bytes() == content[kind] if kind in content else path.is_dir() or path.is_symlink()
     assert victim.exists() == (kind == "link")
 
 
 def test_the_committed_record_holds_three_seeds_of_each_arithmetic():
-    rows = processors.recorded()
-    assert set(rows["seed"]) == set(processors.SEEDS)
+    rows = published.recorded_processors()
+    assert set(rows["seed"]) == set(published.SEEDS)
     assert rows.groupby(["experiment", "arithmetic"])["seed"].nunique().eq(3).all()
     assert rows.groupby("experiment")["arithmetic"].nunique().ge(2).all()
 
@@ -84,7 +86,7 @@ def test_an_arithmetic_is_called_by_its_limit_and_threads():
         "gpu": "",
         "demo_threads": "2",
     }
-    assert processors.called(stated) == "AVX512_CORE_AMX limited to AVX2, 2 threads"
+    assert published.called(stated) == "AVX512_CORE_AMX limited to AVX2, 2 threads"
 
 
 def test_threads_of_a_demo_are_one_unless_the_environment_says_another_number(monkeypatch):

@@ -13,7 +13,7 @@ from pathlib import Path
 from IPython.display import Markdown, display
 
 from wusu_lib.experiment.experiment import Experiment
-from wusu_lib.pages import data, differences, maps, results, style, training
+from wusu_lib.pages import data, differences, maps, published, results, style, training
 from wusu_lib.runs.store import Run
 
 
@@ -155,5 +155,6 @@ class Page:
         display(
             differences.effect_figure(difference, self.exp.comparison),
             differences.verdict_sentence(verdict),
+            *published.at_length(self.exp),
             style.provenance_table([*self.runs, *others], self.baseline),
         )

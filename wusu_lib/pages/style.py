@@ -55,8 +55,8 @@ def compared(baseline_runs: Sequence[Any]) -> str:
 
 # In a tag of its own, neither sign starts a formula.
 _ALONE = {sign: f"<span>&#{ord(sign)};</span>" for sign in "$\\"}
-# To a notebook of this log: the only links that sentences hold.
-_LINK = re.compile(r"\[([^\[\]]*)\]\((\w+\.ipynb)\)")
+# To a notebook of this log or a published one: the only links that sentences hold.
+_LINK = re.compile(r"\[([^\[\]]*)\]\(((?:\.\./published/\w+/)?\w+\.ipynb)\)")
 
 
 def shown(text: str) -> str:

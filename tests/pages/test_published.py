@@ -1,0 +1,137 @@
+"""The log at length, published: what is refused, what is written, how the demo's pages tell of it."""
+
+import json
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from wusu_lib.pages import published
+
+ROW = {
+    **{"experiment": "exp05", "metric": "val mIoU", "difference": 0.0512, "low": 0.0431, "high": 0.0593},
+    **{"verdict": "supported", "seeds": 5, "blocks": 128, "data": "abc", "finished": "2026-11-28"},
+    **{"commit": "0123abcd", "machine": "P"},
+}
+
+
+def exp(called="exp05", data="other"):
+    return SimpleNamespace(called=called, dossier=SimpleNamespace(fingerprint=data))
+
+
+@pytest.fixture
+def study(monkeypatch, tmp_path):
+    monkeypatch.setattr(published, "folder", lambda: tmp_path)
+    pd.DataFrame([ROW], columns=published.COLUMNS).to_csv(tmp_path / published.VERDICTS, index=False)
+
+
+def executed(tmp_path, *cells):
+    path = tmp_path / "exp05.ipynb"
+    metadata = {"kernelspec": {"name": "python3"}, "papermill": {"input_path": "/somewhere"}}
+    path.write_text(json.dumps({"cells": list(cells), "metadata": metadata, "nbformat": 4}))
+    return path
+
+
+def code(*outputs):
+    return {
+        "cell_type": "code",
+        "metadata": {"papermill": {}, "tags": ["a"]},
+        "outputs": outputs,
+        "source": "",
+    }
+
+
+def heading(text="# A title"):
+    return {"cell_type": "markdown", "id": "h", "metadata": {}, "source": text}
+
+
+def test_a_demo_page_tells_what_the_same_gave_at_length(study):
+    (told,) = published.at_length(exp())
+    assert told.data == (
+        "[The same at length](../published/study/exp05.ipynb), 5 seeds, 128 blocks, finished 2026-11-28: "
+        "val mIoU +0.051 (+0.043 to +0.059), supported."
+    )
+
+
+@pytest.mark.parametrize("page", [exp(data="abc"), exp("exp05 with decoder unet"), exp("exp06")])
+def test_neither_the_published_page_itself_nor_another_one_tells_it(study, page):
+    assert published.at_length(page) == []
+
+
+def test_without_a_study_nothing_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(published, "folder", lambda: tmp_path)
+    assert published.at_length(exp()) == []
+    assert "make study" in published.table([]).to_html()
+
+
+def test_the_table_holds_the_published_verdict_beside_none_of_here(study):
+    html = published.table([]).to_html()
+    assert "+0.051 (+0.043 to +0.059)" in html
+    assert html.count("supported") == 1
+
+
+def test_a_page_has_its_story_under_its_heading_and_nothing_of_papermill(tmp_path):
+    path = executed(tmp_path, heading("# A title\n\nA text."), code())
+    page = json.loads(published._page(path, "*Run at length.*"))
+    assert [cell["source"] for cell in page["cells"]] == ["# A title", "*Run at length.*", "A text.", ""]
+    assert page["metadata"] == {"kernelspec": {"name": "python3"}}
+    assert page["cells"][-1]["metadata"] == {"tags": ["a"]}
+
+
+def test_what_is_glued_stays_with_the_demo(tmp_path):
+    glued = {"output_type": "display_data", "data": {}, "metadata": {"scrapbook": {"name": "board"}}}
+    shown = {"output_type": "display_data", "data": {}, "metadata": {}}
+    page = json.loads(published._page(executed(tmp_path, heading(), code(glued, shown)), ""))
+    assert page["cells"][-1]["outputs"] == [shown]
+
+
+def test_a_page_with_an_error_or_a_folder_of_this_machine_is_refused(tmp_path, monkeypatch):
+    failed = executed(tmp_path, heading(), code({"output_type": "error", "evalue": "no"}))
+    with pytest.raises(ValueError, match="holds an error"):
+        published._page(failed, "")
+    monkeypatch.setattr(published.provenance, "repository", lambda: tmp_path / "mine")
+    told = {"output_type": "stream", "text": f"read {tmp_path}/mine/runs"}
+    with pytest.raises(ValueError, match=f"names {tmp_path}/mine, a folder of this machine"):
+        published._page(executed(tmp_path, heading(), code(told)), "")
+    with pytest.raises(ValueError, match=r"exp06\.ipynb is not there"):
+        published._page(tmp_path / "exp06.ipynb", "")
+
+
+def test_an_experiment_without_all_its_seeds_is_not_published(monkeypatch, tmp_path):
+    entry = SimpleNamespace(runs=[1], exp=SimpleNamespace(name="exp05", seeds=[1, 2]))
+    monkeypatch.setattr(published.overview, "collect", lambda *asked: [entry])
+    with pytest.raises(ValueError, match="exp05: not all seeds are run with study"):
+        published.publish("study", tmp_path, tmp_path / "root")
+    assert not (tmp_path / "root").exists()
+
+
+CONTENTS = """parts:
+  - caption: All results
+    chapters:
+      - file: book/log/results
+  - caption: Methods and reproducibility
+    chapters:
+      - file: book/metrics
+"""
+
+
+def test_pages_are_listed_in_a_part_of_their_own_and_once():
+    once = published.with_pages(CONTENTS, ["published/study/exp01", "published/study/exp02"])
+    assert once == CONTENTS.replace(
+        "  - caption: Methods",
+        "  - caption: The study at length\n    chapters:\n      - file: published/study/exp01\n"
+        "      - file: published/study/exp02\n  - caption: Methods",
+    )
+    assert published.with_pages(once, ["published/study/exp01", "published/study/exp02"]) == once
+
+
+def test_a_table_of_contents_without_the_place_is_refused():
+    with pytest.raises(ValueError, match="no part 'Methods and reproducibility'"):
+        published.with_pages("parts: []\n", [])
+
+
+def test_what_is_committed_is_small_and_holds_no_weights():
+    root = published.provenance.repository() / "published"
+    files = [path for path in root.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".csv", ".json", ".ipynb"}
+    assert sum(path.stat().st_size for path in files) < 15e6

@@ -1,0 +1,401 @@
+"""What took long is published with the code: the log at length, and how far machines go apart.
+
+python -m wusu_lib.pages.published publish study runs_study/log    # the last step of `make study`
+python -m wusu_lib.pages.published processors exp01 exp07    # `make processors`: once for each arithmetic
+"""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from wusu_lib import provenance
+from wusu_lib.experiment.experiment import Experiment, open_notebook
+from wusu_lib.files import replacing, write_json
+from wusu_lib.pages import overview
+from wusu_lib.pages.overview import Entry
+from wusu_lib.pages.style import (
+    LINES,
+    MISSING,
+    QUIET,
+    Sentence,
+    captioned,
+    counted,
+    listed,
+    open_figure,
+    styled,
+    styled_table,
+)
+from wusu_lib.runs import store
+from wusu_lib.runs.store import Run
+
+OVERLAY = "study"  # what the demo's pages are shown beside
+SUMMARY, RECORDS, VERDICTS = "results", "records", "verdicts.csv"
+COLUMNS = [
+    *("experiment", "metric", "difference", "low", "high", "verdict", "seeds", "blocks"),
+    *("data", "finished", "commit", "machine"),
+]
+
+
+def folder() -> Path:
+    """Where the log at length is published. Raises FileNotFoundError without a repository."""
+    return provenance.repository() / "published" / OVERLAY
+
+
+# The log at length. ``published/<overlay>/`` holds the executed notebook of each experiment, freed of what is
+# this machine's, the records of the runs behind them (no weights) and ``verdicts.csv``. The book shows these
+# pages beside the demo's.
+
+
+def publish(overlay: str, executed: Path, root: Path, data_root: str = "") -> list[str]:
+    """Put executed notebooks and what stands behind them under ``root``/published/; the pages, for _toc.yml.
+
+    ``overlay``: what the notebooks were run with, a name in ``params/`` or a path; ``executed``: their
+    folder; ``data_root``: theirs. Raises ValueError, before anything is written, for an experiment whose runs
+    are not all stored, and for an executed notebook that is missing, holds an error or names a folder of this
+    machine.
+    """
+    log = overview.collect(overlay, data_root)
+    name, target = Path(overlay).stem, root / "published" / Path(overlay).stem
+    lacking = [entry.exp.name for entry in log if len(entry.runs) < len(entry.exp.seeds)]
+    if lacking:
+        raise ValueError(f"{listed(lacking)}: not all seeds are run with {name}; run them, then publish")
+    stories = {entry.exp.name: _story(name, entry) for entry in log} | {SUMMARY: _origin(name, log)}
+    pages = {page: _page(executed / f"{page}.ipynb", story) for page, story in stories.items()}
+    data = {entry.exp.dossier.fingerprint for entry in log}
+    runs = {run.key: run.record for run in store.find() if run.record["data"]["fingerprint"] in data}
+    (target / RECORDS).mkdir(parents=True, exist_ok=True)
+    for key, record in runs.items():
+        write_json(target / RECORDS / f"{key}.json", record)
+    for page, text in pages.items():
+        _write(target / f"{page}.ipynb", text)
+    _write(target / VERDICTS, verdicts(log).to_csv(index=False))
+    return [f"published/{name}/{page}" for page in pages]
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def verdicts(log: Sequence[Entry]) -> pd.DataFrame:
+    """One row an experiment that was compared, with ``COLUMNS``; differences and their ends from -1 to 1."""
+    rows = []
+    for entry in log:
+        if (found := entry.difference) is None or entry.verdict is None:
+            continue
+        ends = {name: round(getattr(found, name), 5) for name in ("low", "high")}
+        rows.append(
+            {
+                **{"experiment": entry.exp.name, "metric": f"{found.split} {found.metric}"},
+                **{"difference": round(found.value, 5), **ends, "verdict": entry.verdict.word},
+                **{"seeds": found.n_seeds, "blocks": found.n_blocks, "data": entry.exp.dossier.fingerprint},
+                **_made(entry.runs),
+            }
+        )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _made(runs: Sequence[Run]) -> dict[str, str]:
+    """When, with which code and on what machine runs were made, by the last of them."""
+    last = max(runs, key=lambda run: run.record["finished"]).record
+    device = last["device"]
+    return {
+        "finished": last["finished"][:10],
+        "commit": (last["git"]["commit"] or "")[:8],
+        "machine": last["machine"]["processor"] if device == "cpu" else device,
+    }
+
+
+def _story(overlay: str, entry: Entry) -> str:
+    """What a published page says first: what it is, and which page asks the same at demo scale."""
+    demo = f"[The demo's page](/book/log/{entry.exp.name}.ipynb) asks the same with less."
+    return f"{_origin(overlay, [entry])} {demo}"
+
+
+def _origin(overlay: str, log: Sequence[Entry]) -> str:
+    runs = [run for entry in log for run in entry.runs]
+    made, seeds = _made(runs), {run.seed for run in runs}
+    return (
+        f"*Run at length with `params/{overlay}.yaml`, {counted(len(seeds), 'seed')}, finished "
+        f"{made['finished']} on {made['machine']} with the code of commit {made['commit'] or MISSING}.*"
+    )
+
+
+def _page(path: Path, story: str) -> str:
+    """An executed notebook as text, the story under its heading, without what papermill noted of it."""
+    if not path.is_file():
+        raise ValueError(f"{path} is not there: run the notebook, then publish")
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    notebook["metadata"] = {k: v for k, v in notebook["metadata"].items() if k != "papermill"}
+    for cell in notebook["cells"]:
+        if "outputs" in cell:  # what is glued belongs to the demo's own page, which other pages quote
+            cell["outputs"] = [o for o in cell["outputs"] if "scrapbook" not in o.get("metadata", {})]
+        if any(output["output_type"] == "error" for output in cell.get("outputs", [])):
+            raise ValueError(f"{path} holds an error: mend it and run it again, then publish")
+        cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k == "tags"}
+    heading, *rest = notebook["cells"]
+    told = {"cell_type": "markdown", "id": "published", "metadata": {}, "source": story}
+    notebook["cells"] = [_first_line(heading), told, *_remaining(heading), *rest]
+    text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    if here := [name for name in (str(Path.home()), str(provenance.repository())) if f"{name}/" in text]:
+        raise ValueError(f"{path} names {here[0]}, a folder of this machine: change what shows it")
+    return text
+
+
+def _first_line(cell: dict[str, Any]) -> dict[str, Any]:
+    return {**cell, "source": "".join(cell["source"]).split("\n", 1)[0]}
+
+
+def _remaining(cell: dict[str, Any]) -> list[dict[str, Any]]:
+    """What follows a heading in its cell, as a cell."""
+    text = "".join(cell["source"]).partition("\n")[2].strip()
+    return [{**cell, "id": f"{cell.get('id', 'heading')[:50]}-text", "source": text}] if text else []
+
+
+_PART, _NEXT = "The study at length", "Methods and reproducibility"
+
+
+def with_pages(contents: str, pages: Sequence[str]) -> str:
+    """The table of contents, line by line as it was, with these pages in a part of their own.
+
+    Raises ValueError where it has no part "Methods and reproducibility", before which it would stand.
+    """
+    kept = re.sub(rf"  - caption: {_PART}\n    chapters:\n(      - file: .*\n)*", "", contents)
+    before, found, after = kept.partition(f"  - caption: {_NEXT}\n")
+    if not found:
+        raise ValueError(f"_toc.yml has no part {_NEXT!r}, before which the published pages are listed")
+    chapters = "".join(f"      - file: {page}\n" for page in pages)
+    return f"{before}  - caption: {_PART}\n    chapters:\n{chapters}{found}{after}"
+
+
+def publish_here(asked: Sequence[str]) -> None:
+    """Publish in this repository; ``asked``: overlay, the executed notebooks' folder, perhaps the data's."""
+    overlay, executed, *data = asked
+    repository = provenance.repository()
+    contents = repository / "_toc.yml"
+    pages = publish(overlay, Path(executed), repository, *data)
+    _write(contents, with_pages(contents.read_text(encoding="utf-8"), pages))
+    sys.stdout.write(f"Published in published/{Path(overlay).stem} and listed in _toc.yml.\n")
+
+
+# Shown beside the demo.
+
+
+def recorded() -> pd.DataFrame:
+    """The published verdicts, with ``COLUMNS``; without a row where nothing is published."""
+    path = folder() / VERDICTS
+    return pd.read_csv(path, keep_default_na=False) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+
+
+def at_length(exp: Experiment) -> list[Sentence]:
+    """What the published page of an experiment found, in a sentence; nothing for a page that is one."""
+    rows = recorded()
+    rows = rows[(rows["experiment"] == exp.called) & (rows["data"] != exp.dossier.fingerprint)]
+    return [_beside(row) for row in rows.to_dict("records")]
+
+
+def _beside(row: dict[str, Any]) -> Sentence:
+    name, verdict = row["experiment"], row["verdict"] or "no verdict"
+    return Sentence(
+        f"[The same at length](../published/{OVERLAY}/{name}.ipynb), {counted(row['seeds'], 'seed')}, "
+        f"{row['blocks']} blocks, finished {row['finished']}: {row['metric']} {_moved(row)}, {verdict}."
+    )
+
+
+def _moved(row: dict[str, Any]) -> str:
+    return f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+
+
+def table(log: Sequence[Entry]) -> Styler:
+    """Verdicts at length beside those of ``log``: a row an experiment, with when and where they were made."""
+    here = {row["experiment"]: row for row in verdicts(log).to_dict("records")}
+    rows = [
+        {
+            "experiment": row["experiment"],
+            "metric": row["metric"],
+            "here": _moved(demo) if (demo := here.get(row["experiment"])) else MISSING,
+            "verdict here": demo["verdict"] if demo else MISSING,
+            "at length": _moved(row),
+            "verdict at length": row["verdict"],
+            **{name: row[name] for name in ("seeds", "blocks", "finished", "commit", "machine")},
+        }
+        for row in recorded().to_dict("records")
+    ]
+    frame = pd.DataFrame(rows or [{"experiment": "nothing is published yet: run make study"}])
+    return styled_table(frame, "at-length", index=False)
+
+
+# What the processor's arithmetic changes in a figure, beside what the seed changes: `make processors`.
+#
+# Sums that are rounded in another order lead a training to other weights. How far the figures go apart is
+# measured with trainings that differ in nothing else, and kept in ``published/processors.csv``.
+
+SEEDS = (42, 43, 44)
+SAME = ["experiment", "arithmetic", "seed"]  # what one row is about
+PROCESSOR_COLUMNS = [*SAME, "val mIoU", "processor", "torch", "commit", "finished"]
+
+
+def processors_file() -> Path:
+    """Where the record is kept. Raises FileNotFoundError without a repository."""
+    return provenance.repository() / "published" / "processors.csv"
+
+
+def recorded_processors() -> pd.DataFrame:
+    """The record: one row a training, with ``PROCESSOR_COLUMNS``, val mIoU from 0 to 1.
+
+    Without a row where nothing was recorded. Raises ValueError for a file that is no such record.
+    """
+    path = processors_file()
+    if not path.exists():
+        return pd.DataFrame(columns=PROCESSOR_COLUMNS)
+    try:
+        rows = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # a folder; no table, or not UTF-8
+        raise _foreign(path, f"cannot be read as a table ({error})") from error
+    if list(rows.columns) != PROCESSOR_COLUMNS:
+        raise _foreign(
+            path, f"has the columns {', '.join(rows.columns)}, expected {', '.join(PROCESSOR_COLUMNS)}"
+        )
+    return rows
+
+
+def _foreign(path: Path, reason: str) -> ValueError:
+    return ValueError(f"{path} {reason}: it was not written by this tool, which writes there; move it away")
+
+
+def record_processors(names: list[str]) -> None:
+    """Train the experiments of these notebooks at demo scale with ``SEEDS`` under the arithmetic at hand.
+
+    Rows of the same experiment, arithmetic and seed are replaced. Raises as ``open_notebook``; before
+    anything is trained ValueError as ``recorded_processors``, and where a link stands in the record's place.
+    """
+    if processors_file().is_symlink():
+        raise _foreign(processors_file(), "is a link")
+    recorded_processors()
+    demo = provenance.repository() / "params" / "demo.yaml"
+    overlay = {**yaml.safe_load(demo.read_text(encoding="utf-8")), "seeds": list(SEEDS)}
+    rows = [_processor_row(run) for name in names for run in open_notebook(name, **overlay).runs()]
+    every = (
+        pd.concat([recorded_processors(), pd.DataFrame(rows)])
+        if len(recorded_processors())
+        else pd.DataFrame(rows)
+    )
+    every = every.drop_duplicates(SAME, keep="last").sort_values(SAME)
+    processors_file().parent.mkdir(exist_ok=True)
+    with replacing(processors_file()) as draft:
+        every.to_csv(draft, index=False)
+
+
+def _processor_row(run: Run) -> dict[str, str | int | float]:
+    made_on = run.record["machine"]
+    return {
+        "experiment": run.experiment,
+        "arithmetic": called(made_on["arithmetic"]),
+        "seed": run.seed,
+        "val mIoU": round(run.scores()["mIoU"], 4),
+        "processor": made_on["processor"],
+        "torch": run.record["versions"]["torch"],
+        "commit": run.record["git"]["commit"][:8],
+        "finished": run.record["finished"][:10],
+    }
+
+
+def called(arithmetic: dict[str, str]) -> str:
+    """An arithmetic (``provenance.arithmetic``) in words: "AVX512_CORE_AMX limited to AVX2, 1 thread"."""
+    limits = listed([arithmetic[name] for name in ("onednn_limit", "aten_limit") if arithmetic[name]])
+    limited = f" limited to {limits}" if limits else ""
+    return f"{arithmetic['instruction_set']}{limited}, {counted(int(arithmetic['demo_threads']), 'thread')}"
+
+
+def spreads(rows: pd.DataFrame) -> pd.DataFrame:
+    """How far val mIoU goes apart, a row an experiment; ``rows`` as ``recorded_processors`` gives them.
+
+    Columns: experiment; seed_range, the largest range of one arithmetic's seeds; arithmetic_range, the
+    largest range of one seed's arithmetics; seeds and arithmetics, their numbers.
+    """
+    found = []
+    for name, part in rows.groupby("experiment"):
+        wide = part.pivot(index="seed", columns="arithmetic", values="val mIoU")
+        found.append(
+            {
+                "experiment": name,
+                "seed_range": float((wide.max() - wide.min()).max()),
+                "arithmetic_range": float((wide.max(axis=1) - wide.min(axis=1)).max()),
+                "seeds": wide.shape[0],
+                "arithmetics": wide.shape[1],
+            }
+        )
+    return pd.DataFrame(found)
+
+
+def processors_sentence() -> Sentence:
+    """Both spreads in words, and where the record comes from."""
+    rows = recorded_processors()
+    if rows.empty:
+        return Sentence("Nothing is recorded yet: `make processors` trains and records.")
+    told = [
+        f"In {row.experiment} val mIoU goes apart by up to {row.seed_range:.3f} over "
+        f"{counted(row.seeds, 'seed')} with the same arithmetic, by up to {row.arithmetic_range:.3f} over "
+        f"{row.arithmetics} arithmetics with the same seed."
+        for row in spreads(rows).itertuples()
+    ]
+    processors, versions, commits = (
+        listed(sorted(set(rows[column].astype(str)))) for column in ("processor", "torch", "commit")
+    )
+    made = f"Recorded on {processors} with torch {versions} and the demo of commit {commits}, "
+    made += f"{rows['finished'].max()}."
+    return Sentence(" ".join([*told, made]))
+
+
+def processors_table() -> Styler:
+    """Val mIoU of every training: one row an experiment and arithmetic, one column a seed."""
+    wide = recorded_processors().pivot(index=SAME[:2], columns="seed", values="val mIoU").reset_index()
+    wide.columns = pd.Index([f"seed {name}" if isinstance(name, int) else name for name in wide.columns])
+    return styled_table(wide, "processors", index=False).format(precision=3)
+
+
+@styled
+def processors_figure() -> Figure | Sentence:
+    """Val mIoU of every training: a row an experiment and arithmetic, a dot a seed; a sentence if none."""
+    rows = recorded_processors()
+    if rows.empty:
+        return Sentence("There is nothing to draw yet.")
+    groups = list(rows.groupby(SAME[:2], sort=True))
+    drawn = open_figure(0.36 * len(groups) + 1.2)
+    axes = drawn.subplots()
+    seeds = sorted(set(rows["seed"]))
+    for y, (_, part) in enumerate(groups):
+        axes.plot(
+            [part["val mIoU"].min(), part["val mIoU"].max()], [y, y], color=QUIET, linewidth=1, zorder=1
+        )
+    for seed, colour, marker in zip(seeds, LINES, "osD^vP", strict=False):
+        shown = [(part.loc[part["seed"] == seed, "val mIoU"], y) for y, (_, part) in enumerate(groups)]
+        points = np.array([(float(value.iloc[0]), y) for value, y in shown if len(value)])
+        axes.scatter(
+            points[:, 0], points[:, 1], color=colour, marker=marker, s=34, zorder=2, label=f"seed {seed}"
+        )
+    axes.set_yticks(range(len(groups)), [f"{name} · {arithmetic}" for (name, arithmetic), _ in groups])
+    axes.set(ylim=(len(groups) - 0.5, -0.5), xlabel="val mIoU")
+    axes.grid(axis="x")
+    drawn.legend(loc="outside upper right", ncols=len(seeds))
+    return captioned(
+        drawn,
+        "processors",
+        "Validation mIoU of trainings that differ in seed and arithmetic only: the processor's full "
+        "instruction set or a limited one, one thread or two. Dots of one colour and shape share their seed.",
+        "Dot plot: one row an experiment and arithmetic, one dot a seed, a line from lowest to highest.",
+    )
+
+
+if __name__ == "__main__":
+    command, *asked = sys.argv[1:]
+    {"publish": publish_here, "processors": record_processors}[command](asked)
