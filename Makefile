@@ -1,7 +1,7 @@
 # `make book` runs every notebook and builds the book; `make test` runs the tests. Each does its own set-up.
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help book study test experiment pretraining processors lab clean lock lint
+.PHONY: help book study truth test experiment pretraining processors lab clean lock lint
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,6 +31,9 @@ ARITHMETICS := WUSU_DEMO_THREADS=1 WUSU_DEMO_THREADS=2 ONEDNN_MAX_CPU_ISA=AVX2,A
 processors: $(READY) ## Record how far exp01 and exp07 go apart under other arithmetics (an hour)
 	set -e; for setting in $(ARITHMETICS); do \
 	  env $$(echo "$$setting" | tr , ' ') $(BIN)/python -m wusu_lib.pages.published processors exp01 exp07; done
+
+truth: $(READY) ## Judge the demo's models on ten fresh cities and record how often verdicts were right (3 hours)
+	$(BIN)/python -m wusu_lib.pages.published truth $(filter exp01 exp02 exp03 exp04 exp05 exp06 exp07 exp08,$(EXPERIMENTS))
 
 pretraining: $(READY) ## Pre-train the miniatures anew on made worlds (40 minutes; the results are in the repository)
 	OMP_NUM_THREADS=1 $(BIN)/python -m wusu_lib.training.pretraining make

@@ -38,7 +38,7 @@ def log(tmp_path_factory):
         assert done.returncode == 0, done.stderr[-3000:]
 
     with ThreadPoolExecutor(2) as pool:  # as `make book` does
-        jobs = [pool.submit(execute, name) for name in ("codes", "pretraining")]
+        jobs = [pool.submit(execute, name) for name in ("codes", "pretraining", "truth")]
         jobs += [pool.submit(execute, "exp00", seeds="[42]")]
         jobs += [pool.submit(execute, "simulations", pairs=20)]
         jobs += [

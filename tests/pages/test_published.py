@@ -135,3 +135,52 @@ def test_what_is_committed_is_small_and_holds_no_weights():
     files = [path for path in root.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".csv", ".json", ".ipynb"}
     assert sum(path.stat().st_size for path in files) < 15e6
+
+
+RATES = pd.DataFrame(
+    [
+        ("exp01", 0.2, "supported", "supported", 128, 1, "ours", 60, 0.95, 0.01, 1.0, 0.0, 0.0),
+        ("exp01", 0.2, "supported", "supported", 16, 1, "ours", 480, 0.97, 0.03, 0.9, 0.0, 0.1),
+        ("exp05", 0.012, "supported", "refuted", 128, 1, "ours", 20, 0.91, 0.01, 0.2, 0.1, 0.7),
+        ("exp05", 0.012, "supported", "refuted", 128, 1, "percentile", 20, 0.8, 0.01, 0.2, 0.2, 0.6),
+    ],
+    columns=published.TRUTH_COLUMNS,
+)
+
+
+@pytest.fixture
+def truth(monkeypatch, tmp_path):
+    monkeypatch.setattr(published, "truth_file", lambda: tmp_path / "truth.csv")
+    RATES.to_csv(tmp_path / "truth.csv", index=False)
+
+
+def test_rates_of_all_experiments_are_weighted_by_their_intervals(truth):
+    """(60 x .95 + 20 x .91) / 80 = .94; the contradicted verdict is named."""
+    told = published.truth_sentence().data
+    assert "With 128 blocks and 1 seed, 94.0% of 80 intervals held the truth" in told
+    assert "80% of the verdicts were right, 2.5% wrong, 18% left it open" in told
+    assert told.endswith("exp05 of the demo's own 2 verdicts contradict the truth.")
+
+
+def test_the_figure_shows_the_share_held_by_blocks(truth):
+    (axes,) = published.truth_figure().axes
+    ours = axes.get_lines()[0]
+    assert ours.get_xdata().tolist() == [16, 128]
+    assert ours.get_ydata() == pytest.approx([0.97, 0.94])
+
+
+def test_an_empty_record_says_how_to_make_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(published, "truth_file", lambda: tmp_path / "truth.csv")
+    shown = [
+        published.truth_figure(),
+        published.truth_sentence(),
+        published.truth_table(),
+        published.truth_pairs_table(),
+    ]
+    assert ["make truth" in each.data for each in shown] == [True] * 4
+
+
+def test_an_experiment_without_a_baseline_has_no_truth(truth):
+    with pytest.raises(ValueError, match="exp00 predicts nothing of class maps"):
+        published.record_truth(["exp00"])
+    assert len(published.recorded_truth()) == len(RATES)

@@ -328,13 +328,13 @@ class Estimate:
         whole = of.score(counted.values.sum(axis=2))  # [sides, S]
         if not np.isfinite(whole).all():
             return cls(float("nan"), n_seeds=whole.shape[-1], missing="nothing that counts is annotated")
-        by_seed = _difference(whole)
+        by_seed = side_difference(whole)
         n_seeds = len(by_seed)
         spread = float(by_seed.std(ddof=1)) if n_seeds > 1 else None
         found = cls(float(by_seed.mean()), spread, n_seeds)
         if counted.n_blocks == 1:
             return replace(found, missing="one block cannot give any")
-        left = _left_out(counted, of)
+        left = left_out(counted, of)
         if not np.isfinite(left).all():
             return replace(found, missing="without one of the blocks the figure is undefined")
         moved = (left != whole).any(axis=(1, 2))
@@ -345,7 +345,7 @@ class Estimate:
             return replace(found, missing="no two blocks show anything but all right or all wrong")
         names = tuple(name for name, counts in zip(counted.blocks, moved, strict=True) if counts)
         blocks = layout(names)
-        contributions = (len(names) - 1) * (by_seed - _difference(left[moved]))  # [B, S]
+        contributions = (len(names) - 1) * (by_seed - side_difference(left[moved]))  # [B, S]
         of_seeds = 0.0 if spread is None else spread**2 / n_seeds - _local(contributions, blocks)
         return replace(
             found,
@@ -382,7 +382,7 @@ class Estimate:
         return self.by_seeds / (self.by_blocks + self.by_seeds)
 
 
-def _difference(figures: np.ndarray) -> np.ndarray:
+def side_difference(figures: np.ndarray) -> np.ndarray:
     """Side a minus side b, or the one side: [..., sides, S] -> [..., S]."""
     return figures[..., 0, :] - figures[..., 1, :] if figures.shape[-2] == 2 else figures[..., 0, :]
 
@@ -397,7 +397,7 @@ def _local(contributions: np.ndarray, blocks: Layout) -> float:
     return float(sum(blocks.variance(each) for each in own) / (n_seeds - 1) / n_seeds)
 
 
-def _left_out(counted: BlockCounts, of: Measure) -> np.ndarray:
+def left_out(counted: BlockCounts, of: Measure) -> np.ndarray:
     """The figure without each block: [B, sides, S]."""
     by_block = np.moveaxis(counted.values, 2, 0)  # [B, sides, S, kinds, K]
     total = counted.values.sum(axis=2)

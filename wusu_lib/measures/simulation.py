@@ -7,14 +7,15 @@ alike at neighbouring places, and how often the interval leaves out 0.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from wusu_lib.data.splits import PAIR_COLUMNS, Overlaps, Scheme, assign
-from wusu_lib.measures.change import measure
-from wusu_lib.measures.comparison import BlockCounts, Estimate
-from wusu_lib.measures.verdict import power
+from wusu_lib.measures.change import Measure, measure
+from wusu_lib.measures.comparison import BlockCounts, Estimate, left_out, side_difference
+from wusu_lib.measures.verdict import Prediction, outcome_of, power
 
 # The real data set's layout without its images: patches that overlap by half, and their blocks.
 #
@@ -378,3 +379,122 @@ def by_image(ground: Ground, cells: np.ndarray) -> BlockCounts:
     by_site = np.moveaxis(cells @ ground.member.T, -1, 3)  # [2, seeds, dates, sites, 3, classes]
     values = by_site.reshape(*by_site.shape[:2], -1, *by_site.shape[-2:])
     return BlockCounts(values, tuple(f"image {i}/0/0_0" for i in range(values.shape[2])), values.shape[2])
+
+
+# Real errors: trained models on ground that is made without end, so that their true difference is known.
+#
+# Each part of the ground, so many blocks that lie together, is taken for all that a comparison has. Its ends
+# are held against the difference of the same trained models on all other ground: what an interval of one
+# training speaks about. With several seeds the interval speaks of further trainings too, and is held against
+# those that were made in addition, where there are any.
+
+SIZES = {128: (16, 8), 64: (8, 8), 32: (4, 8), 16: (4, 4)}  # blocks of a part: along and across an area
+RESAMPLES = 1000
+METHODS = ("ours", "percentile", "BCa")
+
+
+def against_truth(
+    pieces: Sequence[BlockCounts], of: Measure, prediction: Prediction, trained: int
+) -> pd.DataFrame:
+    """Intervals and verdicts of many parts of fresh ground, each with the truth: one row a part and method.
+
+    ``pieces``: counts of side a and b on grounds that share nothing. Of their seeds the first ``trained`` are
+    compared, the others tell what further trainings give. Columns: piece, blocks, seeds, method ("ours", that
+    of the verdicts, "percentile" and "BCa", of blocks drawn again: Efron 1987, doi
+    10.1080/01621459.1987.10478410), truth, low, high, outcome, and right: the outcome that the truth has.
+    """
+    totals = np.stack([piece.values.sum(axis=2) for piece in pieces])  # [P, 2, S, 3, K]
+    rows = []
+    for number, piece in enumerate(pieces):
+        elsewhere = side_difference(of.score(np.delete(totals, number, axis=0).sum(axis=0)))  # [S]
+        choices = [([seed], elsewhere[seed]) for seed in range(trained)]
+        if trained > 1:
+            further = elsewhere[trained:] if len(elsewhere) > trained else elsewhere
+            choices.append((list(range(trained)), further.mean()))
+        for size in SIZES:
+            for part in parts(piece.blocks, size):
+                names = tuple(piece.blocks[i] for i in part)
+                for seeds, truth in choices:
+                    counted = BlockCounts(piece.values[:, seeds][:, :, part], names, piece.n_patches)
+                    known = {"piece": number, "blocks": len(part), "seeds": len(seeds), "truth": truth}
+                    rows += _judged(counted, of, prediction, known)
+    return pd.DataFrame(rows)
+
+
+def _judged(
+    counted: BlockCounts, of: Measure, prediction: Prediction, known: dict[str, float]
+) -> list[dict[str, Any]]:
+    """A row a method."""
+    right = outcome_of(prediction, known["truth"], known["truth"])
+    ends = {"ours": tuple(Estimate.of(counted, of).interval().tolist()), **drawn_again(counted, of)}
+    return [
+        {
+            **known,
+            **{"method": method, "low": low, "high": high, "right": right},
+            "outcome": outcome_of(prediction, low, high),
+        }
+        for method, (low, high) in ends.items()
+    ]
+
+
+def parts(blocks: Sequence[str], size: int) -> list[np.ndarray]:
+    """Positions of the blocks of each whole part of so many that lie together; areas apart, but for 128.
+
+    ``blocks``: names as ``splits.assign`` gives them. A part that is not whole is left out.
+    """
+    along, across = SIZES[size]
+    places = [name.rsplit("/", 1) for name in blocks]
+    table = pd.DataFrame(
+        [[area, *map(int, place.split("_"))] for area, place in places], columns=["a", "y", "x"]
+    )
+    if size == 128:
+        return [np.arange(len(table))] if len(table) >= size else []
+    first = table.groupby("a")[["y", "x"]].transform("min")
+    tiles = table.assign(y=(table["y"] - first["y"]) // along, x=(table["x"] - first["x"]) // across)
+    groups = tiles.groupby(["a", "y", "x"]).indices
+    return [np.sort(part) for _, part in sorted(groups.items()) if len(part) == size]
+
+
+def drawn_again(counted: BlockCounts, of: Measure, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """95 % intervals from blocks drawn again with replacement, seeds as they are: percentile and BCa."""
+    from scipy.special import ndtr, ndtri
+
+    n, values = counted.n_blocks, np.moveaxis(counted.values, 2, 0)  # [B, 2, S, 3, K]
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    drawn = (weights @ values.reshape(n, -1)).reshape(RESAMPLES, *values.shape[1:])
+    figures = side_difference(of.score(drawn)).mean(axis=-1)
+    value = side_difference(of.score(values.sum(axis=0))).mean()
+    without = side_difference(left_out(counted, of)).mean(axis=-1)
+    pulls = without.mean() - without
+    squares = (pulls**2).sum()
+    acceleration = (pulls**3).sum() / (6 * squares**1.5) if squares else 0.0
+    below = np.clip((figures < value).mean(), 1 / RESAMPLES, 1 - 1 / RESAMPLES)
+    shift, ends = ndtri(below), ndtri([0.025, 0.975])
+    moved = ndtr(shift + (shift + ends) / (1 - acceleration * (shift + ends)))
+    plain, corrected = (np.nanquantile(figures, levels) for levels in ([0.025, 0.975], moved))
+    return {"percentile": (plain[0], plain[1]), "BCa": (corrected[0], corrected[1])}
+
+
+def truth_rates(rows: pd.DataFrame) -> pd.DataFrame:
+    """How often intervals held the truth and verdicts were right: one row a number of blocks, seeds, method.
+
+    ``rows``: of ``against_truth``, of several pairs together. Columns: blocks, seeds, method, intervals, held
+    (share of them with the truth inside), width (median half-width), right, wrong, open (shares of verdicts).
+    """
+    told = rows.assign(
+        held=(rows["low"] <= rows["truth"]) & (rows["truth"] <= rows["high"]),
+        width=(rows["high"] - rows["low"]) / 2,
+        open=rows["outcome"] == "inconclusive",
+    )
+    told["right_one"] = told["outcome"] == told["right"]
+    told["wrong_one"] = ~told["open"] & ~told["right_one"]
+    groups = told.groupby(["blocks", "seeds", "method"], sort=True)
+    found = groups.agg(
+        intervals=("held", "size"),
+        held=("held", "mean"),
+        width=("width", "median"),
+        right=("right_one", "mean"),
+        wrong=("wrong_one", "mean"),
+        open=("open", "mean"),
+    )
+    return found.reset_index()

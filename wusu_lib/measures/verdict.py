@@ -125,7 +125,7 @@ def verdict(prediction: Prediction, difference: Difference, demo: bool = False) 
     none. Raises ValueError if the difference is of another metric or split than the prediction.
     """
     _check(prediction, difference)
-    outcome = _outcome(prediction, difference.low, difference.high)
+    outcome = outcome_of(prediction, difference.low, difference.high)
     sentence = _sentence(prediction, difference, outcome, _digits(prediction, difference, outcome))
     return Verdict(outcome, " ".join([sentence, *_limits(difference, demo)]), demo)
 
@@ -166,7 +166,8 @@ def assumption(difference: Interval) -> str:
     return f"{reach}, and that all blocks touch, since it is not known how they lie to each other."
 
 
-def _outcome(prediction: Prediction, low: float, high: float) -> Outcome:
+def outcome_of(prediction: Prediction, low: float, high: float) -> Outcome:
+    """Which outcome an interval gives a prediction; see ``verdict``."""
     if prediction.direction == "falls":
         low, high = -high, -low
     if low >= prediction.threshold:
@@ -180,7 +181,7 @@ def _digits(prediction: Prediction, difference: Difference, outcome: Outcome) ->
     def faithful(n: int) -> bool:
         low, high, value = (round(x, n) for x in (difference.low, difference.high, difference.value))
         return (
-            _outcome(prediction, low, high) == outcome
+            outcome_of(prediction, low, high) == outcome
             and (value != 0 or difference.value == 0)
             and round(prediction.threshold, n) == prediction.threshold
         )

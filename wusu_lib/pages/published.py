@@ -18,8 +18,16 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from wusu_lib import provenance
-from wusu_lib.experiment.experiment import Experiment, open_notebook
+from wusu_lib.data.tree import demo_city
+from wusu_lib.experiment.experiment import Experiment, definition, open_notebook
+from wusu_lib.experiment.predictor import judge_on
 from wusu_lib.files import replacing, write_json
+from wusu_lib.measures import simulation
+from wusu_lib.measures.change import measure
+from wusu_lib.measures.classes import METRICS
+from wusu_lib.measures.comparison import block_counts
+from wusu_lib.measures.neighbours import LEVEL
+from wusu_lib.measures.verdict import Prediction, outcome_of
 from wusu_lib.pages import overview
 from wusu_lib.pages.overview import Entry
 from wusu_lib.pages.style import (
@@ -36,6 +44,7 @@ from wusu_lib.pages.style import (
 )
 from wusu_lib.runs import store
 from wusu_lib.runs.store import Run
+from wusu_lib.synthetic import FRESH
 
 OVERLAY = "study"  # what the demo's pages are shown beside
 SUMMARY, RECORDS, VERDICTS = "results", "records", "verdicts.csv"
@@ -396,6 +405,163 @@ def processors_figure() -> Figure | Sentence:
     )
 
 
+# How often verdicts were right: the demo's pairs on cities that no training saw, `make truth`.
+
+TRAINED, FURTHER = (42, 43, 44), (45, 46, 47)  # seeds that are compared, and those that tell what others give
+NOTHING = Sentence("Nothing is recorded yet: `make truth` judges and records.")
+TRUTH_COLUMNS = [
+    *("experiment", "truth", "predicted", "demo", "blocks", "seeds", "method", "intervals"),
+    *("held", "width", "right", "wrong", "open"),
+]
+
+
+def truth_file() -> Path:
+    """Where the rates are kept. Raises FileNotFoundError without a repository."""
+    return provenance.repository() / "published" / "truth.csv"
+
+
+def recorded_truth() -> pd.DataFrame:
+    """The record, with ``TRUTH_COLUMNS``: ``simulation.truth_rates`` of each experiment; no row without one.
+
+    truth: the difference to the baseline on all fresh ground, mean over ``FURTHER``. predicted: its outcome;
+    demo: the demo's own.
+    """
+    path = truth_file()
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=TRUTH_COLUMNS)
+
+
+def record_truth(names: Sequence[str]) -> None:
+    """Judge experiments and their baselines on the fresh cities; rows of the same experiments are replaced.
+
+    What is not trained yet, with ``TRAINED`` and ``FURTHER``, is trained. Raises ValueError for an experiment
+    that predicts nothing of class maps.
+    """
+    for name in names:
+        found = _truth(name)
+        kept = recorded_truth()
+        every = pd.concat([kept[kept["experiment"] != name], found]) if len(kept) else found
+        _write(truth_file(), every.sort_values(TRUTH_COLUMNS[:7]).to_csv(index=False, float_format="%.5f"))
+
+
+def _truth(name: str) -> pd.DataFrame:
+    overlay = yaml.safe_load((provenance.repository() / "params" / "demo.yaml").read_text(encoding="utf-8"))
+    text = getattr(definition(name).parameters, "prediction", "")
+    if not text or (stated := Prediction.parse(text)).metric not in METRICS:
+        raise ValueError(f"{name} predicts nothing of class maps, so it has no truth to be held against")
+    exp = open_notebook(name, **{**overlay, "seeds": [*TRAINED, *FURTHER]})
+    sides = exp.runs(), exp.baseline()
+    of = measure(stated.metric, sides[0][0].labels.judged_with(sides[1][0].labels))
+    train, pieces = exp.table[exp.table["split"] == "train"], []
+    for city in FRESH:
+        fresh = open_notebook(name, **{**overlay, "data_root": str(demo_city(city))})
+        judged = [
+            [judge_on(run, train, fresh.table, fresh.dossier.fingerprint) for run in side] for side in sides
+        ]
+        pieces += [block_counts(judged, split, of) for split in ("val", "test")]
+    rows = simulation.against_truth(pieces, of, stated, len(TRAINED))
+    whole = of.score(np.sum([piece.values.sum(axis=2) for piece in pieces], axis=0))
+    truth = float((whole[0] - whole[1])[len(TRAINED) :].mean())
+    own = [[run for run in side if run.seed in TRAINED] for side in sides]
+    demo = exp.judge(*own)[1].word
+    known = {"experiment": name, "truth": truth, "predicted": outcome_of(stated, truth, truth), "demo": demo}
+    return simulation.truth_rates(rows).assign(**known)[TRUTH_COLUMNS]
+
+
+@styled
+def truth_figure() -> Figure | Sentence:
+    """Share of intervals that hold the truth, by blocks: a panel a number of seeds, a line a method."""
+    rows = recorded_truth()
+    if rows.empty:
+        return NOTHING
+    pooled = _pooled(rows)
+    seeds = sorted(set(pooled["seeds"]))
+    drawn = open_figure(3.2)
+    panels = drawn.subplots(1, len(seeds), sharey=True, squeeze=False)[0]
+    for axes, number in zip(panels, seeds, strict=True):
+        for method, colour, marker in zip(simulation.METHODS, LINES, "osD", strict=False):
+            part = pooled[(pooled["seeds"] == number) & (pooled["method"] == method)]
+            axes.plot(part["blocks"], part["held"], color=colour, marker=marker, label=method)
+        axes.axhline(LEVEL, color=QUIET, linewidth=1, linestyle="--")
+        axes.set(title=counted(number, "seed"), xlabel="blocks", xscale="log")
+        axes.set_xticks(
+            sorted(simulation.SIZES), [str(size) for size in sorted(simulation.SIZES)], minor=False
+        )
+        axes.minorticks_off()
+    panels[0].set_ylabel("share that holds the truth")
+    handles, labels = panels[0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside upper right", ncols=len(labels))
+    return captioned(
+        drawn,
+        "held",
+        "Share of 95 % intervals that hold the true difference, over all experiments and parts of the fresh "
+        "ground, by the number of blocks of a part. Dashed: what is promised.",
+        "Line plot: share of intervals that hold the truth against the number of blocks, a line a method.",
+    )
+
+
+def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
+    """``recorded_truth`` over all experiments, weighted by their intervals."""
+    weighed = rows.assign(
+        **{name: rows[name] * rows["intervals"] for name in ("held", "right", "wrong", "open")}
+    )
+    sums = weighed.groupby(["blocks", "seeds", "method"])[
+        ["intervals", "held", "right", "wrong", "open"]
+    ].sum()
+    shares = sums[["held", "right", "wrong", "open"]].div(sums["intervals"], axis=0)
+    return shares.assign(intervals=sums["intervals"]).reset_index()
+
+
+def truth_sentence() -> Sentence:
+    """How often the verdicts' intervals held the truth, and how often a verdict was right, wrong or open."""
+    rows = recorded_truth()
+    if rows.empty:
+        return NOTHING
+    pooled = _pooled(rows[rows["method"] == "ours"])
+    most = pooled[pooled["blocks"] == pooled["blocks"].max()]
+    told = [
+        f"With {row.blocks} blocks and {counted(int(row.seeds), 'seed')}, {row.held:.1%} of "
+        f"{int(row.intervals)} intervals held the truth; {row.right:.0%} of the verdicts were right, "
+        f"{row.wrong:.1%} wrong, {row.open:.0%} left it open."
+        for row in most.itertuples()
+    ]
+    firsts = rows.drop_duplicates("experiment")
+    wrong = firsts[(firsts["demo"] != firsts["predicted"]) & (firsts["demo"] != "inconclusive")]
+    own = (
+        f"{listed(wrong['experiment'].tolist())} of the demo's own"
+        if len(wrong)
+        else "None of the demo's own"
+    )
+    return Sentence(" ".join([*told, f"{own} {counted(len(firsts), 'verdict')} contradict the truth."]))
+
+
+def truth_pairs_table() -> Styler | Sentence:
+    """A row an experiment: true difference to its baseline, the demo's verdict, the outcome of the truth."""
+    rows = recorded_truth().drop_duplicates("experiment")
+    if rows.empty:
+        return NOTHING
+    shown = rows[["experiment", "truth", "demo", "predicted"]].rename(
+        columns={
+            "truth": "true difference",
+            "demo": "the demo's verdict",
+            "predicted": "outcome of the truth",
+        }
+    )
+    return styled_table(shown, "pairs", index=False).format("{:+.4f}", subset=["true difference"])
+
+
+def truth_table() -> Styler | Sentence:
+    """``_pooled`` in a table: a row a number of blocks, seeds and method."""
+    if recorded_truth().empty:
+        return NOTHING
+    shown = _pooled(recorded_truth())[
+        ["blocks", "seeds", "method", "intervals", "held", "right", "wrong", "open"]
+    ]
+    return styled_table(shown, "truth", index=False).format(
+        "{:.1%}", subset=["held", "right", "wrong", "open"]
+    )
+
+
 if __name__ == "__main__":
     command, *asked = sys.argv[1:]
-    {"publish": publish_here, "processors": record_processors}[command](asked)
+    commands = {"publish": publish_here, "processors": record_processors, "truth": record_truth}
+    commands[command](asked)

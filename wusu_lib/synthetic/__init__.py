@@ -7,11 +7,12 @@ tells what it was made of. ``expose`` gives an area of the city as arrays.
 """
 
 from wusu_lib.synthetic.scene import expose
-from wusu_lib.synthetic.tree import CITIES, demo_name, fingerprint, planted, write, write_demo
+from wusu_lib.synthetic.tree import CITIES, FRESH, demo_name, fingerprint, planted, write, write_demo
 from wusu_lib.synthetic.world import Sensor, World, light_of, seen
 
 __all__ = [
     "CITIES",
+    "FRESH",
     "Sensor",
     "World",
     "demo_name",

@@ -240,6 +240,9 @@ CITIES: dict[str, dict[str, object]] = {
     "small": {**_JUDGED, "cols": (4, 17)},
     "large": {**_JUDGED, "cols": (16, 17)},
 }
+# Other cities as large as the small one, on which nothing is trained: what was learnt there is judged here.
+FRESH = tuple(f"fresh_{number}" for number in range(1, 11))
+CITIES |= {name: {**CITIES["small"], "seed": 100 + number} for number, name in enumerate(FRESH)}
 
 
 def demo_name(city: str = "small") -> str:
