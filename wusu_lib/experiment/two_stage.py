@@ -222,7 +222,7 @@ def _try_all(
 # pairs alike; only the test pairs had no part in the choice.
 
 SPLITS = ("val", "test")
-PIXELS = 2**21  # of images whose probabilities are held at a time: 100 MB
+PIXELS = 2**23  # of images whose probabilities are held at a time: 400 MB; the floor judges a colour once
 
 
 @dataclass(frozen=True)
