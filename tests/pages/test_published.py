@@ -71,9 +71,14 @@ def test_the_table_holds_the_published_verdict_beside_none_of_here(study):
 
 
 def test_a_page_has_its_story_under_its_heading_and_nothing_of_papermill(tmp_path):
-    path = executed(tmp_path, heading("# A title\n\nA text."), code())
+    path = executed(tmp_path, heading("# Experiment 5: a title?\n\nA text."), code())
     page = json.loads(published._page(path, "*Run at length.*"))
-    assert [cell["source"] for cell in page["cells"]] == ["# A title", "*Run at length.*", "A text.", ""]
+    assert [cell["source"] for cell in page["cells"]] == [
+        "# Experiment 5, at length: a title?",
+        "*Run at length.*",
+        "A text.",
+        "",
+    ]
     assert page["metadata"] == {"kernelspec": {"name": "python3"}}
     assert page["cells"][-1]["metadata"] == {"tags": ["a"]}
 

@@ -161,7 +161,9 @@ def _page(path: Path, story: str) -> str:
 
 
 def _first_line(cell: dict[str, Any]) -> dict[str, Any]:
-    return {**cell, "source": "".join(cell["source"]).split("\n", 1)[0]}
+    """The heading alone, told apart from that of the demo's page."""
+    name, colon, question = "".join(cell["source"]).split("\n", 1)[0].partition(":")
+    return {**cell, "source": f"{name}, at length{colon}{question}"}
 
 
 def _remaining(cell: dict[str, Any]) -> list[dict[str, Any]]:
