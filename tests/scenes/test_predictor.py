@@ -11,7 +11,9 @@ from small_scenes import read
 
 from wusu_lib.data import tree
 from wusu_lib.experiment import experiment
+from wusu_lib.experiment import predictor as predictor_module
 from wusu_lib.imagery import read as read_bands
+from wusu_lib.measures.change import measure
 from wusu_lib.scenes import maps, rasters, tool
 from wusu_lib.scenes.sweep import Tiling
 
@@ -48,6 +50,25 @@ def test_it_predicts_what_the_run_stored(run, predictor):
     assert (index == stored).mean() > 0.9999  # batches of another size may round otherwise
     assert len(np.unique(stored)) > 1
     assert (predictor.window, predictor.labels.classes, len(predictor.indices)) == (SIDE, "merged", 9)
+
+
+def test_judged_on_its_own_ground_it_counts_what_the_run_counted(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("WUSU_CACHE", str(tmp_path))
+    table = run.confusion.merge(
+        tree.scan(Path(run.record["data"]["root"]))[["patch", "image", "mask"]], on="patch"
+    )
+    train = table[table["split"] == "train"]
+    judged = predictor_module.judge_on(run, train, table, "own")
+    own = run.confusion["split"].to_numpy() != "train"
+    assert judged.confusion["patch"].tolist() == run.confusion["patch"][own].tolist()
+    assert judged.confusion["split"].isin(["val", "test"]).all()
+    counts = [
+        measure("mIoU", run.labels).counts(matrices) for matrices in (judged.matrices, run.matrices[own])
+    ]
+    assert abs(counts[0] - counts[1]).sum() < 2e-4 * counts[1].sum()  # other batches may round otherwise
+    monkeypatch.setattr(predictor_module, "stacks", None)  # what was counted once is read
+    again = predictor_module.judge_on(run, train, table, "own")
+    np.testing.assert_array_equal(again.matrices, judged.matrices)
 
 
 def test_it_is_found_by_its_folder_and_can_be_sent_elsewhere(run, predictor):
