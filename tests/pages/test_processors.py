@@ -82,7 +82,7 @@ def test_an_arithmetic_is_called_by_its_limit_and_threads():
     stated = {
         "instruction_set": "AVX512_CORE_AMX",
         "onednn_limit": "AVX2",
-        "aten_limit": "",
+        "aten_limit": "AVX2",
         "gpu": "",
         "demo_threads": "2",
     }

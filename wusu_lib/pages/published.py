@@ -322,7 +322,8 @@ def _processor_row(run: Run) -> dict[str, str | int | float]:
 
 def called(arithmetic: dict[str, str]) -> str:
     """An arithmetic (``provenance.arithmetic``) in words: "AVX512_CORE_AMX limited to AVX2, 1 thread"."""
-    limits = listed([arithmetic[name] for name in ("onednn_limit", "aten_limit") if arithmetic[name]])
+    told = [arithmetic[name] for name in ("onednn_limit", "aten_limit") if arithmetic[name]]
+    limits = listed(list(dict.fromkeys(told)))
     limited = f" limited to {limits}" if limits else ""
     return f"{arithmetic['instruction_set']}{limited}, {counted(int(arithmetic['demo_threads']), 'thread')}"
 
