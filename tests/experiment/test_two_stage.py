@@ -164,7 +164,9 @@ def test_every_sentence_says_what_the_run_holds(root, places):
         prepare(root, run="best").notes
     )
     assert "those of **exp00**" in two_stage_source_sentence(runs).data
-    assert "The best tolerance lies at an end" in two_stage_settings_sentence(runs).data
+    told = two_stage_settings_sentence(runs).data
+    assert "The best tolerance lies at an end" in told
+    assert two_stage_settings_sentence([*runs, *runs]).data == told  # alike seeds are told once
     assert "Of 6 steps on test" in two_stage_gains_sentence(analysis.step_gains(runs)).data
     true = (matrix.sum(axis=1)[1:] > 0).sum()
     assert change_transitions_sentence(matrix).data.startswith(f"{true} transition")

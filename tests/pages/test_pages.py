@@ -48,6 +48,8 @@ def shown(monkeypatch):
     for module in ("data", "differences", "maps", "results", "style", "training"):
         maker = type("Maker", (), {"__getattr__": lambda self, n, m=module: lambda *a, **k: f"{m}.{n}"})
         monkeypatch.setattr(log_page, module, maker())
+    at_length = SimpleNamespace(at_length=lambda exp: ["published.at_length"])
+    monkeypatch.setattr(log_page, "published", at_length)
     return found
 
 
@@ -83,6 +85,7 @@ def test_a_page_shows_its_parts_in_order(shown):
         "maps.predictions_sentence",
         "differences.effect_figure",
         "differences.verdict_sentence",
+        "published.at_length",
         "style.provenance_table",
     ]
 

@@ -199,9 +199,18 @@ def test_curves_name_the_best_epoch_of_each_run():
     floor = store("exp00", 1, (8, 10, 5, 10))
     assert training.curves_sentence([mine], [base, floor]).data == (
         "**exp05** (seed 1) trained for 3 epochs. The validation loss was lowest after epoch 2, at "
-        "1.250; that is 0.250 above the training loss of that epoch. **exp04** (seed 1) trained for 1 "
-        "epoch. The validation loss was lowest after epoch 1, at 1.500; that is 0.500 below the training "
-        "loss of that epoch."
+        "1.250; less the training loss of that epoch, that is +0.250. **exp04** (seed 1) trained for 1 "
+        "epoch. The validation loss was lowest after epoch 1, at 1.500; less the training loss of that "
+        "epoch, that is -0.500."
+    )
+
+
+def test_curves_of_several_seeds_are_told_together():
+    first = store("exp05", 1, (8, 10, 5, 10), history=history((2, 2.5), (1, 1.25)))
+    second = store("exp05", 2, (8, 10, 5, 10), history=history((2, 1.5), (1, 1.75), (1, 1.75)))
+    assert training.curves_sentence([first, second]).data == (
+        "**exp05** (seeds 1 and 2) trained for 2 to 3 epochs. The validation loss was lowest after epoch 1 "
+        "to 2, at 1.250 to 1.500; less the training loss of that epoch, that is -0.500 to +0.250."
     )
 
 

@@ -201,9 +201,14 @@ def _draw_curves(axes: Axes, histories: list[pd.DataFrame], column: str, name: s
 
 
 def curves_sentence(runs: Sequence, baseline: Sequence = ()) -> Sentence:
-    """Epochs, best epoch, the gap between training and validation loss at it, and which patches say so."""
+    """Epochs, best epoch, the gap between training and validation loss at it, and which patches say so.
+
+    The seeds of an experiment are told together.
+    """
     trained = [run for run in [*runs, *baseline] if not run.history.empty]
-    return Sentence(" ".join([*map(_curve, trained), *_followed(trained)]))
+    names = list(dict.fromkeys(run.called for run in trained))
+    told = [_curves([run for run in trained if run.called == name]) for name in names]
+    return Sentence(" ".join([*told, *_followed(trained)]))
 
 
 def _followed(runs: Sequence) -> list[str]:
@@ -216,18 +221,24 @@ def _followed(runs: Sequence) -> list[str]:
     return sorted(found)
 
 
-def _curve(run) -> str:
-    """One run's training in a sentence or two."""
-    history = run.history
-    best = history.loc[history["val/loss"].idxmin()]
-    gap = best["val/loss"] - best["train/loss"]
-    side = "above" if gap >= 0 else "below"
-    seed = f" (seed {run.seed})"
+def _curves(runs: Sequence) -> str:
+    """The trainings of one experiment in two sentences."""
+    epochs = [len(run.history) for run in runs]
+    best = pd.DataFrame([run.history.loc[run.history["val/loss"].idxmin()] for run in runs])
+    losses, gaps = best["val/loss"], best["val/loss"] - best["train/loss"]
+    seeds = listed([str(run.seed) for run in runs])
     return (
-        f"**{run.called}**{seed} trained for {counted(len(history), 'epoch')}. The "
-        f"validation loss was lowest after epoch {int(best['epoch'])}, at {best['val/loss']:.3f}; that is "
-        f"{abs(gap):.3f} {side} the training loss of that epoch."
+        f"**{runs[0].called}** (seed{'s' if len(runs) > 1 else ''} {seeds}) trained for "
+        f"{_between(epochs, '{:g}')} epoch{'s' if max(epochs) > 1 else ''}. The validation loss was lowest "
+        f"after epoch {_between(best['epoch'], '{:g}')}, at {_between(losses, '{:.3f}')}; less the training "
+        f"loss of that epoch, that is {_between(gaps, '{:+.3f}')}."
     )
+
+
+def _between(values: Iterable[float], form: str) -> str:
+    """The smallest and the largest value; one, where they read alike."""
+    ends = [form.format(end) for end in (min(values), max(values))]
+    return " to ".join(dict.fromkeys(ends))
 
 
 # How calm a training is: step losses around their trend and spikes of the gradient norm, with intervals.

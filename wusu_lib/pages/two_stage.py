@@ -313,25 +313,32 @@ def two_stage_figures_sentence(runs: Sequence, baseline: Sequence) -> Sentence:
 
 
 def two_stage_settings_sentence(runs: Sequence) -> Sentence:
-    """The chosen settings, and whether a choice lies at the end of what was tried."""
-    stated, words = runs[0].parameters, []
+    """The chosen settings, and whether a choice lies at the end of what was tried; alike seeds together."""
+    seeds: dict[str, list[str]] = {}
     for run in runs:
-        chosen, best = run.record["settings"], _best(run.record["trials"])
-        share = best.get("unit_share", stated["unit_shares"][0])
-        words.append(
-            f"Slivers are up to {counted(chosen['tolerance'], 'pixel')} wide, smaller areas may hold "
-            f"{share:.1%} of a class's true change, and the prior is smoothed by "
-            f"{chosen['smoothing']:,.0f} pixels."
-        )
-        tried = {"tolerance": "tolerances", "smoothing": "smoothings", "unit_share": "unit_shares"}
-        ends = [
-            step.replace("_", " ")
-            for step, name in tried.items()
-            if step in best and len(stated[name]) > 1 and best[step] in (min(stated[name]), max(stated[name]))
-        ]
-        verb = "lies" if len(ends) == 1 else "lie"
-        words.append(f"The best {listed(ends)} {verb} at an end of what was tried." if ends else "")
-    return Sentence(" ".join(words))
+        seeds.setdefault(_chosen(run), []).append(str(run.seed))
+    if len(seeds) == 1:
+        return Sentence(next(iter(seeds)))
+    return Sentence(" ".join(f"Seed {listed(own)}: {text}" for text, own in seeds.items()))
+
+
+def _chosen(run: Run) -> str:
+    """One run's settings."""
+    stated, chosen, best = run.parameters, run.record["settings"], _best(run.record["trials"])
+    share = best.get("unit_share", stated["unit_shares"][0])
+    text = (
+        f"Slivers are up to {counted(chosen['tolerance'], 'pixel')} wide, smaller areas may hold "
+        f"{share:.1%} of a class's true change, and the prior is smoothed by "
+        f"{chosen['smoothing']:,.0f} pixels."
+    )
+    tried = {"tolerance": "tolerances", "smoothing": "smoothings", "unit_share": "unit_shares"}
+    ends = [
+        step.replace("_", " ")
+        for step, name in tried.items()
+        if step in best and len(stated[name]) > 1 and best[step] in (min(stated[name]), max(stated[name]))
+    ]
+    verb = "lies" if len(ends) == 1 else "lie"
+    return f"{text} The best {listed(ends)} {verb} at an end of what was tried." if ends else text
 
 
 def _best(trials: list[dict]) -> dict[str, float]:
