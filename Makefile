@@ -94,12 +94,19 @@ book/log/exp16.ipynb: | book/log/exp15.ipynb
 STUDY := study
 DATA :=
 STUDIED := runs_$(STUDY)/log
-AT_LENGTH := -f params/$(STUDY).yaml $(if $(DATA),-p data_root $(DATA))
+OVERLAY = params/$(STUDY).yaml
+AT_LENGTH = -f $(OVERLAY) $(if $(DATA),-p data_root $(DATA))
 OF_STUDY := WUSU_RUNS="$(CURDIR)/runs_$(STUDY)"
 study: $(EXPERIMENTS:%=$(STUDIED)/%.ipynb) $(STUDIED)/results.ipynb ## Run the experiments at length and publish them (2 hours)
 	$(OF_STUDY) $(BIN)/python -m wusu_lib.pages.published publish $(STUDY) $(STUDIED) $(DATA)
 $(STUDIED)/%.ipynb: notebooks/%.ipynb params/$(STUDY).yaml $(LIBRARY) | $(READY)
 	$(call execute,$(if $(filter results,$*),-p overlay $(STUDY) -p data_root "$(DATA)",$(AT_LENGTH)),$(OF_STUDY))
+# The per-pixel floor trains nothing and takes nothing that is about training.
+$(STUDIED)/exp00.ipynb: OVERLAY = $(STUDIED)/floor.yaml
+$(STUDIED)/exp00.ipynb: $(STUDIED)/floor.yaml
+$(STUDIED)/floor.yaml: params/$(STUDY).yaml
+	@mkdir -p $(@D)
+	@grep -E '^(scale|city|seeds):' $< > $@
 $(STUDIED)/results.ipynb: $(EXPERIMENTS:%=$(STUDIED)/%.ipynb)
 $(STUDIED)/exp15.ipynb: | $(STUDIED)/exp06.ipynb
 $(STUDIED)/exp16.ipynb: | $(STUDIED)/exp15.ipynb

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -151,6 +152,25 @@ def test_parameters_are_those_that_were_meant(name):
     used = {key: value for key, value in values.items() if key in type(stated).model_fields}
     merged = parameters.parse(type(stated), {**stated.model_dump(), **used})
     assert merged.model_dump() == MEANT[name]["full"]
+
+
+def test_make_study_gives_each_experiment_what_it_knows():
+    """The overlay as it is; of the floor, whose notebook knows no training, what is about data and seeds."""
+    plan = subprocess.run(
+        ["make", "-n", "study", "READY=", "BIN=bin"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    given = dict(re.findall(r"papermill notebooks/(exp\d+)\.ipynb .* -f (\S+)", plan))
+    overlay = (ROOT / "params" / "study.yaml").read_text()
+    kept = re.search(r"grep -E '(\S+)' params/study.yaml > (\S+)", plan)
+    contents = {
+        "params/study.yaml": overlay,
+        kept[2]: "\n".join(line for line in overlay.splitlines() if re.search(kept[1], line)),
+    }
+    assert set(given) == {path.stem for path in EXPERIMENTS}
+    for path in EXPERIMENTS:
+        stated, values = notebooks.from_notebook(path), yaml.safe_load(contents[given[path.stem]])
+        merged = parameters.parse(type(stated), {**stated.model_dump(), **values})
+        assert (merged.city, len(merged.seeds)) == ("large", 5)
 
 
 @each_experiment
