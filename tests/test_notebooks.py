@@ -159,7 +159,7 @@ def test_make_study_gives_each_experiment_what_it_knows():
     plan = subprocess.run(
         ["make", "-n", "study", "READY=", "BIN=bin"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    given = dict(re.findall(r"papermill notebooks/(exp\d+)\.ipynb .* -f (\S+)", plan))
+    given = dict(re.findall(r"papermill notebooks/(exp\d+)\.ipynb .*? -f (\S+)", plan))
     overlay = (ROOT / "params" / "study.yaml").read_text()
     kept = re.search(r"grep -E '(\S+)' params/study.yaml > (\S+)", plan)
     contents = {
