@@ -32,8 +32,10 @@ processors: $(READY) ## Record how far exp01 and exp07 go apart under other arit
 	set -e; for setting in $(ARITHMETICS); do \
 	  env $$(echo "$$setting" | tr , ' ') $(BIN)/python -m wusu_lib.pages.published processors exp01 exp07; done
 
-truth: $(READY) ## Judge the demo's models on ten fresh cities and record how often verdicts were right (3 hours)
-	$(BIN)/python -m wusu_lib.pages.published truth $(filter exp01 exp02 exp03 exp04 exp05 exp06 exp07 exp08,$(EXPERIMENTS))
+CITIES := 10
+FURTHER := 3
+truth: $(READY) ## Judge the demo's models on ten fresh cities and record how often verdicts were right (hours)
+	$(BIN)/python -m wusu_lib.pages.published truth $(CITIES) $(FURTHER) $(filter exp01 exp02 exp03 exp04 exp05 exp06 exp07 exp08,$(EXPERIMENTS))
 
 pretraining: $(READY) ## Pre-train the miniatures anew on made worlds (40 minutes; the results are in the repository)
 	OMP_NUM_THREADS=1 $(BIN)/python -m wusu_lib.training.pretraining make

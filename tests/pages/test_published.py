@@ -144,10 +144,10 @@ def test_what_is_committed_is_small_and_holds_no_weights():
 
 RATES = pd.DataFrame(
     [
-        ("exp01", 0.2, "supported", "supported", 128, 1, "ours", 60, 0.95, 0.01, 1.0, 0.0, 0.0),
-        ("exp01", 0.2, "supported", "supported", 16, 1, "ours", 480, 0.97, 0.03, 0.9, 0.0, 0.1),
-        ("exp05", 0.012, "supported", "refuted", 128, 1, "ours", 20, 0.91, 0.01, 0.2, 0.1, 0.7),
-        ("exp05", 0.012, "supported", "refuted", 128, 1, "percentile", 20, 0.8, 0.01, 0.2, 0.2, 0.6),
+        ("exp01", 10, 3, 0.2, "supported", "supported", 128, 1, "ours", 60, 0.95, 0.01, 1.0, 0.0, 0.0),
+        ("exp01", 10, 3, 0.2, "supported", "supported", 16, 1, "ours", 480, 0.97, 0.03, 0.9, 0.0, 0.1),
+        ("exp05", 10, 3, 0.012, "supported", "refuted", 128, 1, "ours", 20, 0.91, 0.01, 0.2, 0.1, 0.7),
+        ("exp05", 10, 3, 0.012, "supported", "refuted", 128, 1, "percentile", 20, 0.8, 0.01, 0.2, 0.2, 0.6),
     ],
     columns=published.TRUTH_COLUMNS,
 )
@@ -162,6 +162,7 @@ def truth(monkeypatch, tmp_path):
 def test_rates_of_all_experiments_are_weighted_by_their_intervals(truth):
     """(60 x .95 + 20 x .91) / 80 = .94; the contradicted verdict is named."""
     told = published.truth_sentence().data
+    assert told.startswith("Judged on 10 fresh cities, with 3 further seeds.")
     assert "With 128 blocks and 1 seed, 94.0% of 80 intervals held the truth" in told
     assert "80% of the verdicts were right, 2.5% wrong, 18% left it open" in told
     assert told.endswith("exp05 of the demo's own 2 verdicts contradict the truth.")
@@ -187,5 +188,5 @@ def test_an_empty_record_says_how_to_make_it(monkeypatch, tmp_path):
 
 def test_an_experiment_without_a_baseline_has_no_truth(truth):
     with pytest.raises(ValueError, match="exp00 predicts nothing of class maps"):
-        published.record_truth(["exp00"])
+        published.record_truth(["10", "3", "exp00"])
     assert len(published.recorded_truth()) == len(RATES)

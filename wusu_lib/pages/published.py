@@ -410,11 +410,11 @@ def processors_figure() -> Figure | Sentence:
 
 # How often verdicts were right: the demo's pairs on cities that no training saw, `make truth`.
 
-TRAINED, FURTHER = (42, 43, 44), (45, 46, 47)  # seeds that are compared, and those that tell what others give
+TRAINED = (42, 43, 44)  # seeds that are compared; further ones follow them
 NOTHING = Sentence("Nothing is recorded yet: `make truth` judges and records.")
 TRUTH_COLUMNS = [
-    *("experiment", "truth", "predicted", "demo", "blocks", "seeds", "method", "intervals"),
-    *("held", "width", "right", "wrong", "open"),
+    *("experiment", "cities", "further", "truth", "predicted", "demo", "blocks", "seeds", "method"),
+    *("intervals", "held", "width", "right", "wrong", "open"),
 ]
 
 
@@ -426,36 +426,40 @@ def truth_file() -> Path:
 def recorded_truth() -> pd.DataFrame:
     """The record, with ``TRUTH_COLUMNS``: ``simulation.truth_rates`` of each experiment; no row without one.
 
-    truth: the difference to the baseline on all fresh ground, mean over ``FURTHER``. predicted: its outcome;
-    demo: the demo's own.
+    cities: how many fresh cities were judged; further: seeds beside those that are compared. truth: the
+    difference to the baseline on all fresh ground, mean over the further seeds (without any, over those that
+    are compared). predicted: its outcome; demo: the demo's own.
     """
     path = truth_file()
     return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=TRUTH_COLUMNS)
 
 
-def record_truth(names: Sequence[str]) -> None:
-    """Judge experiments and their baselines on the fresh cities; rows of the same experiments are replaced.
+def record_truth(asked: Sequence[str]) -> None:
+    """Judge experiments and their baselines on fresh cities; rows of the same experiments are replaced.
 
-    What is not trained yet, with ``TRAINED`` and ``FURTHER``, is trained. Raises ValueError for an experiment
-    that predicts nothing of class maps.
+    ``asked``: number of cities, number of further seeds, names. What is not trained yet is trained. Raises
+    ValueError for an experiment that predicts nothing of class maps.
     """
+    cities, further, *names = asked
     for name in names:
-        found = _truth(name)
+        found = _truth(name, int(cities), int(further))
         kept = recorded_truth()
         every = pd.concat([kept[kept["experiment"] != name], found]) if len(kept) else found
-        _write(truth_file(), every.sort_values(TRUTH_COLUMNS[:7]).to_csv(index=False, float_format="%.5f"))
+        rows = every.sort_values(["experiment", "blocks", "seeds", "method"])
+        _write(truth_file(), rows.to_csv(index=False, float_format="%.5f"))
 
 
-def _truth(name: str) -> pd.DataFrame:
+def _truth(name: str, cities: int, further: int) -> pd.DataFrame:
     overlay = yaml.safe_load((provenance.repository() / "params" / "demo.yaml").read_text(encoding="utf-8"))
     text = getattr(definition(name).parameters, "prediction", "")
     if not text or (stated := Prediction.parse(text)).metric not in METRICS:
         raise ValueError(f"{name} predicts nothing of class maps, so it has no truth to be held against")
-    exp = open_notebook(name, **{**overlay, "seeds": [*TRAINED, *FURTHER]})
+    seeds = [*TRAINED, *(max(TRAINED) + number for number in range(1, further + 1))]
+    exp = open_notebook(name, **{**overlay, "seeds": seeds})
     sides = exp.runs(), exp.baseline()
     of = measure(stated.metric, sides[0][0].labels.judged_with(sides[1][0].labels))
     train, pieces = exp.table[exp.table["split"] == "train"], []
-    for city in FRESH:
+    for city in FRESH[:cities]:
         fresh = open_notebook(name, **{**overlay, "data_root": str(demo_city(city))})
         judged = [
             [judge_on(run, train, fresh.table, fresh.dossier.fingerprint) for run in side] for side in sides
@@ -463,11 +467,12 @@ def _truth(name: str) -> pd.DataFrame:
         pieces += [block_counts(judged, split, of) for split in ("val", "test")]
     rows = simulation.against_truth(pieces, of, stated, len(TRAINED))
     whole = of.score(np.sum([piece.values.sum(axis=2) for piece in pieces], axis=0))
-    truth = float((whole[0] - whole[1])[len(TRAINED) :].mean())
+    truth = float((whole[0] - whole[1])[len(TRAINED) if further else 0 :].mean())
     own = [[run for run in side if run.seed in TRAINED] for side in sides]
     demo = exp.judge(*own)[1].word
-    known = {"experiment": name, "truth": truth, "predicted": outcome_of(stated, truth, truth), "demo": demo}
-    return simulation.truth_rates(rows).assign(**known)[TRUTH_COLUMNS]
+    known = {"experiment": name, "cities": cities, "further": further, "truth": truth, "demo": demo}
+    predicted = outcome_of(stated, truth, truth)
+    return simulation.truth_rates(rows).assign(**known, predicted=predicted)[TRUTH_COLUMNS]
 
 
 @styled
@@ -528,13 +533,21 @@ def truth_sentence() -> Sentence:
         for row in most.itertuples()
     ]
     firsts = rows.drop_duplicates("experiment")
+    cities, further = (_between(firsts[name]) for name in ("cities", "further"))
+    ground = f"Judged on {cities} fresh cities, with {further} further seeds."
     wrong = firsts[(firsts["demo"] != firsts["predicted"]) & (firsts["demo"] != "inconclusive")]
     own = (
         f"{listed(wrong['experiment'].tolist())} of the demo's own"
         if len(wrong)
         else "None of the demo's own"
     )
-    return Sentence(" ".join([*told, f"{own} {counted(len(firsts), 'verdict')} contradict the truth."]))
+    return Sentence(
+        " ".join([ground, *told, f"{own} {counted(len(firsts), 'verdict')} contradict the truth."])
+    )
+
+
+def _between(numbers: pd.Series) -> str:
+    return " to ".join(dict.fromkeys([str(numbers.min()), str(numbers.max())]))
 
 
 def truth_pairs_table() -> Styler | Sentence:
