@@ -11,9 +11,9 @@ from small_scenes import read
 
 from wusu_lib.data import tree
 from wusu_lib.experiment import experiment
-from wusu_lib.experiment import predictor as predictor_module
 from wusu_lib.imagery import read as read_bands
 from wusu_lib.measures.change import measure
+from wusu_lib.pages import published
 from wusu_lib.scenes import maps, rasters, tool
 from wusu_lib.scenes.sweep import Tiling
 
@@ -58,7 +58,7 @@ def test_judged_on_its_own_ground_it_counts_what_the_run_counted(run, tmp_path, 
         tree.scan(Path(run.record["data"]["root"]))[["patch", "image", "mask"]], on="patch"
     )
     train = table[table["split"] == "train"]
-    judged = predictor_module.judge_on(run, train, table, "own")
+    judged = published.judge_on(run, train, table, "own")
     own = run.confusion["split"].to_numpy() != "train"
     assert judged.confusion["patch"].tolist() == run.confusion["patch"][own].tolist()
     assert judged.confusion["split"].isin(["val", "test"]).all()
@@ -66,8 +66,8 @@ def test_judged_on_its_own_ground_it_counts_what_the_run_counted(run, tmp_path, 
         measure("mIoU", run.labels).counts(matrices) for matrices in (judged.matrices, run.matrices[own])
     ]
     assert abs(counts[0] - counts[1]).sum() < 2e-4 * counts[1].sum()  # other batches may round otherwise
-    monkeypatch.setattr(predictor_module, "stacks", None)  # what was counted once is read
-    again = predictor_module.judge_on(run, train, table, "own")
+    monkeypatch.setattr(published, "stacks", None)  # what was counted once is read
+    again = published.judge_on(run, train, table, "own")
     np.testing.assert_array_equal(again.matrices, judged.matrices)
 
 

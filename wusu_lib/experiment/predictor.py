@@ -1,21 +1,14 @@
-"""A stored run as something that maps images: its model, normalisation, classes; its worth elsewhere."""
+"""A stored run as something that maps images: its model, its normalisation, its classes."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
-from wusu_lib import files
-from wusu_lib.data.masks import read_index
-from wusu_lib.experiment import per_pixel
 from wusu_lib.files import RECORD
-from wusu_lib.imagery import read
-from wusu_lib.legend import ELEVEN, N_INDEX, LabelSpace
-from wusu_lib.measures.classes import confusion
+from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.runs.store import Run
 
 if TYPE_CHECKING:
@@ -152,91 +145,3 @@ def _bytes() -> "torch.dtype":
     import torch
 
     return torch.uint8
-
-
-# Class probabilities of images, from the model that a stored run holds.
-
-IMAGES = 64  # whose probabilities are held at a time
-BATCH_PIXELS = 2**19  # seen by a network at a time: 32 patches of 128 px, 2 of 512 px
-Stack = Callable[[Sequence[str]], np.ndarray]
-
-
-def stacks(run: Run, train: pd.DataFrame) -> Stack:
-    """A function from N image paths to float32 [N, 12, H, W]: the probability of each class index.
-
-    What the model does not know (unlabelled ground, mostly) has probability 0. ``train``: the training rows;
-    the per-pixel floor keeps no weights and is fitted again, to the same trees. The images of one call have
-    one size.
-    """
-    return _of_network(run) if "backbone" in run.parameters else _of_floor(run, train)
-
-
-def _of_network(run: Run) -> Stack:
-    predictor = load(run)
-    known = list(predictor.indices)
-
-    def stack(images: Sequence[str]) -> np.ndarray:
-        counts = np.stack([read(path) for path in images])  # [N, 4, H, W]
-        valid = np.ones((len(counts), *counts.shape[2:]), dtype=bool)
-        found = np.zeros((len(counts), N_INDEX, *counts.shape[2:]), dtype=np.float32)
-        step = max(1, BATCH_PIXELS // valid[0].size)
-        for start in range(0, len(counts), step):
-            part = slice(start, start + step)
-            found[part, known] = predictor.probabilities(counts[part], valid[part]).cpu().numpy()
-        return found
-
-    return stack
-
-
-def _of_floor(run: Run, train: pd.DataFrame) -> Stack:
-    classifier = per_pixel.fit(train, run.seed, run.labels)
-    return lambda images: per_pixel.probabilities(classifier, np.stack([read(path) for path in images]))
-
-
-# A run judged on ground that it was not made for.
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What ``measures.comparison`` needs of a run: its counts on the validation and test images of a tree.
-
-    ``confusion``: one row an image, with patch, site, date, split and block; ``matrices``: int64 [N, 12, 12]
-    as ``confusion``, rows truth.
-    """
-
-    seed: int
-    confusion: pd.DataFrame
-    matrices: np.ndarray
-
-
-def judge_on(run: Run, train: pd.DataFrame, table: pd.DataFrame, name: str) -> Judged:
-    """Judge a stored run's model on the images of ``table`` that are labelled and not in its train part.
-
-    ``train``: as of ``stacks``. ``name``: of the tree, under which the counts are kept in the cache folder;
-    a tree of another content has another name. The images have one size.
-    """
-    rows = table[(table["split"] != "train") & table["mask"].notna()].reset_index(drop=True)
-
-    def make(path: Path) -> np.ndarray:
-        found = _matrices(stacks(run, train), rows)
-        with files.replacing(path) as draft, draft.open("wb") as file:
-            np.savez_compressed(file, matrices=found)
-        return found
-
-    path = files.cache_folder() / f"judged_{run.key}_{name}.npz"
-    matrices = files.kept(path, _stored_matrices, make)
-    return Judged(run.seed, rows[["patch", "site", "date", "split", "block"]], matrices)
-
-
-def _stored_matrices(path: Path) -> np.ndarray | None:
-    return np.load(path)["matrices"] if path.is_file() else None
-
-
-def _matrices(stack: Stack, rows: pd.DataFrame) -> np.ndarray:
-    found = []
-    for start in range(0, len(rows), IMAGES):
-        part = rows.iloc[start : start + IMAGES]
-        maps = stack(part["image"].tolist()).argmax(axis=1).astype(np.uint8)
-        truth = (read_index(mask) for mask in part["mask"])
-        found += [confusion(*pair) for pair in zip(truth, maps, strict=True)]
-    return np.stack(found)

@@ -21,14 +21,16 @@ from wusu_lib.change.codebook import code_book, count_transitions, joint_counts
 from wusu_lib.change.decoding import Prior, decode, drop_slivers, drop_small, learn_prior, learn_units
 from wusu_lib.change.pairs import pairs, true_labels
 from wusu_lib.data.masks import read_index
+from wusu_lib.experiment import per_pixel
 from wusu_lib.experiment.kind import CHANGE, DATA, TORCH, Kind
 from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, Positive, Text, parse
-from wusu_lib.experiment.predictor import Stack, stacks
 from wusu_lib.experiment.segmentation import SegmentationParameters
 from wusu_lib.imagery import read
+from wusu_lib.legend import N_INDEX
 from wusu_lib.measures.change import confusion, scores
 from wusu_lib.runs import store
 from wusu_lib.runs.results import coordinates, write_change, write_variants
+from wusu_lib.runs.store import Run
 from wusu_lib.transitions import N_LABELS, from_to
 
 if TYPE_CHECKING:
@@ -75,6 +77,46 @@ class TwoStageParameters(BudgetParameters):
 
             found["chosen by"] = Prediction.parse(self.prediction).metric
         return found
+
+
+# Class probabilities of images, from the model that a stored run holds.
+
+BATCH_PIXELS = 2**19  # seen by a network at a time: 32 patches of 128 px, 2 of 512 px
+Stack = Callable[[Sequence[str]], np.ndarray]
+
+
+def stacks(run: Run, train: pd.DataFrame) -> Stack:
+    """A function from N image paths to float32 [N, 12, H, W]: the probability of each class index.
+
+    What the model does not know (unlabelled ground, mostly) has probability 0. ``train``: the training rows;
+    the per-pixel floor keeps no weights and is fitted again, to the same trees. The images of one call have
+    one size.
+    """
+    return _of_network(run) if "backbone" in run.parameters else _of_floor(run, train)
+
+
+def _of_network(run: Run) -> Stack:
+    from wusu_lib.experiment.predictor import load
+
+    predictor = load(run)
+    known = list(predictor.indices)
+
+    def stack(images: Sequence[str]) -> np.ndarray:
+        counts = np.stack([read(path) for path in images])  # [N, 4, H, W]
+        valid = np.ones((len(counts), *counts.shape[2:]), dtype=bool)
+        found = np.zeros((len(counts), N_INDEX, *counts.shape[2:]), dtype=np.float32)
+        step = max(1, BATCH_PIXELS // valid[0].size)
+        for start in range(0, len(counts), step):
+            part = slice(start, start + step)
+            found[part, known] = predictor.probabilities(counts[part], valid[part]).cpu().numpy()
+        return found
+
+    return stack
+
+
+def _of_floor(run: Run, train: pd.DataFrame) -> Stack:
+    classifier = per_pixel.fit(train, run.seed, run.labels)
+    return lambda images: per_pixel.probabilities(classifier, np.stack([read(path) for path in images]))
 
 
 # The ways to make changes of two class maps: each variant is one more step than plain comparison.
@@ -446,7 +488,7 @@ CODE = (
     "wusu_lib.change.decoding",
     "wusu_lib.measures.change:counts,score",  # the settings are chosen by a figure
     "wusu_lib.change.codebook:code_book",
-    "wusu_lib.experiment.predictor:Predictor,stacks",
+    "wusu_lib.experiment.predictor",
 )
 KIND = Kind(
     schema=TwoStageParameters,

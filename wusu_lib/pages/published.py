@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ import yaml
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from wusu_lib import provenance
+from wusu_lib import files, provenance
+from wusu_lib.data.masks import read_index
 from wusu_lib.data.tree import demo_city
 from wusu_lib.experiment.experiment import Experiment, definition, open_notebook
-from wusu_lib.experiment.predictor import judge_on
+from wusu_lib.experiment.two_stage import Stack, stacks
 from wusu_lib.files import replacing, write_json
 from wusu_lib.measures import simulation
 from wusu_lib.measures.change import measure
-from wusu_lib.measures.classes import METRICS
+from wusu_lib.measures.classes import METRICS, confusion
 from wusu_lib.measures.comparison import block_counts
 from wusu_lib.measures.neighbours import LEVEL
 from wusu_lib.measures.verdict import Prediction, outcome_of
@@ -473,6 +475,55 @@ def _truth(name: str, cities: int, further: int) -> pd.DataFrame:
     known = {"experiment": name, "cities": cities, "further": further, "truth": truth, "demo": demo}
     predicted = outcome_of(stated, truth, truth)
     return simulation.truth_rates(rows).assign(**known, predicted=predicted)[TRUTH_COLUMNS]
+
+
+IMAGES = 64  # whose probabilities are held at a time
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What ``measures.comparison`` needs of a run: its counts on the validation and test images of a tree.
+
+    ``confusion``: one row an image, with patch, site, date, split and block; ``matrices``: int64 [N, 12, 12]
+    as ``confusion``, rows truth.
+    """
+
+    seed: int
+    confusion: pd.DataFrame
+    matrices: np.ndarray
+
+
+def judge_on(run: Run, train: pd.DataFrame, table: pd.DataFrame, name: str) -> Judged:
+    """Judge a stored run's model on the images of ``table`` that are labelled and not in its train part.
+
+    ``train``: the rows that a per-pixel floor is fitted to. ``name``: of the tree, under which the counts are
+    kept in the cache folder; a tree of another content has another name. The images have one size.
+    """
+    rows = table[(table["split"] != "train") & table["mask"].notna()].reset_index(drop=True)
+
+    def make(path: Path) -> np.ndarray:
+        found = _matrices(stacks(run, train), rows)
+        with replacing(path) as draft, draft.open("wb") as file:
+            np.savez_compressed(file, matrices=found)
+        return found
+
+    path = files.cache_folder() / f"judged_{run.key}_{name}.npz"
+    matrices = files.kept(path, _stored_matrices, make)
+    return Judged(run.seed, rows[["patch", "site", "date", "split", "block"]], matrices)
+
+
+def _stored_matrices(path: Path) -> np.ndarray | None:
+    return np.load(path)["matrices"] if path.is_file() else None
+
+
+def _matrices(stack: Stack, rows: pd.DataFrame) -> np.ndarray:
+    found = []
+    for start in range(0, len(rows), IMAGES):
+        part = rows.iloc[start : start + IMAGES]
+        maps = stack(part["image"].tolist()).argmax(axis=1).astype(np.uint8)
+        truth = (read_index(mask) for mask in part["mask"])
+        found += [confusion(*pair) for pair in zip(truth, maps, strict=True)]
+    return np.stack(found)
 
 
 @styled
