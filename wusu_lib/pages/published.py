@@ -404,8 +404,8 @@ def processors_figure() -> Figure | Sentence:
     return captioned(
         drawn,
         "processors",
-        "Validation mIoU of trainings that differ in seed and arithmetic only: the processor's full "
-        "instruction set or a limited one, one thread or two. Dots of one colour and shape share their seed.",
+        "Validation mIoU of trainings that differ in seed and arithmetic only: the processor's instruction "
+        "set, limits on it, and the number of threads. Dots of one colour and shape share their seed.",
         "Dot plot: one row an experiment and arithmetic, one dot a seed, a line from lowest to highest.",
     )
 
