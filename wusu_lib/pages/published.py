@@ -570,11 +570,11 @@ def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
     return shares.assign(intervals=sums["intervals"]).reset_index()
 
 
-def truth_sentence() -> Sentence:
+def truth_sentence() -> Sentence | None:
     """How often the verdicts' intervals held the truth, and how often a verdict was right, wrong or open."""
     rows = recorded_truth()
     if rows.empty:
-        return NOTHING
+        return None  # the figure says so
     pooled = _pooled(rows[rows["method"] == "ours"])
     most = pooled[pooled["blocks"] == pooled["blocks"].max()]
     told = [
@@ -601,11 +601,11 @@ def _between(numbers: pd.Series) -> str:
     return " to ".join(dict.fromkeys([str(numbers.min()), str(numbers.max())]))
 
 
-def truth_pairs_table() -> Styler | Sentence:
+def truth_pairs_table() -> Styler | None:
     """A row an experiment: true difference to its baseline, the demo's verdict, the outcome of the truth."""
     rows = recorded_truth().drop_duplicates("experiment")
     if rows.empty:
-        return NOTHING
+        return None  # the figure says so
     shown = rows[["experiment", "truth", "demo", "predicted"]].rename(
         columns={
             "truth": "true difference",
@@ -616,10 +616,10 @@ def truth_pairs_table() -> Styler | Sentence:
     return styled_table(shown, "pairs", index=False).format("{:+.4f}", subset=["true difference"])
 
 
-def truth_table() -> Styler | Sentence:
+def truth_table() -> Styler | None:
     """``_pooled`` in a table: a row a number of blocks, seeds and method."""
     if recorded_truth().empty:
-        return NOTHING
+        return None  # the figure says so
     shown = _pooled(recorded_truth())[
         ["blocks", "seeds", "method", "intervals", "held", "right", "wrong", "open"]
     ]
