@@ -59,7 +59,7 @@ def _publish(source):
         patch.setenv("WUSU_RUNS", str(source / "runs"))
         pages = published.publish(str(source / "small.yaml"), source / "book" / "log", source)
     contents = source / "_toc.yml"
-    contents.write_text(published.with_pages(contents.read_text(), pages))
+    contents.write_text(published.with_pages(contents.read_text(), "small", pages))
 
 
 @pytest.fixture(scope="session")

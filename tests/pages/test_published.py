@@ -102,6 +102,11 @@ def test_a_page_with_an_error_or_a_folder_of_this_machine_is_refused(tmp_path, m
         published._page(tmp_path / "exp06.ipynb", "")
 
 
+def test_a_published_record_names_no_folder_of_this_machine():
+    record = {"key": "k", "working_directory": "/mine", "data": {"root": "/mine/city", "fingerprint": "f"}}
+    assert published._freed(record) == {"key": "k", "data": {"root": "city", "fingerprint": "f"}}
+
+
 def test_an_experiment_without_all_its_seeds_is_not_published(monkeypatch, tmp_path):
     entry = SimpleNamespace(runs=[1], exp=SimpleNamespace(name="exp05", seeds=[1, 2]))
     monkeypatch.setattr(published.overview, "collect", lambda *asked: [entry])
@@ -121,18 +126,27 @@ CONTENTS = """parts:
 
 
 def test_pages_are_listed_in_a_part_of_their_own_and_once():
-    once = published.with_pages(CONTENTS, ["published/study/exp01", "published/study/exp02"])
+    pages = ["published/study/exp01", "published/study/exp02"]
+    once = published.with_pages(CONTENTS, "study", pages)
     assert once == CONTENTS.replace(
         "  - caption: Methods",
-        "  - caption: The study at length\n    chapters:\n      - file: published/study/exp01\n"
+        "  - caption: At length, study\n    chapters:\n      - file: published/study/exp01\n"
         "      - file: published/study/exp02\n  - caption: Methods",
     )
-    assert published.with_pages(once, ["published/study/exp01", "published/study/exp02"]) == once
+    assert published.with_pages(once, "study", pages) == once
+
+
+def test_another_overlay_keeps_its_part():
+    both = published.with_pages(
+        published.with_pages(CONTENTS, "study", ["published/study/exp01"]), "full", ["published/full/exp01"]
+    )
+    assert both.count("  - caption: At length, ") == 2
+    assert "published/study/exp01" in both
 
 
 def test_a_table_of_contents_without_the_place_is_refused():
     with pytest.raises(ValueError, match="no part 'Methods and reproducibility'"):
-        published.with_pages("parts: []\n", [])
+        published.with_pages("parts: []\n", "study", [])
 
 
 def test_what_is_committed_is_small_and_holds_no_weights():

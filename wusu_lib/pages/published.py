@@ -21,7 +21,7 @@ from pandas.io.formats.style import Styler
 from wusu_lib import files, provenance
 from wusu_lib.data.masks import read_index
 from wusu_lib.data.tree import demo_city
-from wusu_lib.experiment.experiment import Experiment, definition, open_notebook
+from wusu_lib.experiment.experiment import Experiment, definition, notebook_files, open_notebook
 from wusu_lib.experiment.two_stage import Stack, stacks
 from wusu_lib.files import replacing, write_json
 from wusu_lib.measures import simulation
@@ -37,6 +37,7 @@ from wusu_lib.pages.style import (
     MISSING,
     QUIET,
     Sentence,
+    between,
     captioned,
     counted,
     listed,
@@ -84,12 +85,21 @@ def publish(overlay: str, executed: Path, root: Path, data_root: str = "") -> li
     data = {entry.exp.dossier.fingerprint for entry in log}
     runs = {run.key: run.record for run in store.find() if run.record["data"]["fingerprint"] in data}
     (target / RECORDS).mkdir(parents=True, exist_ok=True)
+    for earlier in (target / RECORDS).glob("*.json"):
+        if earlier.stem not in runs:
+            earlier.unlink()
     for key, record in runs.items():
-        write_json(target / RECORDS / f"{key}.json", record)
+        write_json(target / RECORDS / f"{key}.json", _freed(record))
     for page, text in pages.items():
         _write(target / f"{page}.ipynb", text)
     _write(target / VERDICTS, verdicts(log).to_csv(index=False))
     return [f"published/{name}/{page}" for page in pages]
+
+
+def _freed(record: dict[str, Any]) -> dict[str, Any]:
+    """A run's record without the folders of this machine."""
+    data = {**record["data"], "root": Path(record["data"]["root"]).name}
+    return {k: v for k, v in record.items() if k != "working_directory"} | {"data": data}
 
 
 def _write(path: Path, text: str) -> None:
@@ -174,20 +184,22 @@ def _remaining(cell: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**cell, "id": f"{cell.get('id', 'heading')[:50]}-text", "source": text}] if text else []
 
 
-_PART, _NEXT = "The study at length", "Methods and reproducibility"
+_NEXT = "Methods and reproducibility"
 
 
-def with_pages(contents: str, pages: Sequence[str]) -> str:
+def with_pages(contents: str, overlay: str, pages: Sequence[str]) -> str:
     """The table of contents, line by line as it was, with these pages in a part of their own.
 
-    Raises ValueError where it has no part "Methods and reproducibility", before which it would stand.
+    What was published with another overlay keeps its part. Raises ValueError where there is no part "Methods
+    and reproducibility", before which it would stand.
     """
-    kept = re.sub(rf"  - caption: {_PART}\n    chapters:\n(      - file: .*\n)*", "", contents)
+    part = f"  - caption: At length, {overlay}\n    chapters:\n"
+    kept = re.sub(rf"{re.escape(part)}(      - file: .*\n)*", "", contents)
     before, found, after = kept.partition(f"  - caption: {_NEXT}\n")
     if not found:
         raise ValueError(f"_toc.yml has no part {_NEXT!r}, before which the published pages are listed")
     chapters = "".join(f"      - file: {page}\n" for page in pages)
-    return f"{before}  - caption: {_PART}\n    chapters:\n{chapters}{found}{after}"
+    return f"{before}{part}{chapters}{found}{after}"
 
 
 def publish_here(asked: Sequence[str]) -> None:
@@ -196,7 +208,8 @@ def publish_here(asked: Sequence[str]) -> None:
     repository = provenance.repository()
     contents = repository / "_toc.yml"
     pages = publish(overlay, Path(executed), repository, *data)
-    _write(contents, with_pages(contents.read_text(encoding="utf-8"), pages))
+    listed_pages = with_pages(contents.read_text(encoding="utf-8"), Path(overlay).stem, pages)
+    _write(contents, listed_pages)
     sys.stdout.write(f"Published in published/{Path(overlay).stem} and listed in _toc.yml.\n")
 
 
@@ -439,11 +452,11 @@ def recorded_truth() -> pd.DataFrame:
 def record_truth(asked: Sequence[str]) -> None:
     """Judge experiments and their baselines on fresh cities; rows of the same experiments are replaced.
 
-    ``asked``: number of cities, number of further seeds, names. What is not trained yet is trained. Raises
-    ValueError for an experiment that predicts nothing of class maps.
+    ``asked``: number of cities, number of further seeds, names (without any, all that predict something of
+    class maps). What is not trained yet is trained. Raises ValueError for one that predicts nothing of them.
     """
     cities, further, *names = asked
-    for name in names:
+    for name in names or [path.stem for path in notebook_files() if _of_maps(path.stem)]:
         found = _truth(name, int(cities), int(further))
         kept = recorded_truth()
         every = pd.concat([kept[kept["experiment"] != name], found]) if len(kept) else found
@@ -451,10 +464,16 @@ def record_truth(asked: Sequence[str]) -> None:
         _write(truth_file(), rows.to_csv(index=False, float_format="%.5f"))
 
 
+def _of_maps(name: str) -> Prediction | None:
+    """What an experiment predicts of class maps; None where that is nothing."""
+    text = getattr(definition(name).parameters, "prediction", "")
+    stated = Prediction.parse(text) if text else None
+    return stated if stated and stated.metric in METRICS else None
+
+
 def _truth(name: str, cities: int, further: int) -> pd.DataFrame:
     overlay = yaml.safe_load((provenance.repository() / "params" / "demo.yaml").read_text(encoding="utf-8"))
-    text = getattr(definition(name).parameters, "prediction", "")
-    if not text or (stated := Prediction.parse(text)).metric not in METRICS:
+    if (stated := _of_maps(name)) is None:
         raise ValueError(f"{name} predicts nothing of class maps, so it has no truth to be held against")
     seeds = [*TRAINED, *(max(TRAINED) + number for number in range(1, further + 1))]
     exp = open_notebook(name, **{**overlay, "seeds": seeds})
@@ -477,6 +496,11 @@ def _truth(name: str, cities: int, further: int) -> pd.DataFrame:
     return simulation.truth_rates(rows).assign(**known, predicted=predicted)[TRUTH_COLUMNS]
 
 
+COUNTED_BY = (
+    "wusu_lib.experiment.two_stage:stacks",
+    "wusu_lib.experiment.predictor:Predictor,load",
+    "wusu_lib.measures.classes:confusion",
+)
 IMAGES = 64  # whose probabilities are held at a time
 
 
@@ -507,7 +531,8 @@ def judge_on(run: Run, train: pd.DataFrame, table: pd.DataFrame, name: str) -> J
             np.savez_compressed(file, matrices=found)
         return found
 
-    path = files.cache_folder() / f"judged_{run.key}_{name}.npz"
+    code = provenance.text_hash(str(provenance.code(COUNTED_BY)))
+    path = files.cache_folder() / f"judged_{run.key}_{name}_{code}.npz"
     matrices = files.kept(path, _stored_matrices, make)
     return Judged(run.seed, rows[["patch", "site", "date", "split", "block"]], matrices)
 
@@ -584,7 +609,7 @@ def truth_sentence() -> Sentence | None:
         for row in most.itertuples()
     ]
     firsts = rows.drop_duplicates("experiment")
-    cities, further = (_between(firsts[name]) for name in ("cities", "further"))
+    cities, further = (between(firsts[name], "{:g}") for name in ("cities", "further"))
     ground = f"Judged on {cities} fresh cities, with {further} further seeds."
     wrong = firsts[(firsts["demo"] != firsts["predicted"]) & (firsts["demo"] != "inconclusive")]
     own = (
@@ -595,10 +620,6 @@ def truth_sentence() -> Sentence | None:
     return Sentence(
         " ".join([ground, *told, f"{own} {counted(len(firsts), 'verdict')} contradict the truth."])
     )
-
-
-def _between(numbers: pd.Series) -> str:
-    return " to ".join(dict.fromkeys([str(numbers.min()), str(numbers.max())]))
 
 
 def truth_pairs_table() -> Styler | None:

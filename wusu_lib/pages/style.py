@@ -8,7 +8,7 @@ import io
 import re
 import warnings
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Literal, NamedTuple, get_args, get_origin
@@ -42,6 +42,12 @@ def captioned(figure: Any, label: str, caption: str, alternative: str) -> Any:
     """
     figure.label, figure.caption, figure.alternative = label, caption, alternative
     return figure
+
+
+def between(values: Iterable[float], form: str) -> str:
+    """The smallest and the largest value; one, where they read alike."""
+    ends = [form.format(end) for end in (min(values), max(values))]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def compared(baseline_runs: Sequence[Any]) -> str:

@@ -23,6 +23,7 @@ from wusu_lib.pages.style import (
     WIDTH,
     Group,
     Sentence,
+    between,
     captioned,
     compared,
     counted,
@@ -229,16 +230,10 @@ def _curves(runs: Sequence) -> str:
     seeds = listed([str(run.seed) for run in runs])
     return (
         f"**{runs[0].called}** (seed{'s' if len(runs) > 1 else ''} {seeds}) trained for "
-        f"{_between(epochs, '{:g}')} epoch{'s' if max(epochs) > 1 else ''}. The validation loss was lowest "
-        f"after epoch {_between(best['epoch'], '{:g}')}, at {_between(losses, '{:.3f}')}; less the training "
-        f"loss of that epoch, that is {_between(gaps, '{:+.3f}')}."
+        f"{between(epochs, '{:g}')} epoch{'s' if max(epochs) > 1 else ''}. The validation loss was lowest "
+        f"after epoch {between(best['epoch'], '{:g}')}, at {between(losses, '{:.3f}')}; less the training "
+        f"loss of that epoch, that is {between(gaps, '{:+.3f}')}."
     )
-
-
-def _between(values: Iterable[float], form: str) -> str:
-    """The smallest and the largest value; one, where they read alike."""
-    ends = [form.format(end) for end in (min(values), max(values))]
-    return " to ".join(dict.fromkeys(ends))
 
 
 # How calm a training is: step losses around their trend and spikes of the gradient norm, with intervals.
