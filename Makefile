@@ -1,7 +1,7 @@
 # `make book` runs every notebook and builds the book; `make test` runs the tests. Each does its own set-up.
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help book study truth test experiment pretraining processors lab clean lock lint
+.PHONY: help book study truth test experiment pretraining processors tuning lab clean lock lint
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,6 +31,9 @@ ARITHMETICS := WUSU_DEMO_THREADS=1 WUSU_DEMO_THREADS=2 ONEDNN_MAX_CPU_ISA=AVX2,A
 processors: $(READY) ## Record how far exp01 and exp07 go apart under other arithmetics (an hour)
 	set -e; for setting in $(ARITHMETICS); do \
 	  env $$(echo "$$setting" | tr , ' ') $(BIN)/python -m wusu_lib.pages.published processors exp01 exp07; done
+
+tuning: $(READY) ## Try the demo's settings on a city that no experiment uses, and record (40 minutes)
+	WUSU_RUNS="$(CURDIR)/runs_tuning" $(BIN)/python -m wusu_lib.pages.published tuning
 
 CITIES := 10
 FURTHER := 3

@@ -6,13 +6,21 @@ import pytest
 from wusu_lib.models.catalogue import BACKBONES
 from wusu_lib.pages import training
 
+SHAS = {name: record["hash"] for name, record in training.miniatures().items()}
 ROWS = pd.DataFrame(
     [
-        ("clay", 0, "a", "0.5000 0.5200", "0.2000 0.2100", 0.305, 0.28, 0.33),
-        ("resnet", 0, "b", "0.4100", "0.4000", 0.01, -0.01, 0.03),
-        ("resnet", 1, "c", "0.4300", "0.4000", 0.03, 0.01, 0.05),
+        ("clay", 0, "all", "random", SHAS["clay"], "0.5000 0.5200", "0.2000 0.2100", 0.305, 0.28, 0.33),
+        ("dinov3", 0, "rgb", "random", SHAS["dinov3"], "0.4100", "0.4000", 0.01, -0.01, 0.03),
+        ("dinov3", 1, "rgb", "random", "c", "0.4300", "0.4000", 0.03, 0.01, 0.05),
+        ("dinov3", 0, "all", "random", SHAS["dinov3"], "0.4200", "0.4000", 0.02, 0.01, 0.03),
+        ("dinov3", 0, "all", "with infrared", SHAS["dinov3"], "0.4200", "0.4500", -0.03, -0.04, -0.02),
+        ("clay", 0, "all", "1 m instead of 4 m", SHAS["clay"], "0.5", "0.5", 0.0, -0.01, 0.01),
     ],
-    columns=[*("miniature", "pre-training seed", "hash"), *("pretrained", "random", "gain", "low", "high")],
+    columns=[
+        *("miniature", "seed", "bands", "against", "hash"),
+        *("mIoU", "mIoU against"),
+        *("gain", "low", "high"),
+    ],
 )
 
 
@@ -25,16 +33,26 @@ def recorded(monkeypatch, tmp_path):
 
 def test_the_sentence_counts_what_is_sure_and_tells_the_spread(recorded):
     told = training.frozen_gains_sentence().data
-    assert "Of 3 encoders 2 gain with an interval clear of zero." in told
+    assert "Of 3 comparisons of the published weights with random ones 2 show a gain" in told
     assert "from +0.010 to +0.305" in told
-    assert "resnet was pre-trained with 2 seeds: the gains are +0.010 and +0.030." in told
+    assert "dinov3 was pre-trained with 2 seeds: the gains without infrared are +0.010 and +0.030." in told
     assert "clay was" not in told
+    assert "Not measured: dinov2, prithvi_300m, prithvi_600m and resnet." in told
 
 
-def test_the_table_has_a_row_a_pretraining(recorded):
+def test_a_shift_costs_or_it_is_said_that_it_does_not(recorded):
+    told = training.frozen_costs_sentence().data
+    assert "with infrared: the shift costs 0.030 of mean IoU." in told
+    assert "1 m instead of 4 m: no cost is shown (between -0.010 and +0.010)." in told
+
+
+def test_the_tables_have_a_row_a_comparison(recorded):
     shown = training.frozen_gains_table().data
-    assert shown["95 % interval"].tolist() == ["+0.280 to +0.330", "-0.010 to +0.030", "+0.010 to +0.050"]
-    assert shown["gain"].tolist() == ["+0.305", "+0.010", "+0.030"]
+    assert shown["95 % interval"].tolist()[:2] == ["+0.280 to +0.330", "-0.010 to +0.030"]
+    assert shown["difference"].tolist() == ["+0.305", "+0.010", "+0.030", "+0.020"]
+    assert shown["bands"].tolist() == ["B, G, R, NIR", "B, G, R", "B, G, R", "B, G, R, NIR"]
+    costs = training.frozen_gains_table(against_random=False).data
+    assert costs["against"].tolist() == ["with infrared", "1 m instead of 4 m"]
 
 
 def test_every_miniature_has_a_row_and_curves_to_its_last_step():
@@ -47,7 +65,16 @@ def test_every_miniature_has_a_row_and_curves_to_its_last_step():
 
 
 def test_the_figures_are_of_the_weights_that_stand_beside_them():
-    rows, records = training.frozen_gains(), training.miniatures()
-    assert len(rows)
-    for row in rows[rows["pre-training seed"] == 0].itertuples():
-        assert row.hash == records[row.miniature]["hash"]
+    """Every published miniature is measured, on the bands it learnt from, with three decoders a side."""
+    records = training.miniatures()
+    for against_random in (True, False):
+        rows = training.frozen_gains(against_random)
+        assert len(rows)
+        for row in rows[rows["seed"] == 0].itertuples():
+            assert row.hash == records[row.miniature]["hash"]
+            assert len(row.mIoU.split()) == 3
+    random = training.frozen_gains()
+    for name, record in records.items():
+        own = random[(random["miniature"] == name) & (random["seed"] == record["seed"])]
+        bands = "all" if len(record["recipe"]["sensor"]["response"]) == 4 else "rgb"
+        assert bands in own["bands"].tolist()

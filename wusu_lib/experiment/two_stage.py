@@ -295,7 +295,7 @@ class Counts:
     )
 
 
-TRIED = 200  # validation sites on which settings are tried: more cost time and hardly order them otherwise
+TRIED = 120  # validation sites on which settings are tried: more cost time and hardly order them otherwise
 
 
 def spread(rows: pd.DataFrame, number: int) -> pd.DataFrame:

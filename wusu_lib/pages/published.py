@@ -2,6 +2,7 @@
 
 python -m wusu_lib.pages.published publish study runs_study/log    # the last step of `make study`
 python -m wusu_lib.pages.published processors exp01 exp07    # `make processors`: once for each arithmetic
+python -m wusu_lib.pages.published tuning    # `make tuning`: how the demo's settings were chosen
 """
 
 import json
@@ -10,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -47,7 +49,7 @@ from wusu_lib.pages.style import (
 )
 from wusu_lib.runs import store
 from wusu_lib.runs.store import Run
-from wusu_lib.synthetic import FRESH
+from wusu_lib.synthetic import CITIES, FRESH, fingerprint, write
 
 OVERLAY = "study"  # what the demo's pages are shown beside
 SUMMARY, RECORDS, VERDICTS = "results", "records", "verdicts.csv"
@@ -423,6 +425,132 @@ def processors_figure() -> Figure | Sentence:
     )
 
 
+# How the demo's settings were chosen, on a city that no experiment uses: `make tuning`.
+#
+# One parameter of one experiment is changed at a time, with one seed: the table shows where a setting would
+# have been clearly better, no more than that.
+
+TUNING_SEED = 99  # of the city; no other has it
+GROUND = "km2 to learn from"  # no parameter: another city
+TUNED: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
+    ("exp05", "learning_rate", (5e-4, 1e-3, 2e-3)),
+    ("exp05", "encoder_learning_rate", (3e-5, 1e-4, 3e-4)),
+    ("exp05", "batch_size", (4, 8, 16)),
+    ("exp05", "schedule", ("one_cycle", "plateau")),
+    ("exp05", "epochs", (2, 4, 8)),
+    ("exp05", GROUND, tuple(CITIES)[:2]),
+    ("exp01", "learning_rate", (5e-4, 1e-3, 2e-3)),
+    ("exp07", "learning_rate", (1e-4, 1e-3, 2e-3)),
+)
+TUNING_COLUMNS = [
+    *("experiment", "parameter", "value", "stated", "val mIoU", "seconds"),
+    *("processor", "commit", "finished"),
+]
+
+
+def tuning_file() -> Path:
+    """Where the record is kept. Raises FileNotFoundError without a repository."""
+    return provenance.repository() / "published" / "tuning.csv"
+
+
+def recorded_tuning() -> pd.DataFrame:
+    """The record: a row a training, with ``TUNING_COLUMNS``; none where nothing was recorded.
+
+    stated: whether the experiment's notebook (at demo scale) has this value. seconds: of training and
+    judging.
+    """
+    path = tuning_file()
+    return pd.read_csv(path, dtype={"value": str}) if path.is_file() else pd.DataFrame(columns=TUNING_COLUMNS)
+
+
+def tuning_city(city: str) -> Path:
+    """Root of a city of ``TUNING_SEED``, otherwise as the demo's of that name; written the first time."""
+    arguments = {**CITIES[city], "seed": TUNING_SEED}
+    path = files.cache_folder() / f"tuning_{fingerprint(sorted(arguments.items()))}"
+
+    def make(root: Path) -> Path:
+        with TemporaryDirectory(dir=root.parent) as scratch:
+            write(Path(scratch) / "tree", **arguments)  # type: ignore[arg-type]
+            (Path(scratch) / "tree").rename(root)
+        return root
+
+    return files.kept(path, lambda root: root if root.is_dir() else None, make)
+
+
+def trials() -> list[tuple[str, str, Any, Experiment]]:
+    """Experiment, parameter and value of every trial, and the experiment to run: checked, nothing trained.
+
+    More ground is seen for as many steps: of four times the ground, a quarter of the epochs.
+    """
+    found = []
+    for name, parameter, values in TUNED:
+        for value in values:
+            changed = {"epochs": 1 if value == "large" else 4} if parameter == GROUND else {parameter: value}
+            root = str(tuning_city(value if parameter == GROUND else "small"))
+            exp = open_notebook(name, data_root=root, seeds=[SEEDS[0]], **changed)
+            found.append((name, parameter, value, exp))
+    return found
+
+
+def record_tuning(_asked: Sequence[str]) -> None:
+    """Train every trial and keep what came out. Raises as ``open_notebook``."""
+    rows = [_tuning_row(*trial) for trial in trials()]
+    with replacing(tuning_file()) as draft:
+        pd.DataFrame(rows, columns=TUNING_COLUMNS).to_csv(draft, index=False)
+
+
+def _tuning_row(name: str, parameter: str, value: Any, exp: Experiment) -> dict[str, Any]:
+    (run,) = exp.runs()
+    own = definition(name).parameters
+    stated = value == "small" if parameter == GROUND else getattr(own, parameter) == value
+    told = round(_learnt_from(exp), 2) if parameter == GROUND else value
+    return {
+        **{"experiment": name, "parameter": parameter, "value": told, "stated": stated},
+        **{"val mIoU": round(run.scores()["mIoU"], 4), "seconds": round(run.record["seconds"])},
+        "processor": run.record["machine"]["processor"],
+        "commit": run.record["git"]["commit"][:8],
+        "finished": run.record["finished"][:10],
+    }
+
+
+def _learnt_from(exp: Experiment) -> float:
+    """Ground (km2, at 1 m a pixel) of a city's train part; neighbouring patches share some of it."""
+    cut = CITIES["large" if (exp.table["split"] == "train").sum() > 1000 else "small"]
+    columns, rows = cast("tuple[int, int]", cut["cols"])[0], cast(int, cut["rows"])
+    size, stride = cast(int, cut["patch_size"]), cast(int, cut["stride"])
+    height, width = ((n - 1) * stride + size for n in (rows, columns))
+    return 2 * height * width / 1e6
+
+
+def tuning_table() -> Styler | None:
+    """Every trial, what the notebooks state marked."""
+    rows = recorded_tuning()
+    if rows.empty:
+        return None  # the sentence says so
+    shown = rows[["experiment", "parameter", "value", "stated", "val mIoU", "seconds"]].copy()
+    shown["stated"] = np.where(shown["stated"], "stated", "")
+    return styled_table(shown, "tuning", index=False).format(precision=3, subset=["val mIoU"])
+
+
+def tuning_sentence() -> Sentence:
+    """For each parameter, whether another value than the stated one did better, and where it was recorded."""
+    rows = recorded_tuning()
+    if rows.empty:
+        return Sentence("Nothing is recorded yet: `make tuning` trains and records.")
+    told = []
+    for (name, parameter), part in rows.groupby(["experiment", "parameter"], sort=False):
+        best, own = part.loc[part["val mIoU"].idxmax()], part[part["stated"]].iloc[0]
+        gain = best["val mIoU"] - own["val mIoU"]
+        told.append(
+            f"{name}, {parameter}: {own['value']} is the best of {counted(len(part), 'value')}."
+            if best["stated"]
+            else f"{name}, {parameter}: {best['value']} gave {gain:.3f} more than the stated {own['value']}, "
+            f"in {best['seconds'] / own['seconds']:.1f} times its seconds."
+        )
+    machines, commits = (listed(sorted(set(rows[c].astype(str)))) for c in ("processor", "commit"))
+    return Sentence(f"{' '.join(told)} Recorded on {machines} with commit {commits}.")
+
+
 # How often verdicts were right: the demo's pairs on cities that no training saw, `make truth`.
 
 TRAINED = (42, 43, 44)  # seeds that are compared; further ones follow them
@@ -651,5 +779,10 @@ def truth_table() -> Styler | None:
 
 if __name__ == "__main__":
     command, *asked = sys.argv[1:]
-    commands = {"publish": publish_here, "processors": record_processors, "truth": record_truth}
+    commands = {
+        "publish": publish_here,
+        "processors": record_processors,
+        "tuning": record_tuning,
+        "truth": record_truth,
+    }
     commands[command](asked)

@@ -497,35 +497,60 @@ def pretraining_curves_figure() -> Figure:
     )
 
 
-def frozen_gains() -> pd.DataFrame:
-    """What frozen miniatures are worth, as ``training.pretraining`` recorded it: a row a pre-training."""
-    return pd.read_csv(FROZEN)
+def frozen_gains(against_random: bool = True) -> pd.DataFrame:
+    """What frozen miniatures are worth, as ``training.pretraining`` recorded it: a row a pair of encoders.
+
+    Against random encoders, or against ones that were pre-trained without one of the shifts.
+    """
+    rows = pd.read_csv(FROZEN)
+    return rows[(rows["against"] == "random") == against_random].reset_index(drop=True)
 
 
-def frozen_gains_table() -> "Styler":
-    """Mean IoU of the frozen encoders by seed of the decoder, and the gain with its interval."""
-    rows = frozen_gains()
+def frozen_gains_table(against_random: bool = True) -> "Styler":
+    """Mean IoU of the frozen encoders by seed of the decoder, and the difference with its interval."""
+    rows = frozen_gains(against_random)
+    rows["bands"] = rows["bands"].map({"all": "B, G, R, NIR", "rgb": "B, G, R"})
+    rows["difference"] = [f"{value:+.3f}" for value in rows["gain"]]
     rows["95 % interval"] = [f"{row.low:+.3f} to {row.high:+.3f}" for row in rows.itertuples()]
-    rows["gain"] = [f"{value:+.3f}" for value in rows["gain"]]
-    shown = ["miniature", "pre-training seed", "pretrained", "random", "gain", "95 % interval"]
-    return styled_table(rows[shown], "frozen_gains", index=False)
+    shown = ["miniature", "seed", "bands", "against", "mIoU", "mIoU against", "difference", "95 % interval"]
+    if against_random:
+        shown.remove("against")
+    return styled_table(rows[shown], "frozen_gains" if against_random else "frozen_costs", index=False)
 
 
 def frozen_gains_sentence() -> Sentence:
-    """Which miniatures gain, and how far encoders of one recipe and other seeds go apart."""
+    """Which published miniatures gain, and how far encoders of one recipe and other seeds go apart."""
     rows = frozen_gains()
-    sure = rows[rows["low"] > 0]
+    published = rows[rows["hash"].isin([record["hash"] for record in miniatures().values()])]
+    sure = published[published["low"] > 0]
     told = [
-        f"Of {counted(len(rows), 'encoder')} {len(sure)} gain with an interval clear of zero. The gains go "
-        f"from {rows['gain'].min():+.3f} to {rows['gain'].max():+.3f}."
+        f"Of {counted(len(published), 'comparison')} of the published weights with random ones "
+        f"{len(sure)} {'shows' if len(sure) == 1 else 'show'} a gain with an interval clear of zero. The "
+        f"gains go from {published['gain'].min():+.3f} to {published['gain'].max():+.3f}."
     ]
-    for name, part in rows.groupby("miniature"):
+    for (name, bands), part in rows.groupby(["miniature", "bands"]):
         if len(part) > 1:
             told.append(
-                f"{name} was pre-trained with {counted(len(part), 'seed')}: the gains are "
+                f"{name} was pre-trained with {counted(len(part), 'seed')}: the gains"
+                f"{' without infrared' if bands == 'rgb' else ''} are "
                 f"{listed([f'{gain:+.3f}' for gain in part['gain']])}."
             )
-    missing = sorted(set(miniatures()) - set(rows["miniature"]))
+    missing = sorted(set(miniatures()) - set(published["miniature"]))
     if missing:
         told.append(f"Not measured: {listed(missing)}.")
     return Sentence(" ".join(told))
+
+
+def frozen_costs_sentence() -> Sentence:
+    """What each shift between the pre-training's world and the city costs, where it was measured."""
+    rows = frozen_gains(against_random=False)
+    told = []
+    for row in rows.itertuples():
+        compared = f"{row.miniature} against itself pre-trained with {row.against}"
+        if row.high < 0:
+            told.append(f"{compared}: the shift costs {-row.gain:.3f} of mean IoU.")
+        elif row.low > 0:
+            told.append(f"{compared}: the shift does not cost, it gains {row.gain:.3f} of mean IoU.")
+        else:
+            told.append(f"{compared}: no cost is shown (between {row.low:+.3f} and {row.high:+.3f}).")
+    return Sentence(" ".join(told) or "Not measured.")

@@ -3,6 +3,7 @@
     python -m wusu_lib.training.pretraining make prithvi_600m     # `make pretraining`: every miniature
     python -m wusu_lib.training.pretraining gains prithvi_600m    # frozen, against random weights
     python -m wusu_lib.training.pretraining spread prithvi_600m   # the same, pre-trained with other seeds
+    python -m wusu_lib.training.pretraining costs prithvi_600m    # against one pre-trained without a shift
 
 The ground and the instrument are made (``synthetic.World``, ``synthetic.Sensor``), so the shifts between
 pre-training and the city are known: place, sensor, metres a pixel and, for the families whose published
@@ -15,7 +16,7 @@ gives the same bytes.
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -118,12 +119,35 @@ class Recipe:
 
 # By the name of the miniature: backbones that share a miniature share its weights.
 RECIPES = {
-    "prithvi_600m": Recipe("prithvi_600m", SATELLITE, grid=10, cell=14),
-    "prithvi_300m": Recipe("prithvi_300m", SATELLITE, grid=8, cell=16),
-    "dinov3": Recipe("dinov3_sat_large", COLOUR, grid=8, cell=16),
-    "dinov2": Recipe("dinov2_small", COLOUR, grid=10, cell=14),
+    "prithvi_600m": Recipe("prithvi_600m", SATELLITE, grid=10, cell=14, steps=1600),
+    "prithvi_300m": Recipe("prithvi_300m", SATELLITE, grid=8, cell=16, steps=1600),
+    "dinov3": Recipe("dinov3_sat_large", COLOUR, grid=8, cell=16, steps=1600),
+    "dinov2": Recipe("dinov2_small", COLOUR, grid=10, cell=14, steps=1600),
     "clay": Recipe("clay", AERIAL, grid=16, cell=8, batch=12),
     "resnet": Recipe("resnet50", AERIAL, grid=8, cell=16, hidden=0.0),
+}
+
+
+# Sensors with one shift less, by miniature: what the shift costs is measured with them.
+WITHOUT_SHIFT = {
+    "prithvi_600m": {
+        "1 m instead of 4 m": replace(SATELLITE, ground=1),
+        "bands as they are": replace(
+            SATELLITE,
+            response=((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)),
+            gain=(1, 1, 1, 1),
+            offset=(0, 0, 0, 0),
+            gamma=1,
+        ),
+    },
+    "dinov3": {
+        "with infrared": replace(
+            COLOUR,
+            response=(*COLOUR.response, (0, 0, 0.1, 0.9)),
+            gain=(*COLOUR.gain, 1.2),
+            offset=(*COLOUR.offset, 0),
+        ),
+    },
 }
 
 
@@ -476,12 +500,14 @@ def _cut(scenes: np.ndarray, corners: Sequence[tuple[int, int]]) -> Tensor:
     return torch.from_numpy(np.stack(parts))
 
 
-def frozen(backbone: str, weights: str, city: JudgedCity, seed: int) -> np.ndarray:
+def frozen(backbone: str, weights: str, bands: Bands, city: JudgedCity, seed: int) -> np.ndarray:
     """Train FPN on the frozen encoder; confusion matrices of the judged images, int64 [N, 12, 12].
 
     Images are normalised with the city's own statistics. AdamW, one cycle, flips, bfloat16 where it is fast.
     """
-    model = build(backbone, "fpn", weights=weights, outputs=ELEVEN.outputs, image_size=PATCH, seed=seed)
+    model = build(
+        backbone, "fpn", weights=weights, outputs=ELEVEN.outputs, image_size=PATCH, seed=seed, bands=bands
+    )
     model.freeze_encoder()
     optimiser = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad], RATE, weight_decay=DECAY
@@ -520,22 +546,24 @@ def _judged(model: nn.Module, city: JudgedCity) -> np.ndarray:
     return np.stack(found)
 
 
-def counted(backbone: str, weights: str, city: JudgedCity, seeds: Sequence[int]) -> np.ndarray:
+DECODER_SEEDS = (0, 1, 2)
+
+
+def counted(backbone: str, weights: str, bands: Bands, city: JudgedCity) -> np.ndarray:
     """Counts behind mIoU of one frozen encoder, a decoder a seed: [seeds, blocks, 3, 11]."""
     of = measure("mIoU")
-    return np.stack(
-        [by_block(of.counts(frozen(backbone, weights, city, seed)), city.blocks) for seed in seeds]
-    )
+    found = [frozen(backbone, weights, bands, city, seed) for seed in DECODER_SEEDS]
+    return np.stack([by_block(of.counts(matrices), city.blocks) for matrices in found])
 
 
-def gain(pretrained: np.ndarray, random: np.ndarray, city: JudgedCity) -> dict[str, str | float]:
-    """Mean IoU with pre-trained and with random weights (as ``counted``), and their difference.
+def difference(encoder: np.ndarray, against: np.ndarray, city: JudgedCity) -> dict[str, str | float]:
+    """Mean IoU of two frozen encoders (as ``counted``), and the first less the second.
 
     The interval covers ground and seeds of the decoder (``comparison.paired``), not the seed of the
     pre-training.
     """
     of = measure("mIoU")
-    sides = {"pretrained": pretrained, "random": random}
+    sides = {"mIoU": encoder, "mIoU against": against}
     names = tuple(np.unique(city.blocks).tolist())
     found = paired(BlockCounts(np.stack(list(sides.values())), names, len(city.blocks)), of)
     scores = {side: of.score(counts.sum(axis=1)) for side, counts in sides.items()}
@@ -545,48 +573,70 @@ def gain(pretrained: np.ndarray, random: np.ndarray, city: JudgedCity) -> dict[s
     }
 
 
-DECODER_SEEDS = (0, 1)
-ABOUT = ["miniature", "metres a pixel", "pre-training seed"]  # what one row of the figures is about
+def bands_judged(recipe: Recipe) -> tuple[Bands, ...]:
+    """The bands that an encoder learnt from; also all four, where infrared's filter is a mean of others."""
+    return (recipe.bands,) if recipe.bands == "all" else (recipe.bands, "all")
+
+
+ABOUT = ["miniature", "seed", "bands", "against"]  # what one row of the figures is about
 
 
 def record_gains(names: Sequence[str]) -> None:
-    """Measure the published weights and keep the figures beside them."""
+    """Measure the published weights against random ones and keep the figures beside them."""
     city = judged_city()
     for name in names:
-        backbone = RECIPES[name].backbone
-        pretrained = counted(backbone, "pretrained", city, DECODER_SEEDS)
-        random = counted(backbone, "random", city, DECODER_SEEDS)
-        record = recorded_miniature(name)
-        _keep(name, record["seed"], record["hash"], gain(pretrained, random, city))
+        backbone, record = RECIPES[name].backbone, recorded_miniature(name)
+        for bands in bands_judged(RECIPES[name]):
+            pretrained, random = (counted(backbone, w, bands, city) for w in ("pretrained", "random"))
+            found = difference(pretrained, random, city)
+            _keep((name, record["seed"], bands, "random"), record["hash"], found)
 
 
 def record_spread(names: Sequence[str], seeds: Sequence[int] = (1, 2)) -> None:
-    """Pre-train with other seeds, measure them and keep the figures; the weights are thrown away."""
+    """Pre-train with other seeds, measure that and keep the figures; the weights are thrown away."""
     city = judged_city()
     for name in names:
         recipe = RECIPES[name]
-        images = images_of(recipe.sensor)
-        random = counted(recipe.backbone, "random", city, DECODER_SEEDS)
+        random = counted(recipe.backbone, "random", recipe.bands, city)
         for seed in seeds:
-            learnt = pretrain(recipe, images, seed)
-            with TemporaryDirectory() as folder:
-                path = Path(folder) / "weights.safetensors"
-                save_file(as_stored(learnt.encoder.state_dict()), path)
-                counts = counted(recipe.backbone, str(path), city, DECODER_SEEDS)
-                _keep(name, seed, provenance.content_hash(path), gain(counts, random, city))
+            content, counts = _pretrained_anew(recipe, seed, recipe.bands, city)
+            _keep((name, seed, recipe.bands, "random"), content, difference(counts, random, city))
 
 
-def _keep(name: str, seed: int, content: str, figures: dict[str, str | float]) -> None:
+def record_costs(names: Sequence[str]) -> None:
+    """Measure the published weights against ones that learnt without a shift; those are thrown away."""
+    city = judged_city()
+    for name in sorted(WITHOUT_SHIFT.keys() & set(names)):
+        recipe, record = RECIPES[name], recorded_miniature(name)
+        published = counted(recipe.backbone, "pretrained", "all", city)
+        for what, sensor in WITHOUT_SHIFT[name].items():
+            unshifted = replace(recipe, sensor=sensor)
+            _, counts = _pretrained_anew(unshifted, record["seed"], "all", city)
+            _keep((name, record["seed"], "all", what), record["hash"], difference(published, counts, city))
+
+
+def _pretrained_anew(recipe: Recipe, seed: int, bands: Bands, city: JudgedCity) -> tuple[str, np.ndarray]:
+    """Content hash of weights made by a recipe, as a file would hold them, and what ``counted`` gives."""
+    learnt = pretrain(recipe, images_of(recipe.sensor), seed)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.safetensors"
+        save_file(as_stored(learnt.encoder.state_dict()), path)
+        return provenance.content_hash(path), counted(recipe.backbone, str(path), bands, city)
+
+
+def _keep(about: tuple[str, int, str, str], content: str, figures: dict[str, str | float]) -> None:
     """Put a row into the table of figures; an earlier one about the same is replaced."""
-    about = dict(zip(ABOUT, (name, RECIPES[name].sensor.ground, seed), strict=True))
-    row = {**about, "hash": content, **figures}
+    row = {**dict(zip(ABOUT, about, strict=True)), "hash": content, **figures}
     kept = [pd.read_csv(FROZEN)] if FROZEN.is_file() else []
     every = pd.concat([*kept, pd.DataFrame([row])]).drop_duplicates(ABOUT, keep="last")
     with files.replacing(FROZEN) as draft:
         every.sort_values(ABOUT).to_csv(draft, index=False)
+    sys.stdout.write(f"{row}\n")
 
+
+COMMANDS = {"make": make, "gains": record_gains, "spread": record_spread, "costs": record_costs}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     command, *asked = sys.argv[1:]
-    {"make": make, "gains": record_gains, "spread": record_spread}[command](asked or list(RECIPES))
+    COMMANDS[command](asked or list(RECIPES))
