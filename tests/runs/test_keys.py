@@ -11,7 +11,7 @@ import pytest
 from test_layout import graph
 
 from wusu_lib import provenance
-from wusu_lib.experiment import kind, notebooks, parameters
+from wusu_lib.experiment import notebooks, parameters
 from wusu_lib.experiment.direct import DirectParameters
 from wusu_lib.experiment.experiment import Experiment
 from wusu_lib.experiment.per_pixel import PixelParameters
@@ -81,8 +81,7 @@ NAMED = {
 # computes stands there or behind it.
 OUTSIDE = {
     "wusu_lib.data.inspection": "what is known of a tree; its files count by their content",
-    "wusu_lib.experiment.kind": "the names of what computes, and what no figure depends on",
-    "wusu_lib.experiment.parameters": "what is asked for",
+    "wusu_lib.experiment.parameters": "what is asked for, and the names of what computes",
     "wusu_lib.experiment.two_stage": "what change is compared with; its own runs name what computes them",
     "wusu_lib.files": "how a file is written, not what",
     "wusu_lib.measures.comparison": "judges stored runs",
@@ -107,7 +106,7 @@ def kind_of(schema):
 
 
 def made_by(exp, seed):
-    return kind.made_by(exp.kind, exp, seed)
+    return parameters.made_by(exp.kind, exp, seed)
 
 
 def plain(module):
@@ -152,7 +151,7 @@ def test_what_a_named_module_imports_is_named_or_has_a_reason(schema):
 
 
 def test_what_computes_maps_of_scenes_is_named_or_has_a_reason():
-    inside = {plain(name) for name in (*maps.CODE, *kind.MODEL)} | of_the_models()
+    inside = {plain(name) for name in (*maps.CODE, *parameters.MODEL)} | of_the_models()
     assert sorted(set().union(*(EDGES[module] for module in inside)) - inside - set(OUTSIDE)) == [
         "wusu_lib.experiment.segmentation",  # what was asked for, told by the run's key
         "wusu_lib.imagery",  # the names of the bands

@@ -29,8 +29,16 @@ from pydantic import Field, model_validator
 from wusu_lib.change.codebook import CodeBook, count_transitions, cross_tabulate, learn
 from wusu_lib.change.pairs import pairs
 from wusu_lib.data import statistics
-from wusu_lib.experiment.kind import CHANGE, DATA, TORCH, TRAINING, Kind, published, weights_hash
-from wusu_lib.experiment.parameters import ModelParameters
+from wusu_lib.experiment.parameters import (
+    CHANGE,
+    DATA,
+    TORCH,
+    TRAINING,
+    Kind,
+    ModelParameters,
+    published,
+    weights_hash,
+)
 from wusu_lib.experiment.segmentation import IN_MEMORY, build_network, image_shape
 from wusu_lib.experiment.two_stage import maps_compared
 from wusu_lib.models.catalogue import expected_statistics

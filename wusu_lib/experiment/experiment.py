@@ -26,9 +26,15 @@ from wusu_lib.data import checks, inspection, splits
 from wusu_lib.data.statistics import Statistics, measure
 from wusu_lib.data.tree import data_root
 from wusu_lib.experiment import notebooks, parameters
-from wusu_lib.experiment.kind import Kind, made_by, weights_hash
 from wusu_lib.experiment.notebooks import Definition, kind_of
-from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, ModelParameters
+from wusu_lib.experiment.parameters import (
+    BudgetParameters,
+    DataParameters,
+    Kind,
+    ModelParameters,
+    made_by,
+    weights_hash,
+)
 from wusu_lib.files import located
 from wusu_lib.legend import LabelSpace
 from wusu_lib.measures import comparison

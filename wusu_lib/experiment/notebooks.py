@@ -21,8 +21,7 @@ from pydantic import BaseModel
 
 from wusu_lib import provenance
 from wusu_lib.experiment import direct, per_pixel, segmentation, two_stage
-from wusu_lib.experiment.kind import Kind
-from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, parse
+from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, Kind, parse
 from wusu_lib.files import replacing
 from wusu_lib.runs.store import read_record
 

@@ -14,8 +14,7 @@ import pandas as pd
 
 from wusu_lib.data import statistics
 from wusu_lib.data.masks import read_index
-from wusu_lib.experiment.kind import ARRAYS, DATA, Kind
-from wusu_lib.experiment.parameters import DataParameters
+from wusu_lib.experiment.parameters import ARRAYS, DATA, DataParameters, Kind
 from wusu_lib.imagery import read
 from wusu_lib.legend import ELEVEN, N_INDEX, LabelSpace
 from wusu_lib.measures import classes

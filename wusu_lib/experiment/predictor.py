@@ -102,7 +102,7 @@ def load(run: Run) -> Predictor:
     parameters = _parameters(run)
     from safetensors.torch import load_model
 
-    from wusu_lib.experiment.kind import MODEL
+    from wusu_lib.experiment.parameters import MODEL
     from wusu_lib.experiment.segmentation import build_for_size
     from wusu_lib.models import catalogue
 

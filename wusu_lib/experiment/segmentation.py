@@ -8,8 +8,15 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from wusu_lib.data import statistics
-from wusu_lib.experiment.kind import DATA, TORCH, TRAINING, Kind, published, weights_hash
-from wusu_lib.experiment.parameters import ModelParameters
+from wusu_lib.experiment.parameters import (
+    DATA,
+    TORCH,
+    TRAINING,
+    Kind,
+    ModelParameters,
+    published,
+    weights_hash,
+)
 from wusu_lib.models import losses
 from wusu_lib.models.catalogue import expected_statistics, find
 from wusu_lib.models.decoders import DECODERS

@@ -22,8 +22,17 @@ from wusu_lib.change.decoding import Prior, decode, drop_slivers, drop_small, le
 from wusu_lib.change.pairs import pairs, true_labels
 from wusu_lib.data.masks import read_index
 from wusu_lib.experiment import per_pixel
-from wusu_lib.experiment.kind import CHANGE, DATA, TORCH, Kind
-from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, Positive, Text, parse
+from wusu_lib.experiment.parameters import (
+    CHANGE,
+    DATA,
+    TORCH,
+    BudgetParameters,
+    DataParameters,
+    Kind,
+    Positive,
+    Text,
+    parse,
+)
 from wusu_lib.experiment.segmentation import SegmentationParameters
 from wusu_lib.imagery import read
 from wusu_lib.legend import N_INDEX

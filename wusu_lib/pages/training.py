@@ -13,9 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from wusu_lib.models.spec import FROZEN, MINIATURES, recorded_miniature
 from wusu_lib.pages.style import (
-    LINES,
     QUIET,
     SMALL,
     TEXT,
@@ -34,11 +32,10 @@ from wusu_lib.pages.style import (
     require,
     short_count,
     styled,
-    styled_table,
 )
 
 if TYPE_CHECKING:
-    from pandas.io.formats.style import Styler
+    pass
 
 
 # The model drawn as its parts, from the image to the class map.
@@ -444,113 +441,3 @@ def _calmer(loss: pd.Series, name: str, base: str) -> str:
     if loss["low"] > 1:
         return f"the training of {name} is less calm."
     return f"these steps do not show a difference in calmness between {name} and {base}."
-
-
-# The miniatures' pre-training: what was recorded beside their weights.
-
-
-def miniatures() -> dict[str, dict[str, Any]]:
-    """The records of all pre-trained miniatures by name."""
-    return {path.stem: recorded_miniature(path.stem) for path in sorted(MINIATURES.glob("*.json"))}
-
-
-def worlds_table() -> "Styler":
-    """What each miniature learnt from and how: a row a miniature."""
-    rows = [
-        {
-            "miniature": name,
-            "bands": len(record["recipe"]["sensor"]["response"]),
-            "metres a pixel": record["recipe"]["sensor"]["ground"],
-            "steps": record["recipe"]["steps"],
-            "crops a step": record["recipe"]["batch"],
-            "blanked": record["recipe"]["hidden"],
-            "seconds": record["seconds"],
-            "kB": round(record["bytes"] / 1000),
-            "hash": record["hash"],
-        }
-        for name, record in miniatures().items()
-    ]
-    return styled_table(pd.DataFrame(rows), "worlds", index=False).format({"blanked": "{:.0%}"})
-
-
-@styled
-def pretraining_curves_figure() -> Figure:
-    """Losses of every miniature over its steps: of what it sees, and of what was blanked."""
-    figure = open_figure(2.9)
-    panels = figure.subplots(1, 2)
-    for axes, kind, title in zip(
-        panels, ("visible", "hidden"), ("Visible cells", "Blanked cells"), strict=True
-    ):
-        for (name, record), colour in zip(miniatures().items(), LINES, strict=False):
-            curve = pd.DataFrame(record["loss"]).dropna(subset=[kind])
-            if len(curve):  # the ResNet sees whole images
-                axes.plot(curve["step"], curve[kind].astype(float), color=colour, label=name)
-        axes.set(title=title, xlabel="step", ylabel="smooth L1 loss", ylim=(0, None))
-        axes.grid(axis="y")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return captioned(
-        figure,
-        "pretraining",
-        "Loss of the predicted statistics (in standard deviations) while each miniature was pre-trained, the "
-        "mean of 20 steps. Left: cells that the encoder sees. Right: cells that were blanked in the image.",
-        "Two line charts: loss by step, one line a miniature.",
-    )
-
-
-def frozen_gains(against_random: bool = True) -> pd.DataFrame:
-    """What frozen miniatures are worth, as ``training.pretraining`` recorded it: a row a pair of encoders.
-
-    Against random encoders, or against ones that were pre-trained without one of the shifts.
-    """
-    rows = pd.read_csv(FROZEN)
-    return rows[(rows["against"] == "random") == against_random].reset_index(drop=True)
-
-
-def frozen_gains_table(against_random: bool = True) -> "Styler":
-    """Mean IoU of the frozen encoders by seed of the decoder, and the difference with its interval."""
-    rows = frozen_gains(against_random)
-    rows["bands"] = rows["bands"].map({"all": "B, G, R, NIR", "rgb": "B, G, R"})
-    rows["difference"] = [f"{value:+.3f}" for value in rows["gain"]]
-    rows["95 % interval"] = [f"{row.low:+.3f} to {row.high:+.3f}" for row in rows.itertuples()]
-    shown = ["miniature", "seed", "bands", "against", "mIoU", "mIoU against", "difference", "95 % interval"]
-    if against_random:
-        shown.remove("against")
-    return styled_table(rows[shown], "frozen_gains" if against_random else "frozen_costs", index=False)
-
-
-def frozen_gains_sentence() -> Sentence:
-    """Which published miniatures gain, and how far encoders of one recipe and other seeds go apart."""
-    rows = frozen_gains()
-    published = rows[rows["hash"].isin([record["hash"] for record in miniatures().values()])]
-    sure = published[published["low"] > 0]
-    told = [
-        f"Of {counted(len(published), 'comparison')} of the published weights with random ones "
-        f"{len(sure)} {'shows' if len(sure) == 1 else 'show'} a gain with an interval clear of zero. The "
-        f"gains go from {published['gain'].min():+.3f} to {published['gain'].max():+.3f}."
-    ]
-    for (name, bands), part in rows.groupby(["miniature", "bands"]):
-        if len(part) > 1:
-            told.append(
-                f"{name} was pre-trained with {counted(len(part), 'seed')}: the gains"
-                f"{' without infrared' if bands == 'rgb' else ''} are "
-                f"{listed([f'{gain:+.3f}' for gain in part['gain']])}."
-            )
-    missing = sorted(set(miniatures()) - set(published["miniature"]))
-    if missing:
-        told.append(f"Not measured: {listed(missing)}.")
-    return Sentence(" ".join(told))
-
-
-def frozen_costs_sentence() -> Sentence:
-    """What each shift between the pre-training's world and the city costs, where it was measured."""
-    rows = frozen_gains(against_random=False)
-    told = []
-    for row in rows.itertuples():
-        compared = f"{row.miniature} against itself pre-trained with {row.against}"
-        if row.high < 0:
-            told.append(f"{compared}: the shift costs {-row.gain:.3f} of mean IoU.")
-        elif row.low > 0:
-            told.append(f"{compared}: the shift does not cost, it gains {row.gain:.3f} of mean IoU.")
-        else:
-            told.append(f"{compared}: no cost is shown (between {row.low:+.3f} and {row.high:+.3f}).")
-    return Sentence(" ".join(told) or "Not measured.")

@@ -104,7 +104,7 @@ KIND = "maps"  # of the folder, as its record says
 NAMES = ("t1.", "t2.", "fromto.", "confidence.")  # of the files that are written here
 FILES = tuple(f"{name}{end}" for name in NAMES for end in ("tif", "tif.aux.xml"))
 OUTPUTS = (*FILES, "changes.gpkg", "changes.geojson", "changes.html", RECORD, LOCK)
-# What computes the maps; the model's own modules are named by the predictor. As in ``experiment.kind``: what
+# What computes the maps; the model's own modules are named by the predictor. As of runs: what
 # these import does not count, so whoever adds an import of something that computes adds it here.
 CODE = (
     "wusu_lib.legend",
