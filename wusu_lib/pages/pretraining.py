@@ -319,8 +319,8 @@ def neighbours_figure(name: str) -> Figure:
         "neighbours",
         f"Cells of the demo's city and the {SHOWN} cells of other places that lie nearest in the features of "
         f"the frozen miniature {name}: by its pre-trained weights, then by random ones. Each panel shows the "
-        "cell (framed) with a cell's width around it, white beyond the patch; the class below it is bold where "
-        "it is that of the first cell.",
+        "cell (framed) with a cell's width around it, white beyond the patch; the class below it is bold "
+        "where it is that of the first cell.",
         "A grid of small image crops: one row a cell, its neighbours by pre-trained and by random features.",
     )
 
