@@ -117,7 +117,7 @@ def kept_pair(image_path: str, mask: str | ClassMask) -> tuple[np.ndarray, np.nd
     return _kept_pair(image_path, mask, file_state(image_path), file_state(mask))
 
 
-@lru_cache(maxsize=6000)  # more than a demo has: half a gigabyte of 128 px
+@lru_cache(maxsize=12000)  # more than the large city has: a gigabyte of 128 px
 def _kept_pair(image_path: str, mask: str | ClassMask, *states: FileState) -> tuple[np.ndarray, np.ndarray]:
     pair = read_pair(image_path, mask)
     for array in pair:

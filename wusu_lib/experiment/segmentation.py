@@ -47,7 +47,7 @@ class SegmentationParameters(ModelParameters):
         return self
 
 
-IN_MEMORY = 512 * 2**20  # bytes of images and masks that are kept in memory rather than read every epoch
+IN_MEMORY = 2**30  # bytes of images and masks that are kept in memory rather than read every epoch
 
 
 def train_segmentation(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
