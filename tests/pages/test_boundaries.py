@@ -20,7 +20,8 @@ def halves(column, side=20):
 
 def counts(truth, guess, distance):
     """Of one patch."""
-    return closer.boundary_counts(truth[None], guess[None], distance)[0]
+    true, drawn = (closer.edges(index[None], truth[None] > 0, distance) for index in (truth, guess))
+    return closer.boundary_counts(true, drawn, distance)[0]
 
 
 @pytest.mark.parametrize("distance", [1, 2, 3])

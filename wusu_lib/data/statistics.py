@@ -5,6 +5,7 @@ the memory does not grow with the data.
 """
 
 import os
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -204,10 +205,19 @@ def class_index(table: pd.DataFrame, patch: str) -> np.ndarray:
 
     A mask is read once, until its file changes. Raises KeyError for a patch without labels.
     """
-    masks = table["mask"][table["patch"].to_numpy() == patch].dropna()
-    if masks.empty:
-        raise KeyError(patch)
-    return _kept_index(masks.iat[0], file_state(masks.iat[0]))
+    mask = _masks(table)[patch]
+    return _kept_index(mask, file_state(mask))
+
+
+_last: "list[tuple[weakref.ref[pd.DataFrame], dict[str, ClassMask | str]]]" = []
+
+
+def _masks(table: pd.DataFrame) -> "dict[str, ClassMask | str]":
+    """Masks of a table by patch; those of the last table are kept, since a page asks thousands of times."""
+    if not _last or _last[0][0]() is not table:
+        labelled = table[table["mask"].notna()]
+        _last[:] = [(weakref.ref(table), dict(zip(labelled["patch"], labelled["mask"], strict=True)))]
+    return _last[0][1]
 
 
 @lru_cache(maxsize=2048)  # validation patches of the demo; half a gigabyte of 512 px

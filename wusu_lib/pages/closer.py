@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import batched, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -145,26 +145,39 @@ def _spread(bits: np.ndarray, distance: int) -> np.ndarray:
     return bits
 
 
-def boundary_counts(truth: np.ndarray, predicted: np.ndarray, distance: int) -> np.ndarray:
+class Edges(NamedTuple):
+    """Of maps [N, H, W]: class index, which pixels are in the bands of the width at hand, and the class index
+    of the boundary pixels (0 elsewhere).
+    """
+
+    classes: np.ndarray
+    wide: np.ndarray
+    thin: np.ndarray
+
+
+def edges(index: np.ndarray, labelled: np.ndarray, distance: int) -> Edges:
+    """What is compared of class indices [N, H, W]; labelled: bool [N, H, W], of the truth."""
+    wide = boundary_band(index, labelled, distance)
+    thin = wide if distance == 1 else boundary_band(index, labelled, 1)
+    return Edges(index, wide, np.where(thin, index, 0))
+
+
+def boundary_counts(truth: Edges, drawn: Edges, distance: int) -> np.ndarray:
     """Pixels of patches by class index, int64 [N, 7, 12].
 
     Kinds: of the bands of width ``distance`` those in both, in the truth's, in the prediction's; of the
     boundaries (bands of 1 px) the predicted pixels near a true one, all predicted, the true ones near a
-    predicted one, all true. truth, predicted: class indices [N, H, W], 0 = unlabelled (in the truth).
+    predicted one, all true.
     """
-    labelled = truth > 0
-    wide = [boundary_band(index, labelled, distance) for index in (truth, predicted)]
-    thin = wide if distance == 1 else [boundary_band(index, labelled, 1) for index in (truth, predicted)]
-    true_edge, drawn_edge = (np.where(t, i, 0) for t, i in zip(thin, (truth, predicted), strict=True))
-    both = wide[0] & wide[1] & (truth == predicted)
+    both = truth.wide & drawn.wide & (truth.classes == drawn.classes)
     kinds = [
-        (truth, both),
-        (truth, wide[0]),
-        (predicted, wide[1]),
-        (drawn_edge, _near(drawn_edge, true_edge, distance)),
-        (drawn_edge, thin[1]),
-        (true_edge, _near(true_edge, drawn_edge, distance)),
-        (true_edge, thin[0]),
+        (truth.classes, both),
+        (truth.classes, truth.wide),
+        (drawn.classes, drawn.wide),
+        (drawn.thin, _near(drawn.thin, truth.thin, distance)),
+        (drawn.thin, drawn.thin > 0),
+        (truth.thin, _near(truth.thin, drawn.thin, distance)),
+        (truth.thin, truth.thin > 0),
     ]
     return np.stack([_by_class(index, where) for index, where in kinds], axis=1)
 
@@ -199,7 +212,8 @@ def compare_boundaries(runs: Sequence[Any], baseline: Sequence[Any], table: pd.D
     kept = list(space.scored)
     found = []
     for distance in DISTANCES:
-        counted = [[_of_run(run, truths, distance, space)[..., kept] for run in side] for side in sides]
+        of_runs = _of_runs([run for side in sides for run in side], truths, distance, space)[..., kept]
+        counted = [list(of_runs[: len(sides[0])]), list(of_runs[len(sides[0]) :])]
         for number, measure in enumerate(MEASURES):
             true = counted[0][0][:, -1].sum(axis=0)  # [K]
             lengths = [true.sum(), *true]
@@ -222,14 +236,18 @@ def _validation(run: Any, table: pd.DataFrame) -> tuple[dict[str, np.ndarray], l
 AT_ONCE = 32  # patches whose arrays stay in the processor's cache
 
 
-def _of_run(run: Any, truths: dict[str, np.ndarray], distance: int, space: LabelSpace) -> np.ndarray:
-    """Counts of all patches, [N, 7, 12]."""
+def _of_runs(
+    runs: Sequence[Any], truths: dict[str, np.ndarray], distance: int, space: LabelSpace
+) -> np.ndarray:
+    """Counts of all patches by each run, [R, N, 7, 12]."""
     found = []
     for part in batched(truths, AT_ONCE):
         truth = np.stack([truths[patch] for patch in part])
-        predicted = space.merge_index(np.stack([run.prediction(patch) for patch in part]))
-        found.append(boundary_counts(truth, predicted, distance))
-    return np.concatenate(found)
+        labelled = truth > 0
+        true = edges(truth, labelled, distance)
+        drawn = [space.merge_index(np.stack([run.prediction(patch) for patch in part])) for run in runs]
+        found.append([boundary_counts(true, edges(index, labelled, distance), distance) for index in drawn])
+    return np.concatenate(found, axis=1)
 
 
 def _figures(number: int, names: Sequence[str]) -> list[tuple[str, Any]]:
