@@ -37,7 +37,7 @@ class TokensToMaps(Neck):
 
     TerraTorch's ReshapeTokensToImage guesses a square grid whenever the number of tokens is a square (a 4 x
     16 grid becomes 8 x 8, scrambled) and knows one prefix token only. Here the grid follows from the image's
-    size. The maps lie in memory as written: as a view of the tokens they would have the channels last, and
+    size. On a GPU the maps lie in memory as written: as a view of the tokens they have the channels last, and
     cuDNN refuses the atrous depthwise convolutions of DeepLabV3+ on such maps in bfloat16.
     """
 
@@ -49,7 +49,7 @@ class TokensToMaps(Neck):
     def forward(self, features: list[Tensor], image_size: tuple[int, int]) -> list[Tensor]:
         grid = (image_size[0] // self.patch, image_size[1] // self.patch)
         maps = [x[:, self.prefix_tokens :].transpose(1, 2).unflatten(2, grid) for x in features]
-        return [each.contiguous() for each in maps]
+        return [each.contiguous() if each.is_cuda else each for each in maps]
 
     def process_channel_list(self, channel_list: list[int]) -> list[int]:
         return channel_list
