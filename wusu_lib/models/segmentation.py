@@ -118,7 +118,7 @@ class SegmentationModel(nn.Module):
 
 
 def _channels_last(maps: Tensor) -> Tensor:
-    """Maps with their channels side by side in memory: so a training on a CPU is a tenth to a sixth faster."""
+    """Maps with their channels side by side in memory: a training on a CPU is a tenth to a sixth faster."""
     if maps.shape[1] == 1:  # of one channel there is nothing to lay side by side
         return maps
     return maps.contiguous(memory_format=torch.channels_last)
