@@ -57,3 +57,11 @@ def test_without_a_record_the_page_says_how_to_make_one(monkeypatch, tmp_path):
     monkeypatch.setattr(published, "tuning_file", lambda: tmp_path / "none.csv")
     assert "make tuning" in published.tuning_sentence().data
     assert published.tuning_table() is None
+
+
+def test_the_committed_record_has_a_row_a_trial():
+    rows = published.recorded_tuning()
+    asked = [(name, parameter) for name, parameter, values in published.TUNED for _ in values]
+    assert list(zip(rows["experiment"], rows["parameter"], strict=True)) == asked
+    assert rows.groupby(["experiment", "parameter"])["stated"].sum().eq(1).all()
+    assert rows["val mIoU"].between(0, 1).all()
