@@ -15,7 +15,7 @@ ROWS = pd.DataFrame(
         ("dinov3", 1, "rgb", "random", "c", "0.4300", "0.4000", 0.03, 0.01, 0.05),
         ("dinov3", 0, "all", "random", SHAS["dinov3"], "0.4200", "0.4000", 0.02, 0.01, 0.03),
         ("dinov3", 0, "all", "with infrared", SHAS["dinov3"], "0.4200", "0.4500", -0.03, -0.04, -0.02),
-        ("clay", 0, "all", "1 m instead of 4 m", SHAS["clay"], "0.5", "0.5", 0.0, -0.01, 0.01),
+        ("clay", 0, "all", "at 1 m instead of 4 m", SHAS["clay"], "0.5", "0.5", 0.0, -0.01, 0.01),
     ],
     columns=[
         *("miniature", "seed", "bands", "against", "hash"),
@@ -45,7 +45,7 @@ def test_the_sentence_counts_what_is_sure_and_tells_the_spread(recorded):
 def test_a_shift_costs_or_it_is_said_that_it_does_not(recorded):
     told = pretraining.frozen_costs_sentence().data
     assert "with infrared: the shift costs 0.030 of mean IoU." in told
-    assert "1 m instead of 4 m: no cost is shown (between -0.010 and +0.010)." in told
+    assert "at 1 m instead of 4 m: no cost is shown (between -0.010 and +0.010)." in told
 
 
 def test_the_tables_have_a_row_a_comparison(recorded):
@@ -54,7 +54,7 @@ def test_the_tables_have_a_row_a_comparison(recorded):
     assert shown["difference"].tolist() == ["+0.305", "+0.010", "+0.030", "+0.020"]
     assert shown["bands"].tolist() == ["B, G, R, NIR", "B, G, R", "B, G, R", "B, G, R, NIR"]
     costs = pretraining.frozen_gains_table(against_random=False).data
-    assert costs["against"].tolist() == ["with infrared", "1 m instead of 4 m"]
+    assert costs["against"].tolist() == ["with infrared", "at 1 m instead of 4 m"]
 
 
 def test_every_miniature_has_a_row_and_curves_to_its_last_step():

@@ -139,7 +139,7 @@ def frozen_costs_sentence() -> Sentence:
     rows = frozen_gains(against_random=False)
     told = []
     for row in rows.itertuples():
-        compared = f"{row.miniature} against itself pre-trained with {row.against}"
+        compared = f"{row.miniature} against itself, pre-trained {row.against}"
         if row.high < 0:
             told.append(f"{compared}: the shift costs {-row.gain:.3f} of mean IoU.")
         elif row.low > 0:

@@ -443,7 +443,7 @@ TUNED: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("exp07", "learning_rate", (1e-4, 1e-3, 2e-3)),
 )
 TUNING_COLUMNS = [
-    *("experiment", "parameter", "value", "stated", "val mIoU", "seconds"),
+    *("experiment", "parameter", "value", "stated", "val mIoU"),
     *("processor", "commit", "finished"),
 ]
 
@@ -456,8 +456,7 @@ def tuning_file() -> Path:
 def recorded_tuning() -> pd.DataFrame:
     """The record: a row a training, with ``TUNING_COLUMNS``; none where nothing was recorded.
 
-    stated: whether the experiment's notebook (at demo scale) has this value. seconds: of training and
-    judging.
+    stated: whether the experiment's notebook (at demo scale) has this value.
     """
     path = tuning_file()
     return pd.read_csv(path, dtype={"value": str}) if path.is_file() else pd.DataFrame(columns=TUNING_COLUMNS)
@@ -506,7 +505,7 @@ def _tuning_row(name: str, parameter: str, value: Any, exp: Experiment) -> dict[
     told = round(_learnt_from(exp), 2) if parameter == GROUND else value
     return {
         **{"experiment": name, "parameter": parameter, "value": told, "stated": stated},
-        **{"val mIoU": round(run.scores()["mIoU"], 4), "seconds": round(run.record["seconds"])},
+        "val mIoU": round(run.scores()["mIoU"], 4),
         "processor": run.record["machine"]["processor"],
         "commit": run.record["git"]["commit"][:8],
         "finished": run.record["finished"][:10],
@@ -527,7 +526,7 @@ def tuning_table() -> Styler | None:
     rows = recorded_tuning()
     if rows.empty:
         return None  # the sentence says so
-    shown = rows[["experiment", "parameter", "value", "stated", "val mIoU", "seconds"]].copy()
+    shown = rows[["experiment", "parameter", "value", "stated", "val mIoU"]].copy()
     shown["stated"] = np.where(shown["stated"], "stated", "")
     return styled_table(shown, "tuning", index=False).format(precision=3, subset=["val mIoU"])
 
@@ -544,8 +543,7 @@ def tuning_sentence() -> Sentence:
         told.append(
             f"{name}, {parameter}: {own['value']} is the best of {counted(len(part), 'value')}."
             if best["stated"]
-            else f"{name}, {parameter}: {best['value']} gave {gain:.3f} more than the stated {own['value']}, "
-            f"in {best['seconds'] / own['seconds']:.1f} times its seconds."
+            else f"{name}, {parameter}: {best['value']} gave {gain:.3f} more than the stated {own['value']}."
         )
     machines, commits = (listed(sorted(set(rows[c].astype(str)))) for c in ("processor", "commit"))
     return Sentence(f"{' '.join(told)} Recorded on {machines} with commit {commits}.")

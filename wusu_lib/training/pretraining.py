@@ -131,8 +131,8 @@ RECIPES = {
 # Sensors with one shift less, by miniature: what the shift costs is measured with them.
 WITHOUT_SHIFT = {
     "prithvi_600m": {
-        "1 m instead of 4 m": replace(SATELLITE, ground=1),
-        "bands as they are": replace(
+        "at 1 m instead of 4 m": replace(SATELLITE, ground=1),
+        "with the bands as they are": replace(
             SATELLITE,
             response=((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)),
             gain=(1, 1, 1, 1),
