@@ -20,10 +20,10 @@ WIDTH = 8
 
 
 class Neck(nn.Sequential):
-    """Passes on what the encoder gives."""
+    """Passes on what the encoder gives, as the one map of a list."""
 
     def forward(self, maps, image_size):
-        return maps
+        return [maps]
 
 
 class Decoder(nn.Module):
@@ -38,7 +38,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, maps):
-        return self.layers(maps)
+        return self.layers(maps[0])
 
 
 def base(outputs=11, seed=0):
