@@ -115,6 +115,28 @@ def test_an_experiment_without_all_its_seeds_is_not_published(monkeypatch, tmp_p
     assert not (tmp_path / "root").exists()
 
 
+def test_what_is_not_run_yet_is_named_and_left_out(monkeypatch, tmp_path):
+    """The page of an earlier publication goes with it: its records are no longer there."""
+    about = SimpleNamespace(fingerprint="f")
+    entries = [
+        SimpleNamespace(runs=runs, exp=SimpleNamespace(name=name, seeds=[1], dossier=about), difference=None)
+        for name, runs in (("exp05", [1]), ("exp06", []))
+    ]
+    monkeypatch.setattr(published.overview, "collect", lambda *asked: entries)
+    monkeypatch.setattr(published.store, "find", list)
+    monkeypatch.setattr(published, "_origin", lambda overlay, log: f"{len(log)} of {overlay}")
+    executed(tmp_path, heading(), code())
+    (tmp_path / "results.ipynb").write_text((tmp_path / "exp05.ipynb").read_text())
+    target = tmp_path / "root" / "published" / "study"
+    target.mkdir(parents=True)
+    (target / "exp06.ipynb").touch()
+    pages = published.publish("study", tmp_path, tmp_path / "root")
+    assert pages == ["published/study/exp05", "published/study/results"]
+    assert sorted(path.name for path in target.glob("*.ipynb")) == ["exp05.ipynb", "results.ipynb"]
+    told = json.loads((target / "results.ipynb").read_text())["cells"][1]["source"]
+    assert told == "1 of study Not run yet: exp06."
+
+
 CONTENTS = """parts:
   - caption: All results
     chapters:

@@ -73,22 +73,25 @@ def publish(overlay: str, executed: Path, root: Path, data_root: str = "") -> li
     """Put executed notebooks and what stands behind them under ``root``/published/; the pages, for _toc.yml.
 
     ``overlay``: what the notebooks were run with, a name in ``params/`` or a path; ``executed``: their
-    folder; ``data_root``: theirs. Raises ValueError, before anything is written, for an experiment whose runs
-    are not all stored, and for an executed notebook that is missing, holds an error or names a folder of this
-    machine.
+    folder; ``data_root``: theirs. An experiment whose runs are not all stored is left out, and the summary
+    says so. Raises ValueError, before anything is written, where no experiment has all its runs, and for an
+    executed notebook that is missing, holds an error or names a folder of this machine.
     """
-    log = overview.collect(overlay, data_root)
+    every = overview.collect(overlay, data_root)
     name, target = Path(overlay).stem, root / "published" / Path(overlay).stem
-    lacking = [entry.exp.name for entry in log if len(entry.runs) < len(entry.exp.seeds)]
-    if lacking:
+    log = [entry for entry in every if len(entry.runs) == len(entry.exp.seeds)]
+    lacking = [entry.exp.name for entry in every if entry not in log]
+    if not log:
         raise ValueError(f"{listed(lacking)}: not all seeds are run with {name}; run them, then publish")
-    stories = {entry.exp.name: _story(name, entry) for entry in log} | {SUMMARY: _origin(name, log)}
+    stories = {entry.exp.name: _story(name, entry) for entry in log}
+    stories[SUMMARY] = _origin(name, log) + (f" Not run yet: {listed(lacking)}." if lacking else "")
     pages = {page: _page(executed / f"{page}.ipynb", story) for page, story in stories.items()}
     data = {entry.exp.dossier.fingerprint for entry in log}
-    runs = {run.key: run.record for run in store.find() if run.record["data"]["fingerprint"] in data}
+    behind = [run for run in store.find() if run.record["data"]["fingerprint"] in data]
+    runs = {run.key: run.record for run in behind if run.experiment not in lacking}
     (target / RECORDS).mkdir(parents=True, exist_ok=True)
-    for earlier in (target / RECORDS).glob("*.json"):
-        if earlier.stem not in runs:
+    for earlier in [*(target / RECORDS).glob("*.json"), *target.glob("*.ipynb")]:
+        if earlier.stem not in runs | pages:
             earlier.unlink()
     for key, record in runs.items():
         write_json(target / RECORDS / f"{key}.json", _freed(record))
