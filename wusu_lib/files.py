@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -104,7 +105,10 @@ def stated(path: Path) -> dict[str, Any]:
 
     The hash is remembered for this process while the file's state stays the same.
     """
-    state = path.stat()
+    return _stated(path, path.stat())
+
+
+def _stated(path: Path, state: os.stat_result) -> dict[str, Any]:
     key = (str(path), state.st_size, state.st_mtime_ns, state.st_ino, state.st_ctime_ns)
     found = _hashes.get(key)
     if found is None:
@@ -117,7 +121,13 @@ def stated(path: Path) -> dict[str, Any]:
 
 def agrees(path: Path, entry: Any) -> bool:
     """Whether a file, no link, is what a record says of it; every byte is read."""
-    return path.is_file() and not path.is_symlink() and stated(path) == entry
+    try:
+        state = os.lstat(path)
+    except PermissionError:
+        raise
+    except OSError:  # not there
+        return False
+    return stat.S_ISREG(state.st_mode) and _stated(path, state) == entry
 
 
 def set_aside(path: Path, why: str = "damaged") -> None:

@@ -91,6 +91,13 @@ def test_the_model_is_built_as_stated(root, places):
     )
 
 
+def test_the_line_of_progress_names_a_variant(root, tmp_path, caplog):
+    write_notebook(tmp_path, **STATED)
+    with caplog.at_level("INFO", "wusu_lib.training"):
+        prepare(root, decoder="unet", seeds=[7]).runs()
+    assert "exp05 with decoder unet, seed 7: 2 epochs, best" in caplog.text
+
+
 def test_the_record_says_what_where_and_on_what(root):
     (run,) = prepare(root).runs()
     record = run.record

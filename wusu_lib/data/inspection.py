@@ -136,4 +136,4 @@ def _states(base: Path) -> list[tuple[str, FileState]]:
     """Path below the root and state of every file in the tree's folders."""
     folders = sorted(item for top in FOLDERS for item in os.walk(base / top))
     paths = [os.path.join(folder, name) for folder, _, names in folders for name in sorted(names)]
-    return [(os.path.relpath(path, base), file_state(path)) for path in paths]
+    return [(path.removeprefix(f"{base}{os.sep}"), file_state(path)) for path in paths]

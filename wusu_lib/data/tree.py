@@ -87,16 +87,24 @@ def entries(root: Path) -> list[Entry]:
     for folder in FOLDERS:
         for area_folder in sorted(p for p in (root / folder).glob("*") if p.is_dir()):
             for kind, place in KINDS.items():
-                files = sorted((area_folder / place).glob("*"))
-                names = [
-                    p
-                    for p in files
-                    if (p.is_file() or (p.is_symlink() and not p.exists()))
-                    and not p.name.startswith(".")
-                    and not p.name.endswith(SIDECARS)
-                ]
-                found += [_entry(kind, folder, area_folder.name, path) for path in names]
+                paths = _listed(area_folder / place)
+                found += [_entry(kind, folder, area_folder.name, path) for path in paths]
     return found
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Files and links that lead nowhere, by name; the folder tells what each is, so none is looked up."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as listing:
+        names = [
+            item.name
+            for item in listing
+            if not item.name.startswith(".")
+            and not item.name.endswith(SIDECARS)
+            and (item.is_file() or (item.is_symlink() and not os.path.exists(item.path)))
+        ]
+    return [folder / name for name in sorted(names)]
 
 
 def _entry(kind: str, folder: str, area_folder: str, path: Path) -> Entry:
@@ -176,7 +184,10 @@ def file_state(path: str | os.PathLike[str]) -> FileState:
     A copy can keep the first two of the file that it replaces; nobody can set the other two. Of a link that
     leads nowhere, the link's own.
     """
-    found = os.stat(path) if os.path.exists(path) else os.lstat(path)
+    try:
+        found = os.stat(path)
+    except OSError:
+        found = os.lstat(path)
     return found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
 
 

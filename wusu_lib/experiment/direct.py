@@ -85,6 +85,7 @@ def train_direct(
     changes: pd.DataFrame,
     measured: statistics.Statistics,
     seed: int,
+    called: str = "",
 ) -> dict[str, Any]:
     """Train and evaluate the siamese network that ``parameters`` describe; files into ``folder``, figures
     returned.
@@ -109,7 +110,7 @@ def train_direct(
     with threads(parameters.scale):
         model = build_siamese(parameters, table, seed)
         found["parts"] = siamese_parts(model, max(image_shape(table)[1:])).to_dict("list")
-        tallies, figures = train(folder, DirectTask(model, parameters, weight), data, seed, JUDGED)
+        tallies, figures = train(folder, DirectTask(model, parameters, weight), data, seed, JUDGED, called)
     return _write(folder, rows, tallies) | figures | found
 
 
@@ -197,7 +198,7 @@ def _write(folder: Path, rows: pd.DataFrame, tallies: "dict[str, PairTally]") ->
 
 def _make(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
     stated = cast(DirectParameters, exp.parameters)
-    made = train_direct(folder, stated, exp.table, exp.dossier.changes, exp.statistics, seed)
+    made = train_direct(folder, stated, exp.table, exp.dossier.changes, exp.statistics, seed, exp.called)
     return made | published(stated)
 
 

@@ -76,7 +76,7 @@ def train_segmentation(exp: "Experiment", seed: int, folder: Path) -> dict[str, 
     with threads(parameters.scale):
         model = build_network(parameters, outputs_of(parameters), max(expects["size"]), seed)
         parts = describe_model(model, table).to_dict("list")
-        made = fit(folder, model, data, parameters, seed)
+        made = fit(folder, model, data, parameters, seed, exp.called)
     return made | {"input": expects, "parts": parts} | published(parameters)
 
 
@@ -141,6 +141,7 @@ def fit(
     data: "WusuDataModule",
     parameters: SegmentationParameters,
     seed: int,
+    called: str = "",
 ) -> dict[str, Any]:
     """Train a model on ``data`` and evaluate its best weights; resumes what ``folder`` holds.
 
@@ -150,7 +151,7 @@ def fit(
     from wusu_lib.training.loop import train
     from wusu_lib.training.task import SegmentationTask
 
-    tallies, figures = train(folder, SegmentationTask(model, parameters), data, seed)
+    tallies, figures = train(folder, SegmentationTask(model, parameters), data, seed, called=called)
     return _write(folder, data, tallies) | figures
 
 

@@ -228,25 +228,27 @@ def train[C: Counted](
     data: SplitDataModule,
     seed: int,
     splits: Sequence[str] = SPLITS,
+    called: str = "",
 ) -> tuple[dict[str, C], dict[str, Any]]:
     """Train a task on ``data`` and count what its best weights predict in some splits.
 
-    Resumes what ``folder`` holds. Writes history.csv, steps.csv, model.safetensors and TensorBoard events.
+    ``called``: its name in the line of progress; the experiment's where none is given. Resumes what
+    ``folder`` holds. Writes history.csv, steps.csv, model.safetensors and TensorBoard events.
     Gives the counts by split (the validation maps kept) and the record's part that all kinds share: losses,
     best epoch, numbers of parameters, arithmetic, seconds. Raises ValueError where training or validation has
     no labelled patch or pixel, bfloat16 is computed wrongly here, or the loss or a gradient is not finite.
     """
-    found = _train_and_count(folder, task, data, seed, splits)
+    line = Line(f"{called or task.settings.name}, seed {seed}")
+    found = _train_and_count(folder, task, data, seed, splits, line)
     del task
     gc.collect()  # model, trainer and optimiser refer to each other: no count of references falls to zero
     return found
 
 
 def _train_and_count[C: Counted](
-    folder: Path, task: Task[C], data: SplitDataModule, seed: int, splits: Sequence[str]
+    folder: Path, task: Task[C], data: SplitDataModule, seed: int, splits: Sequence[str], line: Line
 ) -> tuple[dict[str, C], dict[str, Any]]:
     """As ``train``."""
-    line = Line(f"{task.settings.name}, seed {seed}")
     session = Session(folder, seed, line)
     session.restore(task.model)
     with faults_told(folder), subdued(), arithmetic.exact_float32():
