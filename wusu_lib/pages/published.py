@@ -79,8 +79,8 @@ def publish(overlay: str, executed: Path, root: Path, data_root: str = "") -> li
     """
     every = overview.collect(overlay, data_root)
     name, target = Path(overlay).stem, root / "published" / Path(overlay).stem
-    log = [entry for entry in every if len(entry.runs) == len(entry.exp.seeds)]
-    lacking = [entry.exp.name for entry in every if entry not in log]
+    lacking = [entry.exp.name for entry in every if len(entry.runs) < len(entry.exp.seeds)]
+    log = [entry for entry in every if entry.exp.name not in lacking]
     if not log:
         raise ValueError(f"{listed(lacking)}: not all seeds are run with {name}; run them, then publish")
     stories = {entry.exp.name: _story(name, entry) for entry in log}
