@@ -102,7 +102,8 @@ def _listed(folder: Path) -> list[Path]:
             for item in listing
             if not item.name.startswith(".")
             and not item.name.endswith(SIDECARS)
-            and (item.is_file() or (item.is_symlink() and not os.path.exists(item.path)))
+            # only links are looked up: is_file() raises for one that leads to itself
+            and (not os.path.isdir(item.path) if item.is_symlink() else item.is_file())
         ]
     return [folder / name for name in sorted(names)]
 
