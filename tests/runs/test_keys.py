@@ -64,7 +64,7 @@ NAMED = {
         "change.decoding",
         "measures.change:counts,score",
         "change.codebook:code_book",
-        "experiment.predictor",
+        "experiment.segmentation:Predictor,build_network",
     ],
     DirectParameters: [
         *DATA,
@@ -318,7 +318,9 @@ def test_what_computes_nothing_voids_no_run(copied, edits):
 
 
 def trained():
-    return {f"exp{n:02d}" for n in (1, 2, 3, 4, 5, 6, 7, 8, 15, 16)}  # 15 compares the maps of exp05 or exp06
+    return {
+        f"exp{n:02d}" for n in (1, 2, 3, 4, 5, 6, 7, 8, 13, 15, 16)
+    }  # 15 compares the maps of exp05 or exp06
 
 
 def with_parameter(name, value):

@@ -11,7 +11,7 @@ from affine import Affine
 from rasterio.errors import NotGeoreferencedWarning
 from torch import nn
 
-from wusu_lib.experiment.predictor import Predictor
+from wusu_lib.experiment.segmentation import Predictor
 
 UTM = "EPSG:32650"
 MEAN, STD = (0.4, 0.4, 0.4, 0.4), (0.2, 0.2, 0.2, 0.2)

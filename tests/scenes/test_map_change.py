@@ -16,7 +16,7 @@ from small_scenes import MEAN, STD, noise, write_scene
 from torch import nn
 
 from wusu_lib import provenance, transitions
-from wusu_lib.experiment import notebooks, parameters, predictor
+from wusu_lib.experiment import notebooks, parameters, segmentation
 from wusu_lib.experiment.segmentation import SegmentationParameters
 from wusu_lib.pages import scene
 from wusu_lib.scenes import polygons, rasters, tool
@@ -47,7 +47,7 @@ def stated(folder, **changed):
     """A task on its images with a model that needs no training."""
     given = {"name": "map_change", "run": "exp05", "out": str(folder / "out"), "tolerance": 0, **changed}
     job = tool.prepare(given)
-    job.__dict__["predictor"] = predictor.Predictor(Dark(), MEAN, STD, window=64)
+    job.__dict__["predictor"] = segmentation.Predictor(Dark(), MEAN, STD, window=64)
     return job
 
 
@@ -314,7 +314,7 @@ class Patient(Dark):
 
 
 def test_windows_disk_and_time_are_told_before_the_work(restless):
-    restless.__dict__["predictor"] = predictor.Predictor(Patient(), MEAN, STD, window=64)
+    restless.__dict__["predictor"] = segmentation.Predictor(Patient(), MEAN, STD, window=64)
     begun = time.monotonic()
     work = restless.work()
     took = time.monotonic() - begun

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny
@@ -14,8 +15,15 @@ from wusu_lib.experiment.parameters import parse
 from wusu_lib.experiment.per_pixel import PixelParameters
 from wusu_lib.experiment.segmentation import fit
 from wusu_lib.experiment.two_stage import TwoStageParameters
-from wusu_lib.legend import ELEVEN
-from wusu_lib.models.losses import LOSSES, TrainingLoss, pixel_loss, training_loss
+from wusu_lib.legend import ELEVEN, LabelSpace
+from wusu_lib.models.losses import (
+    LOSSES,
+    TrainingLoss,
+    class_shares,
+    near_another_class,
+    pixel_loss,
+    training_loss,
+)
 from wusu_lib.training.task import SegmentationTask, Tally
 
 
@@ -179,11 +187,17 @@ def two_pixels():
         ("cross_entropy", -math.log(0.8) - math.log(0.5)),
         ("focal", -(0.2**2) * math.log(0.8) - 0.5**2 * math.log(0.5)),
         ("dice", 2 * (1 - (1.6 / (1.3 + 1) + 1.0 / (0.7 + 1)) / 2)),
-        ("cross_entropy_dice", 0.916291 + 0.716113),
+        ("inverse_frequency", -(2 / 3) * math.log(0.8) - 2 * math.log(0.5)),  # 1/.75 and 1/.25, mean 1
+        ("effective_number", -0.804115 * math.log(0.8) - 1.587655 * math.log(0.5)),  # 1/(1 - e^(-2 share))
+        ("lovasz", 2 * (0.5 * 0.5 + 0.5 * 0.2 + 1.0 * 0.5) / 2),  # errors times the steps of 1 - IoU
+        ("focal_tversky", (1 - 0.8 / 1.09) ** 0.75 + (1 - 0.5 / 0.91) ** 0.75),
+        ("boundary", 0.916291),  # both pixels are at the border
+        ("cross_entropy+dice", 0.916291 + 0.716113),
+        ("focal+lovasz+boundary", 0.182212 + 0.85 + 0.916291),
     ],
 )
 def test_each_loss_of_two_pixels(loss, expected):
-    found = training_loss(loss, *two_pixels())
+    found = training_loss(loss, *two_pixels(), np.array([0.75, 0.25]))
     assert found.objective.item() == pytest.approx(expected, rel=1e-5)
     assert found.pixels == 2
     told = found.objective if found.cross_entropy is None else found.cross_entropy
@@ -196,10 +210,81 @@ def test_a_class_that_the_batch_lacks_has_no_part_in_dice():
     assert found.objective.item() == pytest.approx((1 - 2 * 0.6 / 1.6) / 3, rel=1e-5)
 
 
+SHARES = np.array([0.6, 0.3, 0.1])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_gradient_of_each_loss_is_how_it_changes(loss):
+    """Along random directions, by central differences."""
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(2, 3, 6, 6, generator=generator).requires_grad_()
+    mask = torch.randint(0, 3, (2, 6, 6), generator=generator)
+    mask[0, :2] = 255
+    training_loss(loss, logits, mask, SHARES).objective.backward()
+    for _ in range(3):
+        step = torch.randn(logits.shape, generator=generator) * 1e-3
+        with torch.no_grad():
+            up, down = (training_loss(loss, logits + sign * step, mask, SHARES).objective for sign in (1, -1))
+        assert (up - down).item() == pytest.approx(2 * (logits.grad * step).sum().item(), rel=0.02, abs=2e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_is_certain_and_right_has_a_small_loss_and_a_finite_gradient(loss):
+    mask = torch.arange(3).repeat(1, 4, 2)
+    logits = (40.0 * nn.functional.one_hot(mask, 3).movedim(-1, 1).float()).requires_grad_()
+    found = training_loss(loss, logits, mask, SHARES)
+    found.objective.backward()
+    assert 0 <= found.objective.item() < 0.002 * found.pixels
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_a_border_is_where_another_class_is_near_and_unlabelled_ground_makes_none():
+    mask = torch.zeros(1, 1, 12, dtype=torch.int64)
+    mask[0, 0, 5:9] = 2
+    mask[0, 0, 9:] = 255
+    near = near_another_class(mask)[0, 0].tolist()
+    assert near == [False, False, *[True] * 6, False, False, False, False]
+    logits = torch.zeros(1, 3, 1, 12)
+    logits[0, 0] = 1  # right from 0 to 4, wrong from 5 to 8
+    right, wrong = (-torch.log_softmax(logits[0, :, 0, 0], 0)[k].item() for k in (0, 2))
+    expected = 9 * (2 * right + 15 * right + 15 * wrong + wrong) / (6 * 5 + 3)
+    assert training_loss("boundary", logits, mask).objective.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_shares_of_classes_are_of_the_pixels_that_count_in_their_label_space():
+    pixels = np.array([100, 10, 20, 30, 0, 0, 0, 0, 0, 0, 0, 40])
+    assert class_shares(pixels, ELEVEN)[[0, 1, 2, 10]].tolist() == [0.1, 0.2, 0.3, 0.4]
+    merged = class_shares(pixels, LabelSpace("class", "merged"))
+    assert merged[[0, 1, 2, 9]].tolist() == [0.5, 0.05, 0.25, 0.2]
+    with pytest.raises(ValueError, match="no training patch has a labelled pixel"):
+        class_shares(np.array([5] + [0] * 11), ELEVEN)
+    with pytest.raises(ValueError, match="inverse_frequency weighs classes and needs their shares"):
+        training_loss("inverse_frequency", *two_pixels())
+
+
+def test_a_class_that_no_training_pixel_has_weighs_nothing():
+    found = training_loss("inverse_frequency", *two_pixels(), np.array([1.0, 0.0])).objective.item()
+    assert found == pytest.approx(-math.log(0.8), rel=1e-5)
+
+
+def test_a_training_weighs_classes_by_its_own_training_pixels(tmp_path, tree):
+    """Equal shares make the weighted cross-entropy the plain one; others do not."""
+    parameters = tiny.settings(loss="inverse_frequency", epochs=1)
+    objectives = []
+    for shares in (np.full(11, 1 / 11), np.array([0.99] + [0.001] * 10)):
+        folder = tmp_path / str(shares[0])
+        folder.mkdir()
+        fit(folder, tiny.build(), tiny.data(tree, parameters), parameters, 0, shares=shares)
+        (row,) = pd.read_csv(folder / "history.csv").to_dict("records")
+        objectives.append(row["train/objective"] / row["train/loss"])
+    assert objectives[0] == pytest.approx(1, rel=1e-5)
+    assert abs(objectives[1] - 1) > 0.1
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_batch_without_labels_has_no_loss_and_no_gradient_that_is_not_finite(loss):
     logits = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    found = training_loss(loss, logits, torch.full((1, 4, 4), 255))
+    found = training_loss(loss, logits, torch.full((1, 4, 4), 255), SHARES)
     found.objective.backward()
     assert (found.objective.item(), found.pixels) == (0, 0)
     assert torch.equal(logits.grad, torch.zeros_like(logits))
@@ -213,8 +298,11 @@ def test_what_is_minimised_is_the_stated_loss_and_what_is_told_is_cross_entropy(
 
 
 def test_a_loss_that_is_not_there_or_not_for_this_decoder_is_refused():
-    with pytest.raises(ValueError, match="loss: got 'hinge'; allowed: cross_entropy, focal, dice"):
-        tiny.settings(loss="hinge")
+    with pytest.raises(ValueError, match=r"loss: got 'hinge'; allowed: cross_entropy, .* sums such as"):
+        tiny.settings(loss="dice+hinge")
+    with pytest.raises(ValueError, match=r"loss: got 'dice\+dice'; name each part of a sum once"):
+        tiny.settings(loss="dice+dice")
+    assert tiny.settings(loss="dice + cross_entropy").loss == "cross_entropy+dice"
     with pytest.raises(ValueError, match="loss: got 'dice', a loss of pixels; this decoder predicts a set"):
         tiny.settings(loss="dice", decoder="mask2former")
 

@@ -1,28 +1,37 @@
 """Segmentation: the classes of one image. From parameters to files: data, model, training, results."""
 
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wusu_lib.data import statistics
 from wusu_lib.experiment.parameters import (
     DATA,
+    MODEL,
     TORCH,
     TRAINING,
     Kind,
     ModelParameters,
+    parse,
     published,
     weights_hash,
 )
+from wusu_lib.files import RECORD
+from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.models import losses
 from wusu_lib.models.catalogue import expected_statistics, find
 from wusu_lib.models.decoders import DECODERS
 from wusu_lib.runs.results import write_results
+from wusu_lib.runs.store import Run
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from wusu_lib.data.loading import WusuDataModule
@@ -38,11 +47,16 @@ class SegmentationParameters(ModelParameters):
         "all", description="the legend's classes, or buildings and waters merged"
     )
     loss: str = Field(
-        "cross_entropy", examples=["focal"], description="cross_entropy, focal, dice or cross_entropy_dice"
+        "cross_entropy", examples=["focal"], description=f"{', '.join(losses.LOSSES)}, or a sum of some (a+b)"
     )
 
+    @field_validator("loss")
+    @classmethod
+    def _named_once(cls, loss: str) -> str:
+        return losses.canonical(loss)
+
     @model_validator(mode="after")
-    def _loss_exists(self) -> Self:
+    def _loss_of_pixels(self) -> Self:
         losses.check(self.loss, DECODERS[self.decoder].set_loss)
         return self
 
@@ -76,7 +90,8 @@ def train_segmentation(exp: "Experiment", seed: int, folder: Path) -> dict[str, 
     with threads(parameters.scale):
         model = build_network(parameters, outputs_of(parameters), max(expects["size"]), seed)
         parts = describe_model(model, table).to_dict("list")
-        made = fit(folder, model, data, parameters, seed, exp.called)
+        shares = losses.class_shares(exp.statistics.classes.sum(axis=0), parameters.labels)
+        made = fit(folder, model, data, parameters, seed, exp.called, shares)
     return made | {"input": expects, "parts": parts} | published(parameters)
 
 
@@ -142,16 +157,19 @@ def fit(
     parameters: SegmentationParameters,
     seed: int,
     called: str = "",
+    shares: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Train a model on ``data`` and evaluate its best weights; resumes what ``folder`` holds.
 
+    ``shares``: of the classes in the training pixels (``losses.class_shares``), for a loss that weighs them.
     Writes what ``loop.train`` writes, confusion.npz and predictions.npz. Gives the rest of the record: what
     ``loop.train`` gives, metrics by protocol and split, classes absent from a split. Errors as there.
     """
     from wusu_lib.training.loop import train
     from wusu_lib.training.task import SegmentationTask
 
-    tallies, figures = train(folder, SegmentationTask(model, parameters), data, seed, called=called)
+    task = SegmentationTask(model, parameters, shares)
+    tallies, figures = train(folder, task, data, seed, called=called)
     return _write(folder, data, tallies) | figures
 
 
@@ -163,6 +181,133 @@ def _write(folder: Path, data: "WusuDataModule", tallies: "dict[str, Tally]") ->
     val = tallies["val"]
     maps, confidence = (dict(zip(val.patches, v, strict=True)) for v in (val.maps, val.confidence))
     return write_results(folder, rows, matrices, maps, confidence, data.labels)
+
+
+# A stored run as something that maps images: its model, its normalisation, its classes.
+
+
+@dataclass
+class Predictor:
+    """A model with all that it needs to read an image.
+
+    ``model``: images [B, 4, H, W] -> logits [B, K, H, W]. ``mean`` and ``std``: of the bands blue, green,
+    red, NIR, on the scale count / 255. ``labels``: which K classes of the legend it predicts. ``window``:
+    side of the images that it learnt from, in pixels. ``device``: "auto" takes a GPU if there is one.
+    ``code``: the modules of this library that compute the model, as ``provenance.code`` takes them.
+    """
+
+    model: "nn.Module"
+    mean: Sequence[float]
+    std: Sequence[float]
+    labels: LabelSpace = ELEVEN
+    window: int = 512
+    precision: Literal["bf16", "32"] = "32"
+    name: str = "model"
+    device: str = "auto"
+    code: tuple[str, ...] = ()
+    _hash: str = field(default="", repr=False)
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Class index (0 to 11) of each of the K outputs."""
+        return self.labels.scored
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of the weights and of everything else that the predictions depend on."""
+        if not self._hash:
+            digest = hashlib.sha256()
+            for name, tensor in sorted(self.model.state_dict().items()):
+                digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().reshape(-1).view(_bytes()).numpy().tobytes())
+            rest = [type(self.model).__qualname__, list(self.mean), list(self.std), self.indices]
+            digest.update(repr([*rest, self.precision]).encode())
+            self._hash = digest.hexdigest()[:16]
+        return self._hash
+
+    def probabilities(self, images: np.ndarray, valid: np.ndarray) -> "torch.Tensor":
+        """Class probabilities float32 [B, K, H, W] of counts uint8 [B, 4, H, W], on the model's device.
+
+        ``valid``: bool [B, H, W]; the model sees the mean of each band where there is no data. Raises
+        ValueError where an output is not finite.
+        """
+        import torch
+
+        from wusu_lib.models.arithmetic import autocast, exact_float32
+
+        device = self.chosen_device()
+        self.model.to(device).eval()
+        mean, std = (np.asarray(v, dtype=np.float32)[:, None, None] for v in (self.mean, self.std))
+        scaled = (images.astype(np.float32) / np.float32(255) - mean) / std
+        scaled *= valid[:, None]
+        with torch.inference_mode(), autocast(self.precision, device), exact_float32():
+            logits = self.model(torch.from_numpy(scaled).to(device))
+            found = logits.float().softmax(dim=1)
+            if not torch.isfinite(found).all():
+                raise ValueError(f"{self.name} gives values that are not finite: no map can be made with it")
+            return found
+
+    def chosen_device(self) -> str:
+        """The device's type: "cuda" or "cpu"."""
+        import torch
+
+        if self.device != "auto":
+            return self.device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def on_cpu(self) -> "Predictor":
+        """This predictor with its weights in main memory, from where they can be sent to another machine."""
+        self.model.cpu()
+        return self
+
+
+def load(run: Run) -> Predictor:
+    """The predictor of a stored segmentation run.
+
+    Raises ValueError for a run of another kind, for weights that are not what was written, and where a mean
+    or a standard deviation is not finite.
+    """
+    parameters = _parameters(run)
+    from safetensors.torch import load_model
+
+    from wusu_lib.models import catalogue
+
+    expects = run.record["input"]
+    statistics = np.array([expects["mean"], expects["std"]], dtype=float)
+    if not (np.isfinite(statistics).all() and (statistics[1] > 0).all()):
+        raise ValueError(
+            f"{run.folder / RECORD}: mean and std must be finite and std above 0; got {statistics.tolist()}"
+        )
+    window = max(expects["size"])
+    # All weights are replaced: nothing is fetched, whatever the training started from.
+    model = build_for_size(parameters.model_copy(update={"weights": "random"}), window, run.seed)
+    load_model(model, run.file("model.safetensors"))
+    return Predictor(
+        model.eval(),
+        expects["mean"],
+        expects["std"],
+        parameters.labels,
+        window,
+        parameters.precision,
+        f"{run.called}, run {run.key}",
+        code=(*MODEL, *catalogue.chosen_modules(parameters)),
+    )
+
+
+def _parameters(run: Run) -> SegmentationParameters:
+    """The run's parameters; ValueError unless it is a segmentation run with its weights."""
+    if "backbone" not in run.parameters or "decoder" not in run.parameters or "input" not in run.record:
+        raise ValueError(
+            f"{run.called}, run {run.key}, is not a segmentation run; give an experiment that trains a "
+            "segmentation model, for instance exp05"
+        )
+    return parse(SegmentationParameters, run.parameters, stored=True)
+
+
+def _bytes() -> "torch.dtype":
+    import torch
+
+    return torch.uint8
 
 
 # What the kind is.
@@ -212,3 +357,16 @@ def bands_and_skips(exp: "Experiment") -> "dict[str, Experiment]":
     blocks = [tap + 1 for tap in encoder.taps[:-1] if choosable and tap + 1 != own]
     found = {"red, green, blue only": exp.variant(bands="rgb")} if stated.bands == "all" else {}
     return found | {f"skip from block {block}": exp.variant(skip_block=block) for block in blocks}
+
+
+def with_losses(exp: "Experiment", stated: Sequence[str]) -> "dict[str, Experiment]":
+    """The experiment with its own loss and with each of some others, by the loss's name.
+
+    Raises ValueError for an experiment that trains no segmentation model, for an unknown loss, and for a
+    decoder that has a loss of its own.
+    """
+    if not isinstance(exp.parameters, SegmentationParameters):
+        raise ValueError(f"{exp.name} trains no segmentation model, so it has no loss to choose")
+    own = exp.parameters.loss
+    others = dict.fromkeys(losses.canonical(name) for name in stated)
+    return {own: exp} | {name: exp.variant(loss=name) for name in others if name != own}

@@ -105,7 +105,7 @@ def stacks(run: Run, train: pd.DataFrame) -> Stack:
 
 
 def _of_network(run: Run) -> Stack:
-    from wusu_lib.experiment.predictor import load
+    from wusu_lib.experiment.segmentation import load
 
     predictor = load(run)
     known = list(predictor.indices)
@@ -497,7 +497,7 @@ CODE = (
     "wusu_lib.change.decoding",
     "wusu_lib.measures.change:counts,score",  # the settings are chosen by a figure
     "wusu_lib.change.codebook:code_book",
-    "wusu_lib.experiment.predictor",
+    "wusu_lib.experiment.segmentation:Predictor,build_network",
 )
 KIND = Kind(
     schema=TwoStageParameters,

@@ -22,6 +22,7 @@ scikit-learn's ``balanced_accuracy_score`` leaves out every class without truth,
 over all classes of the legend whether they occur or not.
 """
 
+import math
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -191,3 +192,57 @@ def _iou(pooled: Counts) -> np.ndarray:
 
 def _f1(pooled: Counts) -> np.ndarray:
     return ratio(2 * pooled.hits, pooled.truth + pooled.predicted, empty=0.0)
+
+
+# Calibration: whether a model is right as often as it says. Counts by bin first, a figure of them afterwards.
+
+BINS = 15  # of equal width, as in Guo et al.
+LEAST = 1e-12  # a probability of 0 has no logarithm
+
+
+def reliability(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Pixels, sum of confidence and right pixels in each of 15 bins of confidence: float64 [15, 3].
+
+    probabilities: [N, K], rows sum to 1; truth: their right column, integers [N]. Confidence is the largest
+    probability; bins are (0, 1/15], (1/15, 2/15], ... Counts of several models or places add up.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == truth
+    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    columns = (np.ones(len(bins)), confidence, right.astype(np.float64))
+    return np.stack([np.bincount(bins, weights, minlength=BINS) for weights in columns], axis=1)
+
+
+def calibration_error(counted: np.ndarray) -> float:
+    """Expected calibration error of ``reliability``'s counts [15, 3], 0 to 1; NaN where no pixel is counted.
+
+    Mean over the pixels of |share that is right - mean confidence| of their bin (Guo et al. 2017, ICML, arXiv
+    1706.04599, equation 3).
+    """
+    pixels, confidence, right = counted.T
+    return float(np.abs(right - confidence).sum() / pixels.sum()) if pixels.any() else math.nan
+
+
+def temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """The T between 1/8 and 8 by which scores are divided for the least mean -log p of the truth.
+
+    probabilities: [N, K] of the undivided scores; truth: as in ``reliability``. ``tempered`` applies it (Guo
+    et al. 2017, section 4.2). Above 1: the model is surer than it is right. Raises ValueError without a row.
+    """
+    from scipy.optimize import minimize_scalar
+
+    if not len(truth):
+        raise ValueError("no labelled pixel to learn a temperature from")
+
+    def surprise(exponent: float) -> float:
+        own = tempered(probabilities, 2.0**exponent)[np.arange(len(truth)), truth]
+        return float(-np.log(np.maximum(own, LEAST)).mean())
+
+    found = minimize_scalar(surprise, bounds=(-3, 3), method="bounded", options={"xatol": 1e-3})
+    return float(2.0**found.x)
+
+
+def tempered(probabilities: np.ndarray, by: float) -> np.ndarray:
+    """Probabilities [N, K] as they would be had all scores been divided by ``by``: the same largest ones."""
+    raised = np.maximum(probabilities.astype(np.float64), LEAST) ** (1 / by)
+    return raised / raised.sum(axis=1, keepdims=True)

@@ -627,7 +627,7 @@ def _truth(name: str, cities: int, further: int) -> pd.DataFrame:
 
 COUNTED_BY = (
     "wusu_lib.experiment.two_stage:stacks",
-    "wusu_lib.experiment.predictor:Predictor,load",
+    "wusu_lib.experiment.segmentation:Predictor,build_network",
     "wusu_lib.measures.classes:confusion",
 )
 IMAGES = 64  # whose probabilities are held at a time

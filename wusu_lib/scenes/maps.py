@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from wusu_lib import files, legend, provenance
 from wusu_lib.change.decoding import Prior, drop_slivers, drop_small
-from wusu_lib.experiment.predictor import Predictor
+from wusu_lib.experiment.segmentation import Predictor
 from wusu_lib.files import BEGUN, DRAFT, MADE, RECORD, agrees, claim, faults_told, read_json, write_json
 from wusu_lib.legend import LabelSpace
 from wusu_lib.runs.store import complete_record
@@ -110,7 +110,7 @@ CODE = (
     "wusu_lib.legend",
     "wusu_lib.transitions",
     "wusu_lib.change.decoding",
-    "wusu_lib.experiment.predictor",
+    "wusu_lib.experiment.segmentation:Predictor,build_network",
     "wusu_lib.scenes.maps",
     "wusu_lib.scenes.rasters",
     "wusu_lib.scenes.sweep",

@@ -18,7 +18,7 @@ import numpy as np
 
 from wusu_lib import legend
 from wusu_lib.change.decoding import N_CLASSES, Prior, decode
-from wusu_lib.experiment.predictor import Predictor
+from wusu_lib.experiment.segmentation import Predictor
 from wusu_lib.files import add_seal, is_sealed, read_json, replacing, set_aside, write_json
 from wusu_lib.scenes.rasters import Grid, Layer, Reader
 from wusu_lib.training.progress import Progress

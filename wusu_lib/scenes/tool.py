@@ -23,9 +23,9 @@ from wusu_lib.change.codebook import count_transitions
 from wusu_lib.change.decoding import Prior, learn_prior
 from wusu_lib.data import inspection, tree
 from wusu_lib.data.masks import read_index
-from wusu_lib.experiment import notebooks, parameters, predictor, segmentation
+from wusu_lib.experiment import notebooks, parameters, segmentation
 from wusu_lib.experiment.parameters import Label
-from wusu_lib.experiment.predictor import Predictor
+from wusu_lib.experiment.segmentation import Predictor
 from wusu_lib.files import claim, faults_told, located, require_places
 from wusu_lib.imagery import read, without_georeference
 from wusu_lib.legend import ELEVEN, LabelSpace
@@ -235,7 +235,7 @@ def load(source: "Run | str | Path", *, seed: int | None = None, **changed: Any)
     ``experiment.open_notebook``.
     """
     run = source if isinstance(source, Run) else _find(source, seed, changed)
-    return predictor.load(run)
+    return segmentation.load(run)
 
 
 def _find(source: str | Path, seed: int | None, changed: dict[str, Any]) -> Run:

@@ -243,14 +243,23 @@ class Task[C: Counted](lightning.LightningModule):
 
 
 class SegmentationTask(Task[Tally]):
-    """Land cover: images [B, C, H, W] -> logits [B, K, H, W], by the model's own ``training_loss``."""
+    """Land cover: images [B, C, H, W] -> logits [B, K, H, W], by the model's own ``training_loss``.
+
+    ``shares``: of the K classes in the training pixels, for a loss that weighs classes.
+    """
 
     settings: "SegmentationParameters"
+
+    def __init__(
+        self, model: nn.Module, parameters: "SegmentationParameters", shares: np.ndarray | None = None
+    ) -> None:
+        self.shares = shares
+        super().__init__(model, parameters)
 
     def batch_loss(self, batch: dict[str, Any]) -> TrainingLoss:
         """The stated loss over the labelled pixels, or the loss of a decoder that has one of its own."""
         if self.settings.loss != "cross_entropy":
-            return training_loss(self.settings.loss, self.model(batch["image"]), batch["mask"])
+            return training_loss(self.settings.loss, self.model(batch["image"]), batch["mask"], self.shares)
         return self.model.training_loss(batch["image"], batch["mask"])  # type: ignore[operator]
 
     def empty_tally(self) -> Tally:
