@@ -8,7 +8,7 @@ from small_tree import write_tree
 from torch import nn
 
 from wusu_lib.change import codebook
-from wusu_lib.change.pairs import pairs
+from wusu_lib.change.analysis import pairs
 from wusu_lib.data import splits
 from wusu_lib.data.loading import PairDataModule, PairDataset
 from wusu_lib.data.tree import scan, scan_changes

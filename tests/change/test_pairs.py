@@ -8,7 +8,7 @@ import tiny_pairs
 from small_tree import write_raster
 
 from wusu_lib import transitions
-from wusu_lib.change.pairs import COLUMNS, pairs, true_labels
+from wusu_lib.change.analysis import COLUMNS, pairs, true_labels
 from wusu_lib.data import splits, tree
 from wusu_lib.pages import maps
 

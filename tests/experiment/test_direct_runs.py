@@ -12,7 +12,7 @@ from test_training import assert_same, content
 
 from wusu_lib import imagery
 from wusu_lib.change import codebook
-from wusu_lib.change.pairs import pairs, true_labels
+from wusu_lib.change.analysis import pairs, true_labels
 from wusu_lib.data import statistics
 from wusu_lib.experiment import direct
 from wusu_lib.models import build

@@ -9,7 +9,7 @@ import torch
 from small_tree import scd_value, write_raster
 
 from wusu_lib import imagery, legend
-from wusu_lib.change.pairs import pairs, true_labels
+from wusu_lib.change.analysis import pairs, true_labels
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from small_tree import write_tree
 
 from wusu_lib import imagery, legend
 from wusu_lib.change import analysis
+from wusu_lib.change.analysis import pairs
 from wusu_lib.change.codebook import code_book
-from wusu_lib.change.pairs import pairs
 from wusu_lib.data import tree
 from wusu_lib.experiment import experiment, two_stage
 from wusu_lib.experiment.two_stage import VARIANTS, source_of

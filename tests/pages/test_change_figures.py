@@ -5,7 +5,7 @@ import pytest
 from small_tree import write_tree
 
 from wusu_lib.change import analysis
-from wusu_lib.change.pairs import TARGETS, is_target, largest_targets, pairs, target_counts, true_labels
+from wusu_lib.change.analysis import TARGETS, is_target, largest_targets, pairs, target_counts, true_labels
 from wusu_lib.data import splits, tree
 from wusu_lib.measures import change
 from wusu_lib.pages import two_stage

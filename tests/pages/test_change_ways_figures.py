@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from small_tree import write_tree
 
 from wusu_lib import legend
-from wusu_lib.change.pairs import pairs, true_labels
+from wusu_lib.change.analysis import pairs, true_labels
 from wusu_lib.data import tree
 from wusu_lib.pages import training
 from wusu_lib.pages.change import change_maps_figure, change_ways_figure

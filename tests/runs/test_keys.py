@@ -46,7 +46,7 @@ CHANGE = [
     "change.codebook:count_chains,count_transitions,cross_tabulate,learn",
     "transitions",
     "measures.change:binary_confusion,confusion,reduce",
-    "change.pairs:pairs,true_labels",
+    "change.analysis:pairs,true_labels",
 ]
 NAMED = {
     PixelParameters: [

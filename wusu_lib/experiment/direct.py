@@ -26,8 +26,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
+from wusu_lib.change.analysis import pairs
 from wusu_lib.change.codebook import CodeBook, count_transitions, cross_tabulate, learn
-from wusu_lib.change.pairs import pairs
 from wusu_lib.data import statistics
 from wusu_lib.experiment.parameters import (
     CHANGE,

@@ -301,7 +301,7 @@ TRAINING = (
 CHANGE = (
     "wusu_lib.transitions",
     "wusu_lib.measures.change:binary_confusion,confusion,reduce",
-    "wusu_lib.change.pairs:pairs,true_labels",
+    "wusu_lib.change.analysis:pairs,true_labels",
     "wusu_lib.change.codebook:count_chains,count_transitions,cross_tabulate,learn",
 )
 # The packages that compute each kind; a backbone, a decoder and LoRA name their own.

@@ -17,9 +17,9 @@ from pydantic import Field
 
 from wusu_lib import legend
 from wusu_lib.change import analysis
+from wusu_lib.change.analysis import pairs, true_labels
 from wusu_lib.change.codebook import code_book, count_transitions, joint_counts
 from wusu_lib.change.decoding import Prior, decode, drop_slivers, drop_small, learn_prior, learn_units
-from wusu_lib.change.pairs import pairs, true_labels
 from wusu_lib.data.masks import read_index
 from wusu_lib.experiment import per_pixel
 from wusu_lib.experiment.parameters import (

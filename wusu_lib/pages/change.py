@@ -12,8 +12,8 @@ from matplotlib.patches import Patch
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend
+from wusu_lib.change.analysis import is_target, true_labels
 from wusu_lib.change.codebook import CodeBook
-from wusu_lib.change.pairs import is_target, true_labels
 from wusu_lib.imagery import read, rgb, rows_of, shrink, stretch
 from wusu_lib.legend import NAMES
 from wusu_lib.measures.change import binary_confusion, counts, score

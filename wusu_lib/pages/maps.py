@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from wusu_lib import legend
-from wusu_lib.change.pairs import true_labels
+from wusu_lib.change.analysis import true_labels
 from wusu_lib.data import statistics
 from wusu_lib.data.masks import read_index_or_none
 from wusu_lib.imagery import class_image, read, rgb, rows_of, shrink, stretch, swatches

@@ -12,8 +12,8 @@ from pandas.io.formats.style import Styler
 
 from wusu_lib import legend
 from wusu_lib.change import analysis
+from wusu_lib.change.analysis import target_counts
 from wusu_lib.change.codebook import count_chains
-from wusu_lib.change.pairs import target_counts
 from wusu_lib.measures import change
 from wusu_lib.measures.change import transitions
 from wusu_lib.measures.verdict import signs_kept
