@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import pandas as pd
+import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -48,8 +49,22 @@ def _list_from_text(value: Any) -> Any:
     return list(parsed) if isinstance(parsed, list | tuple) else value
 
 
+def _names(value: Any) -> Any:
+    """Names out of "[Building, Road]" or "Building, Road": papermill's -p hands lists over as text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    if isinstance(parsed, str):
+        parsed = [part.strip() for part in parsed.split(",")]
+    return parsed if parsed else []
+
+
 Label = Annotated[str, BeforeValidator(as_typed)]  # a label, a file or a folder: it may be called 2018
 Text = BeforeValidator(_list_from_text)
+Names = Annotated[list[str], BeforeValidator(_names)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Text, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

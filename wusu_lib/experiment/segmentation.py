@@ -14,19 +14,22 @@ from wusu_lib.data import statistics
 from wusu_lib.experiment.parameters import (
     DATA,
     MODEL,
+    NAMED_WEIGHTS,
     TORCH,
     TRAINING,
     Kind,
     ModelParameters,
+    Names,
     parse,
     published,
     weights_hash,
 )
 from wusu_lib.files import RECORD
 from wusu_lib.legend import ELEVEN, LabelSpace
-from wusu_lib.models import losses
+from wusu_lib.models import catalogue, indices, losses
 from wusu_lib.models.catalogue import expected_statistics, find
 from wusu_lib.models.decoders import DECODERS
+from wusu_lib.models.indices import Filters
 from wusu_lib.runs.results import write_results
 from wusu_lib.runs.store import Run
 
@@ -50,10 +53,35 @@ class SegmentationParameters(ModelParameters):
         "cross_entropy", examples=["focal"], description=f"{', '.join(losses.LOSSES)}, or a sum of some (a+b)"
     )
 
+    indices: Names = Field(
+        [], examples=[["NDVI", "NDWI"]], description="spectral indices (spyndex) as further channels"
+    )
+    index_filters: Filters = Field(
+        "zero", description="how the filters of the indices start: zero, as the mean of the others, or a stem"
+    )
+
     @field_validator("loss")
     @classmethod
     def _named_once(cls, loss: str) -> str:
         return losses.canonical(loss)
+
+    @model_validator(mode="after")
+    def _indices_exist(self) -> Self:
+        named = self.weights if self.weights in NAMED_WEIGHTS else "random"
+        catalogue.check(self.backbone, self.decoder, self.scale, named, self.bands, indices=self.indices)
+        if self.indices and self.index_filters == "zero" and self.adaptation in ("frozen", "lora"):
+            raise ValueError(
+                f'index_filters: got "zero" with adaptation="{self.adaptation}", under which they stay zero, '
+                'so the indices would never be seen; use "stem"'
+            )
+        return self
+
+    def effective(self) -> dict[str, Any]:
+        """As of every model; without indices nothing is said of them."""
+        found = super().effective()
+        if not self.indices:
+            del found["indices"], found["index_filters"]
+        return found
 
     @model_validator(mode="after")
     def _loss_of_pixels(self) -> Self:
@@ -89,6 +117,9 @@ def train_segmentation(exp: "Experiment", seed: int, folder: Path) -> dict[str, 
     expects = {"mean": mean.tolist(), "std": std.tolist(), "size": list(image_shape(table)[1:])}
     with threads(parameters.scale):
         model = build_network(parameters, outputs_of(parameters), max(expects["size"]), seed)
+        if model.indices is not None:
+            images = table.loc[table["split"] == "train", "image"]
+            model.indices.fill((mean, std), indices.measure(images, parameters.indices))
         parts = describe_model(model, table).to_dict("list")
         shares = losses.class_shares(exp.statistics.classes.sum(axis=0), parameters.labels)
         made = fit(folder, model, data, parameters, seed, exp.called, shares)
@@ -110,6 +141,7 @@ def build_network(
 ) -> "SegmentationModel":
     """A model with so many outputs whose encoder is frozen or adapted as ``parameters`` state."""
     from wusu_lib.models import build, weights
+    from wusu_lib.models.segmentation import fresh_parameters
 
     model = build.build(
         parameters.backbone,
@@ -121,11 +153,15 @@ def build_network(
         seed=seed,
         bands=parameters.bands,
         skip_block=parameters.skip_block,
+        indices=getattr(parameters, "indices", ()),
+        index_filters=getattr(parameters, "index_filters", "zero"),
     )
     if parameters.adaptation == "frozen":
         model.freeze_encoder()
     elif parameters.adaptation == "lora":
         weights.add_lora(model, seed=seed)
+        for parameter in fresh_parameters(model.encoder):
+            parameter.requires_grad_(True)
     return model
 
 

@@ -3,7 +3,7 @@
 Also a table of a model's parts with their sizes. Names and combinations are checked by ``catalogue``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import pandas as pd
@@ -14,8 +14,9 @@ from wusu_lib.models import terratorch_parts  # noqa: F401 (before any encoder: 
 from wusu_lib.models.arithmetic import embed_linearly
 from wusu_lib.models.catalogue import check, find
 from wusu_lib.models.decoders import DECODERS, canonical
+from wusu_lib.models.indices import Filters
 from wusu_lib.models.mask2former import ClassScores, SetSegmentationModel
-from wusu_lib.models.segmentation import SegmentationModel, SiameseModel
+from wusu_lib.models.segmentation import SegmentationModel, SiameseModel, SpectralIndices, widen
 from wusu_lib.models.spec import DATA_BANDS, Bands, Scale, check_weights, checkpoint_path
 from wusu_lib.models.terratorch_parts import (
     MODEL_FACTORY_REGISTRY,
@@ -194,6 +195,8 @@ def assemble(
     seed: int,
     bands: Bands,
     skip_block: int,
+    indices: Sequence[str] = (),
+    index_filters: Filters = "zero",
 ) -> SegmentationModel:
     """The model of a backbone and a decoder (canonical names). torch's global random state is left as it was.
 
@@ -213,6 +216,10 @@ def assemble(
             decoder_kwargs=decoder_spec.arguments(scale),
             num_classes=outputs,
         )
+        if indices:  # last, so that everything else starts as without them
+            first = str(spec.filters).removesuffix(".weight")
+            widen(parts.encoder, first, len(indices), index_filters)
+            embed_linearly(parts.encoder)
     accept_single_images(parts.decoder)
     model = SetSegmentationModel if decoder_spec.set_loss else SegmentationModel
     return model(
@@ -223,6 +230,7 @@ def assemble(
         band_order=spec.reads(bands)[1],
         size_multiple=decoder_spec.size_multiple(spec, scale),
         repeatable=decoder_spec.repeatable,
+        indices=SpectralIndices(indices) if indices else None,
     )
 
 
@@ -240,6 +248,8 @@ def build(
     seed: int = 0,
     bands: Bands = "all",
     skip_block: int = 0,
+    indices: Sequence[str] = (),
+    index_filters: Filters = "zero",
 ) -> "SegmentationModel":
     """A model from images [B, 4, H, W] (bands B, G, R, NIR, normalised) to logits [B, outputs, H, W].
 
@@ -247,18 +257,31 @@ def build(
     checkpoint file (published, or a model stored by this library) or of a folder that holds ``<backbone>``
     with the suffix .safetensors, .pt, .pth or .ckpt. ``bands``: "all", or "rgb", where NIR is left out and
     the encoder is built for three bands. ``skip_block``: the transformer block, counted from 1, whose output
-    DeepLabV3+ takes for its skip; 0 = the backbone's usual one. Everything that starts at random is a
+    DeepLabV3+ takes for its skip; 0 = the backbone's usual one. ``indices``: spectral indices that the first
+    layer reads beside the bands, by filters that start as ``index_filters`` says (``FirstLayer``); their
+    statistics are still to be filled in. Everything that starts at random is a
     function of ``seed``. ``image_size`` (px) is checked here so that a size that cannot be padded fails
     early; the model itself accepts any other size later, since position embeddings are interpolated.
 
     Raises ValueError and FileNotFoundError as ``check`` does, FileNotFoundError if the hub cannot be reached,
     and ValueError naming the keys where a checkpoint does not match the encoder.
     """
-    check(backbone, decoder, scale, weights, bands, skip_block)
+    check(backbone, decoder, scale, weights, bands, skip_block, indices=indices)
     if outputs < 2:
         raise ValueError(f"outputs: got {outputs}; a segmentation needs at least 2 classes")
 
-    model = assemble(backbone, canonical(decoder), scale, weights, outputs, seed, bands, skip_block)
+    model = assemble(
+        backbone,
+        canonical(decoder),
+        scale,
+        weights,
+        outputs,
+        seed,
+        bands,
+        skip_block,
+        indices,
+        index_filters,
+    )
     model.check_size(image_size, image_size)
     return model
 
@@ -285,7 +308,8 @@ def parts_table(model: SegmentationModel, image_size: int) -> pd.DataFrame:
     """
     shapes = _output_shapes(model, image_size)
     left, right, top, bottom = model.padding(image_size, image_size)
-    padded = f"{len(model.band_order)} x {image_size + top + bottom} x {image_size + left + right}"
+    channels = len(model.band_order) + (0 if model.indices is None else len(model.indices.names))
+    padded = f"{channels} x {image_size + top + bottom} x {image_size + left + right}"
     rows = [("input", f"bands in the encoder's order, padded from {image_size} px", 0, 0, padded)]
     parts = {"encoder": model.encoder, **{f"neck {i}": m for i, m in enumerate(model.neck)}}
     for name, module in {**parts, "decoder": model.decoder, "head": model.head}.items():

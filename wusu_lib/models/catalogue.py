@@ -3,11 +3,12 @@
 Names, combination and weights are checked before any work, without torch, TerraTorch or weights being read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wusu_lib import provenance
 from wusu_lib.models import clay, dino, losses, prithvi, resnet
+from wusu_lib.models import indices as spectral
 from wusu_lib.models.decoders import DECODERS, canonical, refuse
 from wusu_lib.models.spec import (
     BackboneSpec,
@@ -58,6 +59,10 @@ def expected_statistics(
 
 NECKS = "wusu_lib.models.build"
 LORA = "wusu_lib.models.weights:add_lora"
+INDICES = (
+    "wusu_lib.models.indices:measure,values",
+    "wusu_lib.models.segmentation:FirstLayer,SpectralIndices,widen",
+)
 
 
 def chosen_as_data(stated: "ModelParameters") -> dict[str, Any]:
@@ -95,6 +100,8 @@ def chosen_modules(stated: "ModelParameters") -> tuple[str, ...]:
         found.append(f"{NECKS}:{','.join(own)}")
     if stated.adaptation == "lora":
         found.append(LORA)
+    if getattr(stated, "indices", ()):
+        found += INDICES
     loss = getattr(stated, "loss", "cross_entropy")
     return (*found, losses.modules(loss)) if loss != "cross_entropy" else tuple(found)
 
@@ -102,7 +109,8 @@ def chosen_modules(stated: "ModelParameters") -> tuple[str, ...]:
 def chosen_packages(stated: "ModelParameters") -> tuple[str, ...]:
     """The packages that compute the chosen model beside those of every model."""
     adapted = ("peft",) if stated.adaptation == "lora" else ()
-    return (*find(stated.backbone).packages, *DECODERS[stated.decoder].packages, *adapted)
+    read = ("spyndex",) if getattr(stated, "indices", ()) else ()
+    return (*find(stated.backbone).packages, *DECODERS[stated.decoder].packages, *adapted, *read)
 
 
 def _name(function: Callable[..., object]) -> str:
@@ -117,6 +125,7 @@ def check(
     bands: Bands = "all",
     skip_block: int = 0,
     adaptation: str = "full",
+    indices: Sequence[str] = (),
 ) -> None:
     """Check names and combination of a model before any work; imports neither torch nor TerraTorch, reads no
     weights.
@@ -139,4 +148,11 @@ def check(
             f'adaptation: got "lora"; it adapts attention layers and {spec.title} has none; use "frozen", '
             '"full" or "differential"'
         )
+    if indices:
+        if spec.filters is None:
+            raise ValueError(
+                f"indices: {spec.title} makes its first filters from the bands' wavelengths, and an index "
+                "has none; choose another backbone, or no indices"
+            )
+        spectral.check(indices, bands)
     check_weights(weights, backbone, scale, spec.miniature)

@@ -7,10 +7,12 @@ dates with the same weights.
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wusu_lib.models.indices import Filters, values
 from wusu_lib.models.losses import TrainingLoss, pixel_loss
 from wusu_lib.models.spec import DATA_BANDS
 
@@ -22,7 +24,8 @@ class SegmentationModel(nn.Module):
     ``band_order`` picks the encoder's bands from the data's (three where NIR is left out). An image whose
     sides are not a multiple of ``size_multiple`` (px) is padded by reflection, evenly on both sides, and the
     logits are cropped back to its exact place. ``repeatable``: whether a training on CUDA can be repeated to
-    the last bit, which takes a deterministic gradient of every operation.
+    the last bit, which takes a deterministic gradient of every operation. ``indices`` makes further channels
+    of the images, which follow the encoder's bands; its first layer must be a ``FirstLayer`` then.
     """
 
     band_order: Tensor
@@ -37,12 +40,14 @@ class SegmentationModel(nn.Module):
         band_order: Sequence[int],
         size_multiple: int,
         repeatable: bool = True,
+        indices: "SpectralIndices | None" = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.neck = neck
         self.decoder = decoder
         self.head = head
+        self.indices = indices
         self.size_multiple = size_multiple
         self.repeatable = repeatable
         self.encoder_frozen = False
@@ -68,6 +73,7 @@ class SegmentationModel(nn.Module):
         """What the head reads: the decoder's map [B, F, h, w] of images [B, 4, H, W], padding included."""
         self._check(images)
         x = images.index_select(1, self.band_order) if self.reorders else images
+        x = x if self.indices is None else torch.cat([x, self.indices(images)], dim=1)
         padding = self.padding(x.shape[-2], x.shape[-1])
         x = F.pad(x, padding, mode="reflect") if any(padding) else x
         maps = self.neck(self.encoder(x), image_size=(x.shape[-2], x.shape[-1]))
@@ -108,6 +114,8 @@ class SegmentationModel(nn.Module):
         self.encoder_frozen = True
         self.encoder.requires_grad_(False)
         self.encoder.eval()
+        for parameter in fresh_parameters(self.encoder):
+            parameter.requires_grad_(True)
 
     def train(self, mode: bool = True) -> "SegmentationModel":
         """Set training mode, except for a frozen encoder."""
@@ -122,6 +130,93 @@ def _channels_last(maps: Tensor) -> Tensor:
     if maps.shape[1] == 1:  # of one channel there is nothing to lay side by side
         return maps
     return maps.contiguous(memory_format=torch.channels_last)
+
+
+# Spectral indices as further channels, and the first layer that reads them beside the bands.
+
+
+class SpectralIndices(nn.Module):
+    """Normalised indices [B, n, H, W] of normalised images [B, 4, H, W] with bands B, G, R, NIR.
+
+    The images are brought back to whole counts first, on which the formulas are defined. An index that is not
+    defined (0/0) has its training mean, so 0; all are cut at 10 deviations, since a ratio of two dark counts
+    would drown the rest. ``fill`` sets the statistics, which are stored with the weights.
+    """
+
+    FARTHEST = 10.0
+
+    bands: Tensor
+    channels: Tensor
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.register_buffer("bands", torch.tensor([[0.0] * 4, [1.0] * 4]))  # mean, std on the scale 0 to 1
+        self.register_buffer("channels", torch.tensor([[0.0] * len(names), [1.0] * len(names)]))
+
+    def fill(self, bands: Sequence[np.ndarray], channels: Sequence[np.ndarray]) -> None:
+        """Set mean and standard deviation of the four bands [4], and of the indices [n]."""
+        for buffer, found in ((self.bands, bands), (self.channels, channels)):
+            buffer.copy_(torch.as_tensor(np.stack(found), dtype=torch.float32))
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean, std = self.bands[:, :, None, None]
+        counts = ((images.float() * std + mean) * 255).round() / 255
+        found = torch.stack(values(counts, self.names), dim=1)
+        mean, std = self.channels[:, :, None, None]
+        scaled = ((found - mean) / std).clamp(-self.FARTHEST, self.FARTHEST)
+        return torch.where(torch.isfinite(found), scaled, 0)
+
+
+class FirstLayer(nn.Module):
+    """The first convolution of an encoder, and one beside it that reads n further channels; their sum.
+
+    ``filters``: how those of the further channels start. "zero": the encoder gives what it gave without them.
+    "mean": as the mean of the layer's own. "stem": at random, and they learn like the decoder, whatever the
+    encoder does.
+    """
+
+    def __init__(self, layer: nn.Conv2d | nn.Conv3d, more: int, filters: Filters) -> None:
+        super().__init__()
+        self.layer = layer
+        self.filters = filters
+        convolution = nn.Conv3d if isinstance(layer, nn.Conv3d) else nn.Conv2d
+        self.more = convolution(
+            more,
+            layer.out_channels,
+            kernel_size=layer.kernel_size,  # type: ignore[arg-type]
+            stride=layer.stride,  # type: ignore[arg-type]
+            padding=layer.padding,  # type: ignore[arg-type]
+            dilation=layer.dilation,  # type: ignore[arg-type]
+            bias=False,
+        )
+        with torch.no_grad():
+            if filters == "zero":
+                self.more.weight.zero_()
+            elif filters == "mean":
+                self.more.weight.copy_(layer.weight.mean(dim=1, keepdim=True).expand_as(self.more.weight))
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = self.layer.in_channels
+        found: Tensor = self.layer(x[:, :own]) + self.more(x[:, own:])
+        return found
+
+
+def fresh_parameters(encoder: nn.Module) -> list[nn.Parameter]:
+    """Parameters of an encoder that were not pre-trained: they learn like the decoder, whatever it does."""
+    layers = [m for m in encoder.modules() if isinstance(m, FirstLayer) and m.filters == "stem"]
+    return [parameter for layer in layers for parameter in layer.more.parameters()]
+
+
+def widen(encoder: nn.Module, first: str, more: int, filters: Filters) -> None:
+    """Put a ``FirstLayer`` for ``more`` channels in the place of the encoder's layer ``first`` (dotted).
+
+    The layer may lie inside another library's network, which the encoder wraps.
+    """
+    first = min((n for n, _ in encoder.named_modules() if f".{n}".endswith(f".{first}")), key=len)
+    parent, _, name = first.rpartition(".")
+    layer = encoder.get_submodule(first)
+    setattr(encoder.get_submodule(parent), name, FirstLayer(layer, more, filters))  # type: ignore[arg-type]
 
 
 # The siamese network: one encoder, neck and decoder for both dates, and a head for their change.

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from wusu_lib import provenance, synthetic
 from wusu_lib.change.codebook import count_transitions
@@ -24,7 +23,7 @@ from wusu_lib.change.decoding import Prior, learn_prior
 from wusu_lib.data import inspection, tree
 from wusu_lib.data.masks import read_index
 from wusu_lib.experiment import notebooks, parameters, segmentation
-from wusu_lib.experiment.parameters import Label
+from wusu_lib.experiment.parameters import Label, Names
 from wusu_lib.experiment.segmentation import Predictor
 from wusu_lib.files import claim, faults_told, located, require_places
 from wusu_lib.imagery import read, without_georeference
@@ -44,22 +43,6 @@ if TYPE_CHECKING:
 
 
 # What the tool ``map_change`` can be told, checked before any work.
-
-
-def _names(value: Any) -> Any:
-    """Names out of "[Building, Road]" or "Building, Road": papermill's -p hands lists over as text."""
-    if not isinstance(value, str):
-        return value
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        return value
-    if isinstance(parsed, str):
-        parsed = [part.strip() for part in parsed.split(",")]
-    return parsed if parsed else []
-
-
-Names = Annotated[list[str], BeforeValidator(_names)]
 
 
 class MapChangeParameters(BaseModel):

@@ -18,7 +18,7 @@ from wusu_lib.measures import classes
 from wusu_lib.measures.change import binary_confusion, confusion, counts, score, scores
 from wusu_lib.models.arithmetic import REMEDY
 from wusu_lib.models.losses import TrainingLoss, pixel_loss, training_loss
-from wusu_lib.models.segmentation import Method, Outputs, SiameseModel
+from wusu_lib.models.segmentation import Method, Outputs, SiameseModel, fresh_parameters
 from wusu_lib.transitions import LABEL, UNCHANGED, UNLABELLED, from_to
 
 if TYPE_CHECKING:
@@ -226,8 +226,10 @@ class Task[C: Counted](lightning.LightningModule):
         return [(loss.item() / max(pixels, 1), norm.item()) for loss, pixels, norm in self.steps]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW over what is trained, in the groups "decoder" (all that is not the encoder) and "encoder"."""
-        encoder = list(self.model.encoder.parameters())  # type: ignore[union-attr, operator]
+        """AdamW over what is trained, in the groups "decoder" (all that is not pre-trained) and "encoder"."""
+        model: Any = self.model
+        fresh = {id(p) for p in fresh_parameters(model.encoder)}
+        encoder = [p for p in model.encoder.parameters() if id(p) not in fresh]
         inside = {id(p) for p in encoder}
         rest = [p for p in self.model.parameters() if id(p) not in inside]
         full = self.settings.adaptation == "full"
