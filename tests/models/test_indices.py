@@ -105,8 +105,12 @@ def test_statistics_are_of_the_pixels_where_the_index_is_defined(tmp_path):
     ndvi = ((whole[:, 3] - whole[:, 2]) / np.where(black, 1, whole[:, 3] + whole[:, 2]))[~black]
     assert mean[0] == pytest.approx(ndvi.mean())
     assert std[0] == pytest.approx(ndvi.std())
-    r = indices.correlations(map(str, paths), ["NDVI", "VrNIRBI"])
-    assert r.shape == (6, 6)
+    names = ["NDVI", "VrNIRBI", "GCC"]
+    r = indices.correlations(map(str, paths), names)
+    counts = np.moveaxis(whole, 1, 0)[:, ~black]  # [4, pixels]
+    channels = [*counts, *(each.ravel() for each in indices.values(counts[:, None], names))]
+    np.testing.assert_allclose(r, np.corrcoef(channels), atol=1e-9)
+    assert r.shape == (7, 7)
     assert r[4, 5] == pytest.approx(-1)
 
 

@@ -127,3 +127,18 @@ def test_from_to_without_any_change(transitions):
 def test_short_counts_have_four_characters_at_most(count, text):
     assert short_count(count) == text
     assert len(text) <= 4
+
+
+def test_copies_among_the_indices_are_named_with_their_sign():
+    names = ["NDVI", "NDWI", "VrNIRBI"]
+    r = np.eye(7)
+    r[4, 6] = r[6, 4] = -1.0
+    r[5, 1] = r[1, 5] = 0.8
+    text = data.channels_sentence(names, r).data
+    assert "VrNIRBI is minus NDVI, up to scale: no new information." in text
+    assert "closest to a single band is NDWI (|r| 0.80 with Green)" in text
+    assert "No index is a copy" in data.channels_sentence(names[:2], r[:6, :6]).data
+    figure = data.channels_figure(names, r)
+    assert figure.axes[0].get_yticklabels()[3].get_text() == "NIR"
+    assert len(figure.axes[0].texts) == 49
+    assert "\N{MINUS SIGN}1.00" in {each.get_text() for each in figure.axes[0].texts}

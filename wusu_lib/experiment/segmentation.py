@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -393,6 +393,17 @@ def bands_and_skips(exp: "Experiment") -> "dict[str, Experiment]":
     blocks = [tap + 1 for tap in encoder.taps[:-1] if choosable and tap + 1 != own]
     found = {"red, green, blue only": exp.variant(bands="rgb")} if stated.bands == "all" else {}
     return found | {f"skip from block {block}": exp.variant(skip_block=block) for block in blocks}
+
+
+def with_filters(exp: "Experiment") -> "dict[str, Experiment]":
+    """The experiment with each start of its indices' filters, by name, its own first.
+
+    Raises ValueError for an experiment without indices.
+    """
+    if not getattr(exp.parameters, "indices", ()):
+        raise ValueError(f"{exp.name} reads no spectral indices; give some, for instance indices=[NDVI]")
+    own = cast(SegmentationParameters, exp.parameters).index_filters
+    return {own: exp} | {name: exp.variant(index_filters=name) for name in get_args(Filters) if name != own}
 
 
 def with_losses(exp: "Experiment", stated: Sequence[str]) -> "dict[str, Experiment]":

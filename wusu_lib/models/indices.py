@@ -119,12 +119,18 @@ def measure(images: Iterable[str], names: Sequence[str]) -> tuple[np.ndarray, np
 def correlations(images: Iterable[str], names: Sequence[str]) -> np.ndarray:
     """Pearson's r between the four bands and the indices, float64 [4 + n, 4 + n].
 
-    Over the pixels of all images on which every index is defined; NaN for a channel that does not vary.
+    Over the pixels of all images on which every index is defined, read one after the other; NaN for a channel
+    that does not vary.
     """
-    parts = []
+    pixels, sums, products = 0, np.zeros(4 + len(names)), np.zeros((4 + len(names),) * 2)
     for path in images:
         counts = read(path) / 255.0
         channels = np.stack([*counts, *values(counts, names)]).reshape(4 + len(names), -1)
-        parts.append(channels[:, np.isfinite(channels).all(axis=0)])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.corrcoef(np.concatenate(parts, axis=1))
+        channels = channels[:, np.isfinite(channels).all(axis=0)]
+        pixels += channels.shape[1]
+        sums += channels.sum(axis=1)
+        products += channels @ channels.T
+    covariance = products / max(pixels, 1) - np.outer(sums, sums) / max(pixels, 1) ** 2
+    spread = np.sqrt(np.maximum(np.diag(covariance), 0))
+    spread[spread < 1e-9] = np.nan
+    return covariance / np.outer(spread, spread)

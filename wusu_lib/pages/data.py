@@ -1,5 +1,6 @@
 """The data of a tree, shown: class balance, bands, transitions, shared ground, faults of its files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +23,12 @@ from wusu_lib.pages.style import (
     QUIET,
     SMALL,
     SPLITS,
+    TEXT,
     WIDTH,
     Sentence,
     captioned,
     counted,
+    figure_in_words,
     heat_frame,
     listed,
     named_rows,
@@ -461,3 +464,51 @@ def bands_table(exp) -> Styler:
     out = pd.DataFrame(text).T
     out.index.name = "mean ± standard deviation"
     return styled_table(out, "bands")
+
+
+# Spectral indices beside the bands that they are made of: what is new in them, and what is a copy.
+
+COPY = 0.999  # |r| from which on two channels say the same
+
+
+@styled
+def channels_figure(names: Sequence[str], r: np.ndarray) -> Figure:
+    """Heat map of the correlations between the four bands and some indices.
+
+    ``names``: of the indices; ``r``: ``models.indices.correlations`` of them, [4 + n, 4 + n].
+    """
+    figure = open_figure(0.42 * len(r) + 1.4)
+    axes = figure.subplots()
+    axes.imshow(r, cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
+    for (y, x), value in np.ndenumerate(r):
+        text = figure_in_words(value, ".2f").replace("-", "\N{MINUS SIGN}")
+        ink = "white" if abs(value) > 0.7 else TEXT
+        axes.text(x, y, text, ha="center", va="center", fontsize=SMALL, color=ink)
+    titles = [*BANDS, *names]
+    heat_frame(figure, axes, titles, titles, "Pearson's r")
+    return captioned(
+        figure,
+        "channels",
+        "Correlation between the four bands and the spectral indices over the pixels of the training images. "
+        "Two channels with r of 1 or \N{MINUS SIGN}1 say the same.",
+        "Heat map: correlations of bands and spectral indices with each other.",
+    )
+
+
+def channels_sentence(names: Sequence[str], r: np.ndarray) -> Sentence:
+    """Which indices are copies of each other, and which are nearest to a linear function of the bands."""
+    copies = [
+        f"{names[i]} is {'' if r[4 + i, 4 + j] > 0 else 'minus '}{names[j]}, up to scale"
+        for i in range(len(names))
+        for j in range(i)
+        if abs(r[4 + i, 4 + j]) > COPY
+    ]
+    rest = np.abs(np.nan_to_num(r[4:, :4])).max(axis=1)
+    nearest = int(rest.argmax())
+    band = BANDS[int(np.abs(np.nan_to_num(r[4 + nearest, :4])).argmax())]
+    said = f"{'; '.join(copies)}: no new information." if copies else "No index is a copy of another."
+    return Sentence(
+        f"{said} The index closest to a single band is {names[nearest]} (|r| {rest[nearest]:.2f} with "
+        f"{band}). Each is a function of the bands: what it can add is a shape that the first layer, which "
+        "is linear, cannot make."
+    )
