@@ -6,10 +6,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXPERIMENTS := $(notdir $(basename $(sort $(wildcard notebooks/exp*.ipynb))))
+NUMBERED := $(notdir $(basename $(sort $(wildcard notebooks/exp*.ipynb))))
 # Two notebooks at a time, unless another number was asked for: much of a notebook's time uses one core.
 MAKEFLAGS += -j2
-# Every notebook is a page. Experiments come first, so that the pages that read their runs wait less.
+# Every notebook is a page. Experiments come first, so that the pages that read their runs wait less, and of them
+# the longest, so that none is left running alone at the end.
+LONGEST := exp00 exp06 exp16 exp15 exp13 exp07
+EXPERIMENTS := $(foreach name,$(LONGEST),$(filter $(name),$(NUMBERED))) $(filter-out $(LONGEST),$(NUMBERED))
 EXECUTED := $(EXPERIMENTS:%=book/log/%.ipynb) \
   $(filter-out $(EXPERIMENTS:%=book/log/%.ipynb),$(patsubst notebooks/%,book/log/%,$(sort $(wildcard notebooks/*.ipynb))))
 LIBRARY := $(shell find wusu_lib -name '*.py' -o -name 'page.*' -o -path '*/pretrained/*')
@@ -93,7 +96,6 @@ book/log/%.ipynb: notebooks/%.ipynb $(LIBRARY) | $(READY)
 # is missing, but only once, so it may as well wait.
 book/log/results.ipynb: $(EXPERIMENTS:%=book/log/%.ipynb)
 book/log/exp15.ipynb book/log/map_change.ipynb: | book/log/exp06.ipynb
-book/log/exp16.ipynb: | book/log/exp15.ipynb
 
 # The experiments at length, with runs of their own: make study, or make study STUDY=full DATA=/data/OpenWUSU512
 STUDY := study
@@ -114,7 +116,6 @@ $(STUDIED)/floor.yaml: params/$(STUDY).yaml
 	@grep -E '^(scale|city|seeds):' $< > $@
 $(STUDIED)/results.ipynb: $(EXPERIMENTS:%=$(STUDIED)/%.ipynb)
 $(STUDIED)/exp15.ipynb: | $(STUDIED)/exp06.ipynb
-$(STUDIED)/exp16.ipynb: | $(STUDIED)/exp15.ipynb
 
 _build/html/index.html: $(EXECUTED) $(PAGES) | $(READY)
 	$(BIN)/jupyter-book build . --warningiserror --keep-going --quiet
