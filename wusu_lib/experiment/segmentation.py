@@ -52,7 +52,6 @@ class SegmentationParameters(ModelParameters):
     loss: str = Field(
         "cross_entropy", examples=["focal"], description=f"{', '.join(losses.LOSSES)}, or a sum of some (a+b)"
     )
-
     indices: Names = Field(
         [], examples=[["NDVI", "NDWI"]], description="spectral indices (spyndex) as further channels"
     )
@@ -76,17 +75,17 @@ class SegmentationParameters(ModelParameters):
             )
         return self
 
+    @model_validator(mode="after")
+    def _loss_of_pixels(self) -> Self:
+        losses.check(self.loss, DECODERS[self.decoder].set_loss)
+        return self
+
     def effective(self) -> dict[str, Any]:
         """As of every model; without indices nothing is said of them."""
         found = super().effective()
         if not self.indices:
             del found["indices"], found["index_filters"]
         return found
-
-    @model_validator(mode="after")
-    def _loss_of_pixels(self) -> Self:
-        losses.check(self.loss, DECODERS[self.decoder].set_loss)
-        return self
 
 
 IN_MEMORY = 2**30  # bytes of images and masks that are kept in memory rather than read every epoch
@@ -244,7 +243,7 @@ class Predictor:
     _hash: str = field(default="", repr=False)
 
     @property
-    def indices(self) -> tuple[int, ...]:
+    def class_indices(self) -> tuple[int, ...]:
         """Class index (0 to 11) of each of the K outputs."""
         return self.labels.scored
 
@@ -256,7 +255,7 @@ class Predictor:
             for name, tensor in sorted(self.model.state_dict().items()):
                 digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
                 digest.update(tensor.detach().cpu().reshape(-1).view(_bytes()).numpy().tobytes())
-            rest = [type(self.model).__qualname__, list(self.mean), list(self.std), self.indices]
+            rest = [type(self.model).__qualname__, list(self.mean), list(self.std), self.class_indices]
             digest.update(repr([*rest, self.precision]).encode())
             self._hash = digest.hexdigest()[:16]
         return self._hash

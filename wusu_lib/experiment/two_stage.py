@@ -108,7 +108,7 @@ def _of_network(run: Run) -> Stack:
     from wusu_lib.experiment.segmentation import load
 
     predictor = load(run)
-    known = list(predictor.indices)
+    known = list(predictor.class_indices)
 
     def stack(images: Sequence[str]) -> np.ndarray:
         counts = np.stack([read(path) for path in images])  # [N, 4, H, W]

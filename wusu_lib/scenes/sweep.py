@@ -254,7 +254,7 @@ def strips(
         ]
         for dates in zip(*sweeps, strict=True):
             probabilities, valid = zip(*dates, strict=True)
-            yield decide(probabilities, valid, predictor.indices, job.prior)
+            yield decide(probabilities, valid, predictor.class_indices, job.prior)
 
 
 def _sweep(
@@ -267,7 +267,7 @@ def _sweep(
     buffer: Buffer | None = None
     for number in range(begin, stop):
         if buffer is None:
-            buffer = Buffer(len(predictor.indices), side, job, panel)
+            buffer = Buffer(len(predictor.class_indices), side, job, panel)
         else:
             buffer.down(rows.starts[number] - rows.starts[number - 1])
         valid = buffer.add_row(reader, predictor, number, tick if number >= first else lambda _: None)
