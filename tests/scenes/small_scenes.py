@@ -88,7 +88,7 @@ def predictor(kind=Local, window: int = 64, seed: int = 0, **more) -> Predictor:
     rest = {k: more.pop(k) for k in list(more) if k in ("labels", "precision", "name")}
     empty = Predictor(nn.Identity(), MEAN, STD, window=window, device="cpu", **rest)
     arguments = {"window": window, **more} if issubclass(kind, Global) else more
-    empty.model = kind(len(empty.indices), **arguments).eval()
+    empty.model = kind(len(empty.class_indices), **arguments).eval()
     return empty
 
 

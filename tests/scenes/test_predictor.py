@@ -45,11 +45,11 @@ def test_it_predicts_what_the_run_stored(run, predictor):
     shown = run.confusion.query("split == 'val'")["patch"].tolist()
     images = np.stack([read_bands(table.loc[patch, "image"]) for patch in shown])
     likely = predictor.probabilities(images, np.ones((len(images), SIDE, SIDE), dtype=bool)).cpu().numpy()
-    index = np.array(predictor.indices)[likely.argmax(axis=1)]
+    index = np.array(predictor.class_indices)[likely.argmax(axis=1)]
     stored = np.stack([run.prediction(patch) for patch in shown])
     assert (index == stored).mean() > 0.9999  # batches of another size may round otherwise
     assert len(np.unique(stored)) > 1
-    assert (predictor.window, predictor.labels.classes, len(predictor.indices)) == (SIDE, "merged", 9)
+    assert (predictor.window, predictor.labels.classes, len(predictor.class_indices)) == (SIDE, "merged", 9)
 
 
 def test_judged_on_its_own_ground_it_counts_what_the_run_counted(run, tmp_path, monkeypatch):

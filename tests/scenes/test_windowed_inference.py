@@ -98,10 +98,10 @@ def test_outputs_become_class_indices(background, classes, tmp_path):
     model = predictor(Local, labels=LabelSpace(background, classes))
     index, confidence = whole(job_of(write_scene(tmp_path / "a.tif", image), Tiling(64, 0, 0)), model)
     likely = at_once(image, model)
-    np.testing.assert_array_equal(index, np.array(model.indices)[likely.argmax(axis=0)])
+    np.testing.assert_array_equal(index, np.array(model.class_indices)[likely.argmax(axis=0)])
     expected = np.where(index > 0, np.rint(255 * likely.max(axis=0)), 0)
     np.testing.assert_array_equal(confidence, expected)
-    assert set(np.unique(index)) <= set(model.indices)
+    assert set(np.unique(index)) <= set(model.class_indices)
 
 
 def test_pixels_without_data_have_no_class_and_do_not_reach_the_model(tmp_path):
