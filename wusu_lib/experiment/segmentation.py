@@ -116,7 +116,8 @@ def train_segmentation(exp: "Experiment", seed: int, folder: Path) -> dict[str, 
     expects = {"mean": mean.tolist(), "std": std.tolist(), "size": list(image_shape(table)[1:])}
     with threads(parameters.scale):
         model = build_network(parameters, outputs_of(parameters), max(expects["size"]), seed)
-        if model.indices is not None:
+        if parameters.indices:
+            assert model.indices is not None
             images = table.loc[table["split"] == "train", "image"]
             model.indices.fill((mean, std), indices.measure(images, parameters.indices))
         parts = describe_model(model, table).to_dict("list")
