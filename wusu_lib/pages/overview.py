@@ -189,7 +189,7 @@ def interrupted() -> Styler:
 
 
 def status_board(log: Sequence[Entry]) -> Styler:
-    """One row an experiment: question, state, figure on the validation patches over the seeds, outcome.
+    """One row an experiment: question, outcome, figure on the validation patches over the seeds, state.
 
     looks: how often the data were asked, every seed, budget, variant and restated prediction counted.
     ``notebook``: whether its file states what is committed, and if not, in what it differs.
@@ -198,11 +198,11 @@ def status_board(log: Sequence[Entry]) -> Styler:
         {
             "experiment": entry.exp.called,
             "question": entry.title,
-            "state": _state(entry),
+            "verdict": (entry.verdict and entry.verdict.word) or MISSING,
+            "against": entry.exp.comparison.baseline if entry.exp.comparison else MISSING,
             "metric": f"val {entry.metric}",
             **over_seeds(entry.runs, entry.metric),
-            "against": entry.exp.comparison.baseline if entry.exp.comparison else MISSING,
-            "verdict": (entry.verdict and entry.verdict.word) or MISSING,
+            "state": _state(entry),
             "looks": entry.verdict.looks if entry.verdict else None,
             "notebook": _notebook(entry.exp.definition),
         }
