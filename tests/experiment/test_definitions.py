@@ -376,9 +376,7 @@ def test_a_prediction_rewritten_after_the_result_is_not_judged(root, notebooks):
             verdict.sentence
         )
         assert "; the training began at 20" in verdict.sentence
-        assert (
-            "Looks so far: 2 (1 with other seeds or budgets, 1 at restated predictions)" in verdict.sentence
-        )
+        assert "Looks so far: 2 (this one, 1 at restated predictions)" in verdict.sentence
     first, second = registered("exp05")["predictions"]
     assert (first["after"], second["after"]) == (None, mine.runs()[0].record["started"])
 
@@ -442,7 +440,7 @@ def test_looks_are_counted_in_the_record_beside_the_verdict_and_on_the_board(roo
     assert exp.looks == Looks(2, 1, 0)
     difference, verdict = exp.judge(exp.runs(), exp.baseline())
     assert (
-        "Looks so far: 3 (2 with other seeds or budgets, 1 of other variants); the interval is that of a "
+        "Looks so far: 3 (this one, 1 with other seeds or budgets, 1 of other variants); the interval is "
         "single look." in verdict.sentence
     )
     entry = Entry(exp, "A question?", exp.runs(), difference, verdict)

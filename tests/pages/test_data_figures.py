@@ -134,9 +134,11 @@ def test_copies_among_the_indices_are_named_with_their_sign():
     r = np.eye(7)
     r[4, 6] = r[6, 4] = -1.0
     r[5, 1] = r[1, 5] = 0.8
+    r[4, 5] = r[5, 4] = -0.97
     text = data.channels_sentence(names, r).data
     assert "VrNIRBI is minus NDVI, up to scale: no new information." in text
     assert "closest to a single band is NDWI (|r| 0.80 with Green)" in text
+    assert "Nearly the same say NDWI and NDVI (r \N{MINUS SIGN}0.97)." in text
     assert "No index is a copy" in data.channels_sentence(names[:2], r[:6, :6]).data
     figure = data.channels_figure(names, r)
     assert figure.axes[0].get_yticklabels()[3].get_text() == "NIR"

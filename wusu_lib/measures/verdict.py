@@ -112,9 +112,9 @@ class Looks:
         if self.count == 1:
             return "This is the first look."
         nouns = ("with other seeds or budgets", "of other variants", "at restated predictions")
-        counts = (self.count - self.variants - self.restated, self.variants, self.restated)
+        counts = (self.count - self.variants - self.restated - 1, self.variants, self.restated)
         more = ", ".join(f"{n} {noun}" for n, noun in zip(counts, nouns, strict=True) if n)
-        return f"Looks so far: {self.count} ({more}); the interval is that of a single look."
+        return f"Looks so far: {self.count} (this one, {more}); the interval is that of a single look."
 
 
 def verdict(prediction: Prediction, difference: Difference, demo: bool = False) -> Verdict:

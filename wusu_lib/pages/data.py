@@ -468,7 +468,7 @@ def bands_table(exp) -> Styler:
 
 # Spectral indices beside the bands that they are made of: what is new in them, and what is a copy.
 
-COPY = 0.999  # |r| from which on two channels say the same
+COPY, NEARLY = 0.999, 0.95  # |r| from which on two channels say the same, or nearly
 
 
 @styled
@@ -503,10 +503,19 @@ def channels_sentence(names: Sequence[str], r: np.ndarray) -> Sentence:
         for j in range(i)
         if abs(r[4 + i, 4 + j]) > COPY
     ]
+    near = [
+        f"{names[i]} and {names[j]} (r {figure_in_words(r[4 + i, 4 + j], '.2f')})".replace(
+            "-", "\N{MINUS SIGN}"
+        )
+        for i in range(len(names))
+        for j in range(i)
+        if NEARLY < abs(r[4 + i, 4 + j]) <= COPY
+    ]
     rest = np.abs(np.nan_to_num(r[4:, :4])).max(axis=1)
     nearest = int(rest.argmax())
     band = BANDS[int(np.abs(np.nan_to_num(r[4 + nearest, :4])).argmax())]
     said = f"{'; '.join(copies)}: no new information." if copies else "No index is a copy of another."
+    said += f" Nearly the same say {listed(near)}." if near else ""
     return Sentence(
         f"{said} The index closest to a single band is {names[nearest]} (|r| {rest[nearest]:.2f} with "
         f"{band}). Each is a function of the bands: what it can add is a shape that the first layer, which "
