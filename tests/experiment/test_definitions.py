@@ -441,7 +441,7 @@ def test_looks_are_counted_in_the_record_beside_the_verdict_and_on_the_board(roo
     difference, verdict = exp.judge(exp.runs(), exp.baseline())
     assert (
         "Looks so far: 3 (this one, 1 with other seeds or budgets, 1 of other variants); the interval is "
-        "single look." in verdict.sentence
+        "that of a single look." in verdict.sentence
     )
     entry = Entry(exp, "A question?", exp.runs(), difference, verdict)
     assert overview.status_board([entry]).data["looks"].tolist() == [3]
