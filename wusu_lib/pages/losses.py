@@ -58,7 +58,7 @@ def losses_sentence(rows: pd.DataFrame, metric: str, baseline: str) -> Sentence:
 
 # Class by class: the IoU of each loss minus the baseline's, with intervals that hold all together.
 
-RARE = 0.02  # of the annotated validation pixels: a class with less is called rare
+RARE = 0.5  # of an equal share of the annotated validation pixels: a class with less is called rare
 
 
 def class_gains(sides: Mapping[str, Sequence[Any]], baseline: Sequence[Any]) -> pd.DataFrame:
@@ -143,9 +143,12 @@ def class_gains_figure(rows: pd.DataFrame, baseline: str) -> Figure:
 
 def class_gains_sentence(rows: pd.DataFrame, baseline: str) -> Sentence:
     """What each side does to the rare classes and to the others, as means of the differences."""
-    rare = rows["share"] < RARE
-    if not rare.any() or rare.all():
-        return Sentence(f"No class has less than {RARE:.0%} of the annotated pixels, or all have.")
+    least = RARE / rows["class"].nunique()
+    rare = rows["share"] < least
+    if not rare.any():
+        return Sentence(
+            f"No class has less than {least:.1%} of the annotated pixels, half of an equal share."
+        )
     means = rows.assign(rare=rare).groupby(["side", "rare"], sort=False)["difference"].mean().unstack()
     names = listed(list(dict.fromkeys(rows.loc[rare, "class"])))
     best = means[True].idxmax()
@@ -155,9 +158,9 @@ def class_gains_sentence(rows: pd.DataFrame, baseline: str) -> Sentence:
     ]
     clear = int(((rows["low"] > 0) | (rows["high"] < 0)).sum())
     return Sentence(
-        f"Rare, with less than {RARE:.0%} of the annotated pixels each, are {names}. Mean change of the IoU "
-        f"over {baseline}, in points: {'; '.join(words)}. The rare classes gain most, or lose least, with "
-        f"*{best}*. {clear} of {len(rows)} cells are surely different from 0."
+        f"Rare, with less than half of an equal share of the annotated pixels ({least:.1%}) each: {names}. "
+        f"Mean change of the IoU over {baseline}, in points: {'; '.join(words)}. The rare classes gain most, or "
+        f"lose least, with *{best}*. {clear} of {len(rows)} cells are surely different from 0."
     )
 
 
