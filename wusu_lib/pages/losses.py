@@ -159,8 +159,8 @@ def class_gains_sentence(rows: pd.DataFrame, baseline: str) -> Sentence:
     clear = int(((rows["low"] > 0) | (rows["high"] < 0)).sum())
     return Sentence(
         f"Rare, with less than half of an equal share of the annotated pixels ({least:.1%}) each: {names}. "
-        f"Mean change of the IoU over {baseline}, in points: {'; '.join(words)}. The rare classes gain most, or "
-        f"lose least, with *{best}*. {clear} of {len(rows)} cells are surely different from 0."
+        f"Mean change of the IoU over {baseline}, in points: {'; '.join(words)}. The rare classes gain most, "
+        f"or lose least, with *{best}*. {clear} of {len(rows)} cells are surely different from 0."
     )
 
 
