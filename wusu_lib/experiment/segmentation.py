@@ -204,8 +204,8 @@ def fit(
     from wusu_lib.training.loop import train
     from wusu_lib.training.task import SegmentationTask
 
-    task = SegmentationTask(model, parameters, shares)
-    tallies, figures = train(folder, task, data, seed, called=called)
+    # The task has no name here, so that nothing holds it when the training frees what it held.
+    tallies, figures = train(folder, SegmentationTask(model, parameters, shares), data, seed, called=called)
     return _write(folder, data, tallies) | figures
 
 
