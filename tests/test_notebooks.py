@@ -1,6 +1,8 @@
 """The notebooks as files: structure, interface, and the promises that their text makes."""
 
 import ast
+import builtins
+import importlib
 import json
 import re
 import subprocess
@@ -186,3 +188,34 @@ def test_each_notebook_is_a_page_of_the_book():
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
     pages = {chapter["file"] for part in contents["parts"] for chapter in part["chapters"]}
     assert {f"book/log/{path.stem}" for path in NOTEBOOKS} <= pages
+
+
+@each
+def test_every_name_of_the_library_is_there(path):
+    """What a cell imports, what it asks of a module that is imported, and every name that it reads."""
+    tree = ast.parse("\n".join(cell.source for cell in code(path) if not cell.source.startswith("%")))
+    modules, known = {}, {"display", *dir(builtins)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("wusu_lib"):
+            for alias in node.names:
+                try:
+                    modules[alias.asname or alias.name] = importlib.import_module(
+                        f"{node.module}.{alias.name}"
+                    )
+                except ModuleNotFoundError:
+                    assert hasattr(importlib.import_module(node.module), alias.name), (
+                        node.module,
+                        alias.name,
+                    )
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            known |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            known.add(node.id)
+    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    asked = [
+        (node.value.id, node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules
+    ]
+    assert read - known == set()
+    assert [(name, attr) for name, attr in asked if not hasattr(modules[name], attr)] == []
