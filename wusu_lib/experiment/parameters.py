@@ -309,7 +309,7 @@ TRAINING = (
     "wusu_lib.data.statistics:measure,normalisation",
     "wusu_lib.models.losses:pixel_loss",
     "wusu_lib.data.loading:WusuDataModule",
-    "wusu_lib.experiment.segmentation:train_segmentation",
+    "wusu_lib.experiment.segmentation:begin,build_network,fit,patches_of,train_segmentation",
     "wusu_lib.training.loop",
     "wusu_lib.training.task:SegmentationTask,Tally",
 )

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -93,37 +93,65 @@ IN_MEMORY = 2**30  # bytes of images and masks that are kept in memory rather th
 
 def train_segmentation(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
     """Train and evaluate the model that an experiment describes; files into ``folder``, figures returned."""
-    from wusu_lib.data.loading import WusuDataModule
     from wusu_lib.training.loop import threads
 
+    parameters = cast("SegmentationParameters", exp.parameters)
+    with threads(parameters.scale):
+        size = max(image_shape(exp.table)[1:])
+        model = build_network(parameters, outputs_of(parameters), size, seed)
+        start = begin(exp, model)
+        data = patches_of(exp, start, seed)
+        made = fit(folder, model, data, parameters, seed, exp.called, start.shares)
+    return made | start.record
+
+
+class Start(NamedTuple):
+    """What a training starts from, beside its model.
+
+    ``mean`` and ``std``: of the bands, on the scale 0 to 1. ``shares``: of the classes in the training
+    pixels. ``record``: what the run's record says of its input, of its parts and of its weights.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    shares: np.ndarray
+    record: dict[str, Any]
+
+
+def begin(exp: "Experiment", model: "SegmentationModel") -> Start:
+    """Measure what a model is to be told of the training data, and tell it of its spectral indices."""
     parameters, table = cast("SegmentationParameters", exp.parameters), exp.table
     mean, std = statistics.normalisation(
         parameters.normalisation,
         exp.statistics,
         expected_statistics(parameters.backbone, parameters.scale, parameters.weights),
     )
-    data = WusuDataModule(
-        table,
-        mean.tolist(),
-        std.tolist(),
+    # What the stored weights expect of an image, so that they can be used without the data they learnt from.
+    expects = {"mean": mean.tolist(), "std": std.tolist(), "size": list(image_shape(table)[1:])}
+    if parameters.indices:
+        assert model.indices is not None
+        images = table.loc[table["split"] == "train", "image"]
+        model.indices.fill((mean, std), indices.measure(images, parameters.indices))
+    record = {"input": expects, "parts": describe_model(model, table).to_dict("list")}
+    shares = losses.class_shares(exp.statistics.classes.sum(axis=0), parameters.labels)
+    return Start(mean, std, shares, record | published(parameters))
+
+
+def patches_of(exp: "Experiment", start: Start, seed: int) -> "WusuDataModule":
+    """The experiment's patches, normalised as the model expects them."""
+    from wusu_lib.data.loading import WusuDataModule
+
+    parameters = cast("SegmentationParameters", exp.parameters)
+    return WusuDataModule(
+        exp.table,
+        start.mean.tolist(),
+        start.std.tolist(),
         labels=parameters.labels,
         batch_size=parameters.batch_size,
         workers=parameters.workers,
         seed=seed,
-        in_memory=not parameters.workers and _fits_in_memory(table),  # workers would each get a copy
+        in_memory=not parameters.workers and fits_in_memory(exp.table),  # workers would each get a copy
     )
-    # What the stored weights expect of an image, so that they can be used without the data they learnt from.
-    expects = {"mean": mean.tolist(), "std": std.tolist(), "size": list(image_shape(table)[1:])}
-    with threads(parameters.scale):
-        model = build_network(parameters, outputs_of(parameters), max(expects["size"]), seed)
-        if parameters.indices:
-            assert model.indices is not None
-            images = table.loc[table["split"] == "train", "image"]
-            model.indices.fill((mean, std), indices.measure(images, parameters.indices))
-        parts = describe_model(model, table).to_dict("list")
-        shares = losses.class_shares(exp.statistics.classes.sum(axis=0), parameters.labels)
-        made = fit(folder, model, data, parameters, seed, exp.called, shares)
-    return made | {"input": expects, "parts": parts} | published(parameters)
 
 
 def outputs_of(parameters: SegmentationParameters) -> int:
@@ -180,7 +208,7 @@ def image_shape(table: pd.DataFrame) -> tuple[int, int, int]:
     return bands, height, width
 
 
-def _fits_in_memory(table: pd.DataFrame) -> bool:
+def fits_in_memory(table: pd.DataFrame) -> bool:
     """Whether all images and masks fit the memory set aside for them."""
     bands, height, width = image_shape(table)
     return len(table) * (bands + 1) * height * width <= IN_MEMORY
@@ -206,10 +234,10 @@ def fit(
 
     # The task has no name here, so that nothing holds it when the training frees what it held.
     tallies, figures = train(folder, SegmentationTask(model, parameters, shares), data, seed, called=called)
-    return _write(folder, data, tallies) | figures
+    return write_tallies(folder, data, tallies) | figures
 
 
-def _write(folder: Path, data: "WusuDataModule", tallies: "dict[str, Tally]") -> dict[str, Any]:
+def write_tallies(folder: Path, data: "WusuDataModule", tallies: "dict[str, Tally]") -> dict[str, Any]:
     """Write the run's files; give what ``write_results`` gives."""
     patches = [patch for tally in tallies.values() for patch in tally.patches]
     matrices = np.stack([matrix for tally in tallies.values() for matrix in tally.matrices])
@@ -331,13 +359,21 @@ def load(run: Run) -> Predictor:
 
 
 def _parameters(run: Run) -> SegmentationParameters:
-    """The run's parameters; ValueError unless it is a segmentation run with its weights."""
+    """The run's parameters; ValueError unless it is a segmentation run with its weights, of maps at 1 px."""
     if "backbone" not in run.parameters or "decoder" not in run.parameters or "input" not in run.record:
         raise ValueError(
             f"{run.called}, run {run.key}, is not a segmentation run; give an experiment that trains a "
             "segmentation model, for instance exp05"
         )
-    return parse(SegmentationParameters, run.parameters, stored=True)
+    last = run.parameters.get("stages", [1])[-1]
+    if last != 1:
+        raise ValueError(
+            f"{run.called}, run {run.key}, learnt last from the scene resampled {last}-fold, so it cannot "
+            "map images of the data's own ground pixel; give a run whose last stage is 1"
+        )
+    fields = SegmentationParameters.model_fields
+    known = {name: value for name, value in run.parameters.items() if name in fields}
+    return parse(SegmentationParameters, known, stored=True)
 
 
 def _bytes() -> "torch.dtype":

@@ -207,7 +207,7 @@ def compare_boundaries(runs: Sequence[Any], baseline: Sequence[Any], table: pd.D
     """
     sides = sorted_by_seed(runs, baseline)
     space = sides[0][0].labels.judged_with(sides[1][0].labels).annotated()
-    truths, blocks = _validation(sides[0][0], table)
+    truths, blocks = validation(sides[0][0], table)
     truths = {patch: space.merge_index(truth) for patch, truth in truths.items()}
     kept = list(space.scored)
     found = []
@@ -226,7 +226,7 @@ def compare_boundaries(runs: Sequence[Any], baseline: Sequence[Any], table: pd.D
     return pd.DataFrame(found)
 
 
-def _validation(run: Any, table: pd.DataFrame) -> tuple[dict[str, np.ndarray], list[str]]:
+def validation(run: Any, table: pd.DataFrame) -> tuple[dict[str, np.ndarray], list[str]]:
     """Class indices [H, W] of the validation patches by patch, in order, and the block of each."""
     rows = run.confusion
     rows = rows[rows["split"] == "val"].sort_values("patch")
@@ -294,10 +294,11 @@ FOUND = 0.5
 PAD = 32  # px of mirrored ground around a patch
 
 
-def buildings(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Buildings found and buildings there by bin of area, int64 [R, 2, 5].
+def buildings(truth: np.ndarray, predicted: np.ndarray, areas: Sequence[int] = AREAS) -> np.ndarray:
+    """Buildings found and buildings there by bin of area, int64 [R, 2, bins].
 
-    truth: class indices [H, W]; predicted: those of R maps of the same ground, [R, H, W].
+    truth: class indices [H, W]; predicted: those of R maps of the same ground, [R, H, W]; areas: m2, lower
+    ends of the bins.
     """
     from scipy.ndimage import label
 
@@ -306,7 +307,7 @@ def buildings(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     edge = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
     whole = ~np.isin(np.arange(1, n + 1), edge)
     hits = [np.bincount(regions[np.isin(drawn, BUILDING)], minlength=n + 1)[1:] for drawn in predicted]
-    return np.stack([_binned(area[whole], (hit >= FOUND * area)[whole], AREAS) for hit in hits])
+    return np.stack([_binned(area[whole], (hit >= FOUND * area)[whole], areas) for hit in hits])
 
 
 def roads(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -346,7 +347,7 @@ def compare_objects(runs: Sequence[Any], baseline: Sequence[Any], table: pd.Data
     differ.
     """
     sides = sorted_by_seed(runs, baseline)
-    truths, blocks = _validation(sides[0][0], table)
+    truths, blocks = validation(sides[0][0], table)
     found = []
     for kind, count, edges, unit in (("building", buildings, AREAS, "m2"), ("road", roads, WIDTHS, "m")):
         of_patch = [
@@ -355,8 +356,8 @@ def compare_objects(runs: Sequence[Any], baseline: Sequence[Any], table: pd.Data
         ]
         of_runs = list(np.stack(of_patch, axis=1))  # [N, 2, bins] of each run
         counted = [of_runs[: len(sides[0])], of_runs[len(sides[0]) :]]
-        sizes = _sizes(edges, unit)
-        of = [comparison.Figure("recall", partial(_recall, number)) for number in range(len(sizes))]
+        sizes = sizes_in_words(edges, unit)
+        of = [comparison.Figure("recall", partial(recall_of, number)) for number in range(len(sizes))]
         judged = effects(counted, blocks, of)
         for number, (size, each) in enumerate(zip(sizes, judged, strict=True)):
             there = {"kind": kind, "size": size, "number": int(counted[0][0][:, 1, number].sum())}
@@ -364,12 +365,12 @@ def compare_objects(runs: Sequence[Any], baseline: Sequence[Any], table: pd.Data
     return pd.DataFrame(found)
 
 
-def _recall(number: int, pooled: np.ndarray) -> np.ndarray:
+def recall_of(number: int, pooled: np.ndarray) -> np.ndarray:
     """Recall of one bin of pooled counts [..., 2, bins]."""
     return ratio(pooled[..., 0, number], pooled[..., 1, number])
 
 
-def _sizes(edges: Sequence[int], unit: str) -> list[str]:
+def sizes_in_words(edges: Sequence[int], unit: str) -> list[str]:
     """The bins in words."""
     middle = [f"{low} to {high} {unit}" for low, high in pairwise(edges[1:])]
     return [f"under {edges[1]} {unit}", *middle, f"{edges[-1]} {unit} and more"]

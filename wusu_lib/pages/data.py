@@ -517,7 +517,7 @@ def channels_sentence(names: Sequence[str], r: np.ndarray) -> Sentence:
     said = f"{'; '.join(copies)}: no new information." if copies else "No index is a copy of another."
     said += f" Nearly the same say {listed(near)}." if near else ""
     return Sentence(
-        f"{said} The index closest to a single band is {names[nearest]} (a correlation of {rest[nearest]:.2f} in size with "
-        f"{band}). Each is a function of the bands: what it can add is a shape that the first layer, which "
-        "is linear, cannot make."
+        f"{said} The index closest to a single band is {names[nearest]} (a correlation of "
+        f"{rest[nearest]:.2f} in size with {band}). Each is a function of the bands: what it can add is "
+        "a shape that the first layer, which is linear, cannot make."
     )

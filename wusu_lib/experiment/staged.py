@@ -1,0 +1,295 @@
+"""Training in stages: the scene is resampled, and each stage learns from it at another ground pixel.
+
+One coarse stage asks how coarse the imagery may be; several, the last at the data's own pixel, ask whether a
+model that was pre-trained on coarse ground is better led down in steps. Whatever the last stage's pixel, the
+maps are brought to the data's own, so that all runs are judged on the same patches.
+"""
+
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self, cast
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, model_validator
+
+from wusu_lib.experiment import segmentation
+from wusu_lib.experiment.parameters import DATA, TORCH, TRAINING, Kind, Positive, Text
+from wusu_lib.experiment.segmentation import SegmentationParameters
+from wusu_lib.measures import classes
+from wusu_lib.runs.results import write_results
+
+if TYPE_CHECKING:
+    from wusu_lib.data.loading import SplitDataModule
+    from wusu_lib.data.resampling import Mosaic
+    from wusu_lib.experiment.experiment import Experiment
+    from wusu_lib.experiment.segmentation import Predictor, Start
+    from wusu_lib.models.segmentation import SegmentationModel
+
+Stages = Annotated[list[Annotated[int, Field(ge=1, le=64)]], Text, Field(min_length=1)]
+Epochs = Annotated[list[Annotated[int, Field(ge=1)]], Text]
+Rates = Annotated[list[Positive], Text]
+
+
+class StagedParameters(SegmentationParameters):
+    """A segmentation experiment that learns from the scene at one or several coarser ground pixels."""
+
+    stages: Stages = Field(
+        examples=[[10, 5, 1]], description="ground pixel of each stage of training, in pixels of the data (m)"
+    )
+    stage_epochs: Epochs = Field(
+        [], examples=[[1, 1, 2]], description="epochs of each stage; empty: alike, the last stages one more"
+    )
+
+    stage_rates: Rates = Field(
+        [], examples=[[1, 1, 0.5]], description="what each stage multiplies the learning rates by; empty: 1"
+    )
+
+    @model_validator(mode="after")
+    def _rates_of_stages(self) -> Self:
+        if self.stage_rates and len(self.stage_rates) != len(self.stages):
+            raise ValueError(
+                f"stage_rates: got {self.stage_rates} for stages={self.stages}; expected "
+                f"{len(self.stages)} numbers, or an empty list"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _epochs_of_stages(self) -> Self:
+        if self.epochs < len(self.stages):
+            raise ValueError(
+                f"epochs: got {self.epochs} for {len(self.stages)} stages; expected one for each"
+            )
+        if self.stage_epochs and (
+            len(self.stage_epochs) != len(self.stages) or sum(self.stage_epochs) != self.epochs
+        ):
+            raise ValueError(
+                f"stage_epochs: got {self.stage_epochs} for stages={self.stages} and epochs={self.epochs}; "
+                f"expected {len(self.stages)} numbers with the sum {self.epochs}, or an empty list"
+            )
+        return self
+
+    @property
+    def epochs_of(self) -> list[int]:
+        """Epochs of each stage."""
+        number = len(self.stages)
+        alike = [(self.epochs + k) // number for k in range(number)]
+        return list(self.stage_epochs or alike)
+
+    @property
+    def rates_of(self) -> list[float]:
+        """What each stage multiplies the learning rates by."""
+        return list(self.stage_rates or [1.0] * len(self.stages))
+
+    def effective(self) -> dict[str, Any]:
+        """As of every segmentation, with the epochs and rates of each stage said."""
+        return super().effective() | {"stage_epochs": self.epochs_of, "stage_rates": self.rates_of}
+
+    def of_stage(self, number: int) -> "StagedParameters":
+        """What a stage is trained with: its epochs, its learning rates."""
+        rates = ("learning_rate", "encoder_learning_rate")
+        changed = {name: getattr(self, name) * self.rates_of[number] for name in rates}
+        return self.model_copy(update={"epochs": self.epochs_of[number], **changed})
+
+
+def train_stages(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
+    """Train a model from stage to stage and judge its last weights; files into ``folder``, figures returned.
+
+    Each stage has its own cycle of learning rates and the steps of so many epochs of the data's patches, and
+    starts from the best weights of the one before. The last stage's files lie in ``folder``, those of the
+    others below it until the last one is done.
+    """
+    from wusu_lib.training.loop import threads
+
+    parameters, table = cast("StagedParameters", exp.parameters), exp.table
+    with threads(parameters.scale):
+        model = segmentation.build_for_size(parameters, max(segmentation.image_shape(table)[1:]), seed)
+        start = segmentation.begin(exp, model)
+        places = [folder / f"stage-{k}" for k in range(1, len(parameters.stages))]
+        for number, place in enumerate(places):
+            place.mkdir(exist_ok=True)
+            _learn(exp, seed, model, start, number, place)
+        made = _learn(exp, seed, model, start, len(places), folder)
+    _join(folder, places, parameters)
+    made["best_epoch"] += sum(parameters.epochs_of[:-1])
+    made["epochs"] += sum(parameters.epochs_of[:-1])
+    for place in places:
+        shutil.rmtree(place)
+    return made | start.record
+
+
+def _learn(
+    exp: "Experiment", seed: int, model: "SegmentationModel", start: "Start", number: int, folder: Path
+) -> dict[str, Any]:
+    """Train one stage; of the last one, judge the maps too. Gives the rest of the record."""
+    from wusu_lib.training.loop import SPLITS, train
+    from wusu_lib.training.task import SegmentationTask
+
+    parameters = cast("StagedParameters", exp.parameters)
+    factor, last = parameters.stages[number], number == len(parameters.stages) - 1
+    settings = parameters.of_stage(number)
+    pieces, side = ground(exp, factor) if factor > 1 else ([], 0)
+    data = _windows(exp, start, pieces, side, seed) if pieces else segmentation.patches_of(exp, start, seed)
+    called = f"{exp.called}, {factor} m" if len(parameters.stages) > 1 else exp.called
+    splits = SPLITS if last and not pieces else ("val",)
+    tallies, made = train(folder, SegmentationTask(model, settings, start.shares), data, seed, splits, called)
+    if not last:
+        return made
+    if not pieces:
+        return made | segmentation.write_tallies(folder, cast(Any, data), tallies)
+    predictor = segmentation.Predictor(
+        model.eval(), start.mean.tolist(), start.std.tolist(), parameters.labels, side, parameters.precision
+    )
+    return made | _judge(folder, exp.table, pieces, predictor)
+
+
+def ground(exp: "Experiment", factor: int) -> "tuple[list[Mosaic], int]":
+    """The labelled ground of an experiment resampled, and the side of the windows that it is cut into."""
+    from wusu_lib.data.loading import kept_pair, read_pair
+    from wusu_lib.data.resampling import mosaics, side_of
+
+    read = kept_pair if segmentation.fits_in_memory(exp.table) else read_pair
+    assert exp.dossier.overlaps is not None
+    pieces = list(mosaics(exp.table, exp.dossier.overlaps.layout, factor, read))
+    return pieces, side_of(pieces, min(segmentation.image_shape(exp.table)[1:]))
+
+
+def _windows(
+    exp: "Experiment", start: "Start", pieces: "Sequence[Mosaic]", side: int, seed: int
+) -> "SplitDataModule":
+    """As many training windows as the data have training patches: an epoch has the same number of steps."""
+    from wusu_lib.data.loading import SplitDataModule
+    from wusu_lib.data.resampling import WindowSamples, windows
+
+    parameters, table = cast("StagedParameters", exp.parameters), exp.table
+    training = int((table["mask"].notna() & (table["split"] == "train")).sum())
+    samples = partial(
+        WindowSamples,
+        pieces=pieces,
+        side=side,
+        mean=start.mean.tolist(),
+        std=start.std.tolist(),
+        labels=parameters.labels,
+    )
+    return SplitDataModule(
+        windows(pieces, side, training),
+        samples,
+        batch_size=parameters.batch_size,
+        workers=parameters.workers,
+        seed=seed,
+    )
+
+
+def _judge(
+    folder: Path, table: pd.DataFrame, pieces: "Sequence[Mosaic]", predictor: "Predictor"
+) -> dict[str, Any]:
+    """Map all ground at its coarse pixel, bring the maps to the data's, count and write them by patch."""
+    from wusu_lib.data.resampling import enlarge
+
+    labels, kept = predictor.labels, table.set_index("patch")
+    matrices, maps, sure = {}, {}, {}
+    for piece in pieces:
+        fine = [enlarge(each, piece.factor, piece.shape) for each in mapped(piece, predictor)]
+        for row in piece.places.itertuples():
+            at = slice(row.y, row.y + row.height), slice(row.x, row.x + row.width)
+            predicted, confidence = (each[at] for each in fine)
+            truth = labels.index_from_train_id(labels.train_id_from_index(_truth(kept.at[row.patch, "mask"])))
+            matrices[row.patch] = classes.confusion(truth, predicted)
+            if piece.split == "val":
+                maps[row.patch], sure[row.patch] = predicted, confidence
+    rows = kept.loc[list(matrices)].reset_index()
+    return write_results(folder, rows, np.stack(list(matrices.values())), maps, sure, labels)
+
+
+def _truth(mask: Any) -> np.ndarray:
+    from wusu_lib.data.masks import read_index
+
+    return read_index(mask)
+
+
+def mapped(piece: "Mosaic", predictor: "Predictor") -> tuple[np.ndarray, np.ndarray]:
+    """Class index and largest probability x 255 of a mosaic, each uint8 [h, w], from windows side by side."""
+    from wusu_lib.data.loading import EVALUATION_PIXELS
+    from wusu_lib.data.resampling import padded, tiles
+
+    side = predictor.window
+    image, _ = padded(piece, side)
+    found = np.zeros((2, *image.shape[1:]), dtype=np.uint8)
+    known = np.array(predictor.class_indices, dtype=np.uint8)
+    corners = tiles(image.shape[1:], side)
+    batch = max(1, EVALUATION_PIXELS // side**2)
+    for first in range(0, len(corners), batch):
+        some = corners[first : first + batch]
+        counts = np.stack([image[:, y : y + side, x : x + side] for y, x in some])
+        most = predictor.probabilities(counts, np.ones((len(some), side, side), dtype=bool)).max(dim=1)
+        index, share = known[most.indices.cpu().numpy()], (most.values * 255).round().cpu().numpy()
+        for (y, x), each, confidence in zip(some, index, share, strict=True):
+            found[:, y : y + side, x : x + side] = each, confidence.astype(np.uint8)
+    height, width = piece.index.shape
+    return found[0, :height, :width], found[1, :height, :width]
+
+
+def _join(folder: Path, places: Sequence[Path], parameters: StagedParameters) -> None:
+    """Histories and steps of all stages in one, epochs and steps counted on; column stage: the pixel, m."""
+    for name in ("history.csv", "steps.csv"):
+        parts, epochs, steps = [], 0, 0
+        for place, factor in zip([*places, folder], parameters.stages, strict=True):
+            part = pd.read_csv(place / name)
+            part["epoch"] += epochs
+            if "step" in part:
+                part["step"] += steps
+                steps = int(part["step"].max()) + 1
+            epochs = int(part["epoch"].max())
+            parts.append(part.assign(stage=factor))
+        pd.concat(parts, ignore_index=True).to_csv(folder / name, index=False)
+
+
+# What the kind is.
+
+KIND = Kind(
+    schema=StagedParameters,
+    told_by=frozenset({"stages", "stage_epochs", "stage_rates"}),
+    code=(
+        *DATA,
+        *TRAINING,
+        "wusu_lib.measures.classes:confusion",
+        "wusu_lib.data.resampling",
+        "wusu_lib.data.loading:SplitDataModule",
+        "wusu_lib.experiment.segmentation:Predictor",
+        "wusu_lib.experiment.staged",
+    ),
+    packages=TORCH,
+    make=train_stages,
+    inputs=segmentation.KIND.inputs,
+    parts=segmentation.KIND.parts,
+)
+
+
+# What experiments ask beside their main question.
+
+
+def at_pixels(exp: "Experiment", pixels: Sequence[int]) -> "dict[int, Experiment]":
+    """The experiment with each ground pixel (m) as its only stage, its own among them, from fine to coarse.
+
+    Raises ValueError for an experiment that has several stages or none.
+    """
+    stages = getattr(exp.parameters, "stages", [])
+    if len(stages) != 1:
+        raise ValueError(f"{exp.name} has {len(stages)} stages; expected one, for instance stages=[4]")
+    return {
+        pixel: exp if [pixel] == stages else exp.variant(stages=[pixel])
+        for pixel in sorted({*pixels, *stages})
+    }
+
+
+def with_first_stages(exp: "Experiment", ratios: Sequence[int]) -> "dict[int, Experiment]":
+    """The experiment with two stages of about as many epochs, the first coarser by each ratio, by the ratio.
+
+    Raises ValueError for an experiment that has no stages.
+    """
+    if not isinstance(exp.parameters, StagedParameters):
+        raise ValueError(f"{exp.name} has no stages to vary; give some, for instance stages=[10, 5, 1]")
+    last = exp.parameters.stages[-1]
+    return {ratio: exp.variant(stages=[ratio * last, last], stage_epochs=[]) for ratio in ratios}
