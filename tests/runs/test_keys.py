@@ -16,6 +16,7 @@ from wusu_lib.experiment.direct import DirectParameters
 from wusu_lib.experiment.experiment import Experiment
 from wusu_lib.experiment.per_pixel import PixelParameters
 from wusu_lib.experiment.segmentation import SegmentationParameters
+from wusu_lib.experiment.staged import StagedParameters
 from wusu_lib.experiment.two_stage import TwoStageParameters, source_of
 from wusu_lib.models import catalogue
 from wusu_lib.models.catalogue import BACKBONES
@@ -38,7 +39,7 @@ TRAINING = [
     "models.weights:encoder_name,load_checkpoint,read_checkpoint,unfused",
     "models.terratorch_parts",
     "data.statistics:measure,normalisation",
-    "experiment.segmentation:train_segmentation",
+    "experiment.segmentation:begin,build_network,fit,patches_of,train_segmentation",
     "training.loop",
     "training.task:SegmentationTask,Tally",
 ]
@@ -56,6 +57,15 @@ NAMED = {
         "measures.classes:confusion",
     ],
     SegmentationParameters: [*DATA, *TRAINING, "measures.classes:confusion"],
+    StagedParameters: [
+        *DATA,
+        *TRAINING,
+        "measures.classes:confusion",
+        "data.resampling",
+        "data.loading:SplitDataModule",
+        "experiment.segmentation:Predictor",
+        "experiment.staged:_join,_judge,_learn,_some,_windows,ground,mapped,train_stages",
+    ],
     TwoStageParameters: [
         *DATA,
         *CHANGE,
@@ -322,7 +332,7 @@ def test_what_computes_nothing_voids_no_run(copied, edits):
 
 
 def trained():
-    numbers = (1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 15, 16)  # 15 compares the maps of exp05 or exp06
+    numbers = (1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15, 16)  # 15 compares the maps of exp05 or exp06
     return {f"exp{n:02d}" for n in numbers}
 
 
@@ -367,6 +377,7 @@ COMPUTING = {
     ),
     "the floor": ("experiment/per_pixel.py", "AREA_EXPONENT = 0.5", "AREA_EXPONENT = 0.6", lambda: FLOOR),
     "decoding of change": ("change/decoding.py", "", MORE, lambda: {"exp15"}),
+    "the resampling": ("data/resampling.py", "", MORE, lambda: {"exp09", "exp14"}),
     "the siamese network": (
         "models/segmentation.py",
         "class SiameseModel(nn.Module):",

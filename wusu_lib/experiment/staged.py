@@ -7,6 +7,7 @@ maps are brought to the data's own, so that all runs are judged on the same patc
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, cast
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from wusu_lib.models.segmentation import SegmentationModel
 
 Stages = Annotated[list[Annotated[int, Field(ge=1, le=64)]], Text, Field(min_length=1)]
-Epochs = Annotated[list[Annotated[int, Field(ge=1)]], Text]
+Shares = Annotated[list[Positive], Text]
 Rates = Annotated[list[Positive], Text]
+SLACK = 1e-6  # of a sum of shares
 
 
 class StagedParameters(SegmentationParameters):
@@ -39,44 +41,30 @@ class StagedParameters(SegmentationParameters):
     stages: Stages = Field(
         examples=[[10, 5, 1]], description="ground pixel of each stage of training, in pixels of the data (m)"
     )
-    stage_epochs: Epochs = Field(
-        [], examples=[[1, 1, 2]], description="epochs of each stage; empty: alike, the last stages one more"
+    stage_shares: Shares = Field(
+        [], examples=[[0.25, 0.25, 0.5]], description="of all steps, for each stage; empty: alike"
     )
-
     stage_rates: Rates = Field(
         [], examples=[[1, 1, 0.5]], description="what each stage multiplies the learning rates by; empty: 1"
     )
 
     @model_validator(mode="after")
-    def _rates_of_stages(self) -> Self:
-        if self.stage_rates and len(self.stage_rates) != len(self.stages):
-            raise ValueError(
-                f"stage_rates: got {self.stage_rates} for stages={self.stages}; expected "
-                f"{len(self.stages)} numbers, or an empty list"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _epochs_of_stages(self) -> Self:
-        if self.epochs < len(self.stages):
-            raise ValueError(
-                f"epochs: got {self.epochs} for {len(self.stages)} stages; expected one for each"
-            )
-        if self.stage_epochs and (
-            len(self.stage_epochs) != len(self.stages) or sum(self.stage_epochs) != self.epochs
-        ):
-            raise ValueError(
-                f"stage_epochs: got {self.stage_epochs} for stages={self.stages} and epochs={self.epochs}; "
-                f"expected {len(self.stages)} numbers with the sum {self.epochs}, or an empty list"
-            )
+    def _one_for_each_stage(self) -> Self:
+        for name in ("stage_shares", "stage_rates"):
+            given = getattr(self, name)
+            if given and len(given) != len(self.stages):
+                number = len(self.stages)
+                raise ValueError(
+                    f"{name}: got {given} for stages={self.stages}; expected {number} numbers, or none"
+                )
+        if self.stage_shares and abs(sum(self.stage_shares) - 1) > SLACK:
+            raise ValueError(f"stage_shares: got {self.stage_shares}; expected numbers with the sum 1")
         return self
 
     @property
-    def epochs_of(self) -> list[int]:
-        """Epochs of each stage."""
-        number = len(self.stages)
-        alike = [(self.epochs + k) // number for k in range(number)]
-        return list(self.stage_epochs or alike)
+    def shares_of(self) -> list[float]:
+        """Share of all steps that each stage takes."""
+        return list(self.stage_shares or [1 / len(self.stages)] * len(self.stages))
 
     @property
     def rates_of(self) -> list[float]:
@@ -84,21 +72,31 @@ class StagedParameters(SegmentationParameters):
         return list(self.stage_rates or [1.0] * len(self.stages))
 
     def effective(self) -> dict[str, Any]:
-        """As of every segmentation, with the epochs and rates of each stage said."""
-        return super().effective() | {"stage_epochs": self.epochs_of, "stage_rates": self.rates_of}
+        """As of every segmentation, with the shares and rates of each stage said."""
+        return super().effective() | {"stage_shares": self.shares_of, "stage_rates": self.rates_of}
 
-    def of_stage(self, number: int) -> "StagedParameters":
-        """What a stage is trained with: its epochs, its learning rates."""
+    def samples_of(self, number: int, training: int) -> tuple[int, int]:
+        """Epochs of a stage, and how many samples each of them has, where the data have ``training`` patches.
+
+        Together they are the stage's share of ``epochs`` times ``training``. A stage of less than one epoch
+        has a short one.
+        """
+        wanted = self.shares_of[number] * self.epochs
+        epochs = max(1, int(wanted + SLACK))
+        return epochs, max(1, round(wanted * training / epochs))
+
+    def of_stage(self, number: int, epochs: int) -> "StagedParameters":
+        """What a stage is trained with: so many epochs, its learning rates."""
         rates = ("learning_rate", "encoder_learning_rate")
         changed = {name: getattr(self, name) * self.rates_of[number] for name in rates}
-        return self.model_copy(update={"epochs": self.epochs_of[number], **changed})
+        return self.model_copy(update={"epochs": epochs, **changed})
 
 
 def train_stages(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
     """Train a model from stage to stage and judge its last weights; files into ``folder``, figures returned.
 
-    Each stage has its own cycle of learning rates and the steps of so many epochs of the data's patches, and
-    starts from the best weights of the one before. The last stage's files lie in ``folder``, those of the
+    Each stage has its share of the steps, a cycle of learning rates of its own, and starts from the best
+    weights of the one before. The last stage's files lie in ``folder``, those of the
     others below it until the last one is done.
     """
     from wusu_lib.training.loop import threads
@@ -112,9 +110,9 @@ def train_stages(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
             place.mkdir(exist_ok=True)
             _learn(exp, seed, model, start, number, place)
         made = _learn(exp, seed, model, start, len(places), folder)
-    _join(folder, places, parameters)
-    made["best_epoch"] += sum(parameters.epochs_of[:-1])
-    made["epochs"] += sum(parameters.epochs_of[:-1])
+    before = _join(folder, places, parameters)
+    made["best_epoch"] += before
+    made["epochs"] += before
     for place in places:
         shutil.rmtree(place)
     return made | start.record
@@ -124,14 +122,22 @@ def _learn(
     exp: "Experiment", seed: int, model: "SegmentationModel", start: "Start", number: int, folder: Path
 ) -> dict[str, Any]:
     """Train one stage; of the last one, judge the maps too. Gives the rest of the record."""
+    from wusu_lib.data.resampling import windows
     from wusu_lib.training.loop import SPLITS, train
     from wusu_lib.training.task import SegmentationTask
 
     parameters = cast("StagedParameters", exp.parameters)
     factor, last = parameters.stages[number], number == len(parameters.stages) - 1
-    settings = parameters.of_stage(number)
+    table = exp.table
+    training = int((table["mask"].notna() & (table["split"] == "train")).sum())
+    epochs, samples = parameters.samples_of(number, training)
+    settings = parameters.of_stage(number, epochs)
     pieces, side = ground(exp, factor) if factor > 1 else ([], 0)
-    data = _windows(exp, start, pieces, side, seed) if pieces else segmentation.patches_of(exp, start, seed)
+    data = (
+        _windows(exp, start, windows(pieces, side, samples), pieces, side, seed)
+        if pieces
+        else segmentation.patches_of(replace(exp, table=_some(table, samples)), start, seed)
+    )
     called = f"{exp.called}, {factor} m" if len(parameters.stages) > 1 else exp.called
     splits = SPLITS if last and not pieces else ("val",)
     tallies, made = train(folder, SegmentationTask(model, settings, start.shares), data, seed, splits, called)
@@ -156,15 +162,21 @@ def ground(exp: "Experiment", factor: int) -> "tuple[list[Mosaic], int]":
     return pieces, side_of(pieces, min(segmentation.image_shape(exp.table)[1:]))
 
 
-def _windows(
-    exp: "Experiment", start: "Start", pieces: "Sequence[Mosaic]", side: int, seed: int
-) -> "SplitDataModule":
-    """As many training windows as the data have training patches: an epoch has the same number of steps."""
-    from wusu_lib.data.loading import SplitDataModule
-    from wusu_lib.data.resampling import WindowSamples, windows
+def _some(table: pd.DataFrame, samples: int) -> pd.DataFrame:
+    """The table with so many training rows, evenly chosen; some twice where there are fewer."""
+    learnt = table[table["mask"].notna() & (table["split"] == "train")]
+    chosen = learnt.iloc[np.linspace(0, len(learnt) - 1, samples).round().astype(int)]
+    return table if samples == len(learnt) else pd.concat([chosen, table[table["split"] != "train"]])
 
-    parameters, table = cast("StagedParameters", exp.parameters), exp.table
-    training = int((table["mask"].notna() & (table["split"] == "train")).sum())
+
+def _windows(
+    exp: "Experiment", start: "Start", rows: pd.DataFrame, pieces: "Sequence[Mosaic]", side: int, seed: int
+) -> "SplitDataModule":
+    """Windows of the coarse ground, normalised as the model expects them."""
+    from wusu_lib.data.loading import SplitDataModule
+    from wusu_lib.data.resampling import WindowSamples
+
+    parameters = cast("StagedParameters", exp.parameters)
     samples = partial(
         WindowSamples,
         pieces=pieces,
@@ -174,11 +186,7 @@ def _windows(
         labels=parameters.labels,
     )
     return SplitDataModule(
-        windows(pieces, side, training),
-        samples,
-        batch_size=parameters.batch_size,
-        workers=parameters.workers,
-        seed=seed,
+        rows, samples, batch_size=parameters.batch_size, workers=parameters.workers, seed=seed
     )
 
 
@@ -231,26 +239,31 @@ def mapped(piece: "Mosaic", predictor: "Predictor") -> tuple[np.ndarray, np.ndar
     return found[0, :height, :width], found[1, :height, :width]
 
 
-def _join(folder: Path, places: Sequence[Path], parameters: StagedParameters) -> None:
-    """Histories and steps of all stages in one, epochs and steps counted on; column stage: the pixel, m."""
+def _join(folder: Path, places: Sequence[Path], parameters: StagedParameters) -> int:
+    """Histories and steps of all stages in one, counted on, with the pixel (m) in a column ``stage``.
+
+    Gives the epochs before the last stage.
+    """
+    histories = [pd.read_csv(place / "history.csv") for place in [*places, folder]]
+    epochs = np.cumsum([0, *(len(history) for history in histories)])
     for name in ("history.csv", "steps.csv"):
-        parts, epochs, steps = [], 0, 0
-        for place, factor in zip([*places, folder], parameters.stages, strict=True):
-            part = pd.read_csv(place / name)
-            part["epoch"] += epochs
+        parts, steps = [], 0
+        for place, before, pixel in zip([*places, folder], epochs, parameters.stages, strict=False):
+            part = pd.read_csv(place / name).assign(stage=pixel)
+            part["epoch"] += before
             if "step" in part:
                 part["step"] += steps
-                steps = int(part["step"].max()) + 1
-            epochs = int(part["epoch"].max())
-            parts.append(part.assign(stage=factor))
+                steps += len(part)
+            parts.append(part)
         pd.concat(parts, ignore_index=True).to_csv(folder / name, index=False)
+    return int(epochs[-2])
 
 
 # What the kind is.
 
 KIND = Kind(
     schema=StagedParameters,
-    told_by=frozenset({"stages", "stage_epochs", "stage_rates"}),
+    told_by=frozenset({"stages", "stage_shares", "stage_rates"}),
     code=(
         *DATA,
         *TRAINING,
@@ -258,7 +271,7 @@ KIND = Kind(
         "wusu_lib.data.resampling",
         "wusu_lib.data.loading:SplitDataModule",
         "wusu_lib.experiment.segmentation:Predictor",
-        "wusu_lib.experiment.staged",
+        "wusu_lib.experiment.staged:_join,_judge,_learn,_some,_windows,ground,mapped,train_stages",
     ),
     packages=TORCH,
     make=train_stages,
@@ -292,4 +305,6 @@ def with_first_stages(exp: "Experiment", ratios: Sequence[int]) -> "dict[int, Ex
     if not isinstance(exp.parameters, StagedParameters):
         raise ValueError(f"{exp.name} has no stages to vary; give some, for instance stages=[10, 5, 1]")
     last = exp.parameters.stages[-1]
-    return {ratio: exp.variant(stages=[ratio * last, last], stage_epochs=[]) for ratio in ratios}
+    return {
+        ratio: exp.variant(stages=[ratio * last, last], stage_shares=[], stage_rates=[]) for ratio in ratios
+    }
