@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_runs import MadeRun, noisy_runs, patch_table, random_runs, two_class_matrix
+from made_runs import MadeRun, noisy_runs, patch_table, patchy_truth, random_runs, two_class_matrix
 
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import classes, comparison
@@ -342,3 +342,17 @@ def test_time_and_memory_grow_with_the_blocks_only():
     assert np.isfinite([found.low, found.high]).all()
     assert seconds < 5
     assert peak < 500e6
+
+
+def test_ranks_of_equal_sides_are_shared_and_a_clear_winner_is_always_first():
+    table = patch_table(40)
+    truth = patchy_truth(table, np.random.default_rng(1))
+    good, bad, same = (noisy_runs(table, truth, np.random.default_rng(s), (0,)) for s in (2, 3, 4))
+    for run in bad:  # nothing of it is right
+        run.matrices[:] = np.roll(run.matrices, 1, axis=2)
+    drawn = comparison.ranks([bad, good, same], draws=500)
+    assert drawn.shape == (500, 3)
+    assert (np.sort(drawn, axis=1) == [1, 2, 3]).all()
+    assert (drawn[:, 0] == 3).all()
+    assert 0.02 < (drawn[:, 1] == 1).mean() < 0.98
+    assert (comparison.ranks([good, good], draws=50) == [1, 2]).all()  # of equals the first

@@ -15,6 +15,7 @@ from wusu_lib.experiment import notebooks, parameters
 from wusu_lib.experiment.direct import DirectParameters
 from wusu_lib.experiment.experiment import Experiment
 from wusu_lib.experiment.per_pixel import PixelParameters
+from wusu_lib.experiment.search import SearchParameters
 from wusu_lib.experiment.segmentation import SegmentationParameters
 from wusu_lib.experiment.staged import StagedParameters
 from wusu_lib.experiment.two_stage import TwoStageParameters, source_of
@@ -57,6 +58,12 @@ NAMED = {
         "measures.classes:confusion",
     ],
     SegmentationParameters: [*DATA, *TRAINING, "measures.classes:confusion"],
+    SearchParameters: [
+        *DATA,
+        *TRAINING,
+        "measures.classes:confusion",
+        "experiment.search:Cell,cell_of,climb,make,winner",
+    ],
     StagedParameters: [
         *DATA,
         *TRAINING,
@@ -332,7 +339,7 @@ def test_what_computes_nothing_voids_no_run(copied, edits):
 
 
 def trained():
-    numbers = (1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15, 16)  # 15 compares the maps of exp05 or exp06
+    numbers = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15, 16)  # 15 compares the maps of exp05 or exp06
     return {f"exp{n:02d}" for n in numbers}
 
 
@@ -344,7 +351,8 @@ def with_parameter(name, value):
         stated = (
             source_of(exp).parameters if isinstance(exp.parameters, TwoStageParameters) else exp.parameters
         )
-        if getattr(stated, name, "").startswith(value):
+        values = getattr(stated, f"{name}s", []) or [getattr(stated, name, "")]  # of a search, or one
+        if any(each.startswith(value) for each in values):
             found.add(file.stem)
     return found
 

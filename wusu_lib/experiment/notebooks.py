@@ -20,13 +20,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from wusu_lib import provenance
-from wusu_lib.experiment import direct, per_pixel, segmentation, staged, two_stage
+from wusu_lib.experiment import direct, per_pixel, search, segmentation, staged, two_stage
 from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, Kind, parse
 from wusu_lib.files import replacing
 from wusu_lib.runs.store import read_record
 
 # The kinds of run, the most special first: what tells one of them tells none of those before it.
-KINDS = (two_stage.KIND, direct.KIND, staged.KIND, segmentation.KIND, per_pixel.KIND)
+KINDS = (two_stage.KIND, direct.KIND, search.KIND, staged.KIND, segmentation.KIND, per_pixel.KIND)
 
 
 def kind_of(stated: DataParameters) -> Kind:

@@ -359,20 +359,24 @@ def load(run: Run) -> Predictor:
 
 
 def _parameters(run: Run) -> SegmentationParameters:
-    """The run's parameters; ValueError unless it is a segmentation run with its weights, of maps at 1 px."""
-    if "backbone" not in run.parameters or "decoder" not in run.parameters or "input" not in run.record:
+    """What a run's model was trained with; a search's run records what its winner was.
+
+    ValueError unless it is a segmentation run with its weights, of maps at the data's own pixel.
+    """
+    stated = run.record.get("trained", run.parameters)
+    if "backbone" not in stated or "decoder" not in stated or "input" not in run.record:
         raise ValueError(
             f"{run.called}, run {run.key}, is not a segmentation run; give an experiment that trains a "
             "segmentation model, for instance exp05"
         )
-    last = run.parameters.get("stages", [1])[-1]
+    last = stated.get("stages", [1])[-1]
     if last != 1:
         raise ValueError(
             f"{run.called}, run {run.key}, learnt last from the scene resampled {last}-fold, so it cannot "
             "map images of the data's own ground pixel; give a run whose last stage is 1"
         )
     fields = SegmentationParameters.model_fields
-    known = {name: value for name, value in run.parameters.items() if name in fields}
+    known = {name: value for name, value in stated.items() if name in fields}
     return parse(SegmentationParameters, known, stored=True)
 
 

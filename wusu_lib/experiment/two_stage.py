@@ -101,7 +101,7 @@ def stacks(run: Run, train: pd.DataFrame) -> Stack:
     the per-pixel floor keeps no weights and is fitted again, to the same trees. The images of one call have
     one size.
     """
-    return _of_network(run) if "backbone" in run.parameters else _of_floor(run, train)
+    return _of_network(run) if "input" in run.record else _of_floor(run, train)
 
 
 def _of_network(run: Run) -> Stack:

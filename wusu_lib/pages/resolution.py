@@ -1,6 +1,7 @@
 """What the ground pixel decides: figures by pixel, by class and by size of a building; training in stages."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -50,7 +51,7 @@ SHOWN = 384  # m a side, in the middle of the mosaic
 @styled
 def pixels_figure(exp: Experiment, pixels: Sequence[int]) -> Figure:
     """Image and labels of a validation mosaic at each ground pixel (m), on one extent, stretch and legend."""
-    pieces = [_latest(exp, pixel) for pixel in pixels]
+    pieces = [_latest(validation_ground(exp, pixel)) for pixel in pixels]
     side = min(SHOWN, *pieces[0].shape)
     cut = [_middle(piece, side) for piece in pieces]
     low, high = stretch([cut[0][0]])
@@ -73,9 +74,14 @@ def pixels_figure(exp: Experiment, pixels: Sequence[int]) -> Figure:
     )
 
 
-def _latest(exp: Experiment, pixel: int) -> Mosaic:
-    """The largest validation mosaic of the latest date."""
-    pieces = [piece for piece in staged.ground(exp, pixel)[0] if piece.split == "val"]
+def validation_ground(exp: Experiment, pixel: int) -> list[Mosaic]:
+    """The validation patches put together at a ground pixel (m)."""
+    rows = exp.table[exp.table["split"] == "val"]
+    return staged.ground(replace(exp, table=rows), pixel)[0]
+
+
+def _latest(pieces: Sequence[Mosaic]) -> Mosaic:
+    """The largest mosaic of the latest date."""
     return max(pieces, key=lambda piece: (piece.date, piece.shape[0] * piece.shape[1]))
 
 
@@ -95,12 +101,12 @@ FINE, COARSE = "judged at 1 m", "judged on the coarse grid"
 def on_grid(run: Any, exp: Experiment, pieces: Sequence[Mosaic]) -> VariantRun:
     """A run's validation maps on the grid of some mosaics, by majority, counted by spatial block.
 
-    ``pieces``: of ``staged.ground``; their classes are the truth. The rows of the result stand for blocks.
+    ``pieces``: of ``validation_ground``; their classes are the truth. The rows of the result stand for blocks.
     """
     labels, block_of = run.labels, exp.table.set_index("patch")["block"]
     names = sorted(exp.table.loc[exp.table["split"] == "val", "block"].unique())
     counts = np.zeros((len(names), N_INDEX, N_INDEX), dtype=np.int64)
-    for piece in (each for each in pieces if each.split == "val"):
+    for piece in pieces:
         fine = np.full(piece.shape, IGNORE, dtype=np.uint8)
         owner = np.full(piece.shape, -1, dtype=np.int32)
         for row in piece.places.itertuples():
@@ -136,7 +142,7 @@ def by_pixel(sides: Mapping[int, Sequence[Any]], exp: Experiment, metric: str = 
         for pixel, runs in sides.items()
     ]
     for pixel in (pixel for pixel in sides if pixel > 1):
-        pieces, _ = staged.ground(exp, pixel)
+        pieces = validation_ground(exp, pixel)
         for model, runs in ((LEARNT, sides[pixel]), (GIVEN, sides[1])):
             gridded = [on_grid(run, exp, pieces) for run in runs]
             found.append((pixel, model, COARSE, comparison.interval(gridded, metric, "val", labels)))
@@ -210,14 +216,11 @@ def classes_by_pixel(sides: Mapping[int, Sequence[Any]]) -> pd.DataFrame:
     """
     baseline = sides[1]
     gains = class_gains({str(pixel): runs for pixel, runs in sides.items() if pixel > 1}, baseline)
-    space = baseline[0].labels
-    own = [classes.score(classes.counts(_pooled(run), space), "iou") for run in baseline]
-    at_one = dict(zip(space.class_names, np.mean(own, axis=0), strict=True))
+    own = [classes.classes(_pooled(run), run.labels).set_index("name")["IoU"] for run in baseline]
+    at_one = sum(own) / len(own)
     first = gains.drop_duplicates("class").assign(side="1", difference=0.0, low=np.nan, high=np.nan)
     rows = pd.concat([first, gains], ignore_index=True)
-    rows = rows.assign(
-        pixel=rows["side"].astype(int), iou=rows["class"].map(at_one).astype(float) + rows["difference"]
-    )
+    rows = rows.assign(pixel=rows["side"].astype(int), iou=rows["class"].map(at_one) + rows["difference"])
     return rows[["pixel", "class", "share", "iou", "difference", "low", "high"]]
 
 

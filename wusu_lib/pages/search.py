@@ -1,0 +1,272 @@
+"""A search shown: the grid's figures and their intervals, what each cell costs, how sure its rank is."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from pandas.io.formats.style import Styler
+from scipy.stats import kendalltau
+
+from wusu_lib.experiment.search import METRIC, Cell
+from wusu_lib.measures import comparison
+from wusu_lib.pages.style import (
+    MISSING,
+    QUIET,
+    SMALL,
+    TEXT,
+    THIS,
+    Sentence,
+    captioned,
+    counted,
+    figure_in_words,
+    heat_frame,
+    listed,
+    named_rows,
+    open_figure,
+    require,
+    short_count,
+    styled,
+    styled_table,
+    text_on,
+)
+
+
+def cells_frame(rungs: Sequence[Sequence[Cell]]) -> pd.DataFrame:
+    """One row a cell, as it stood on the highest rung that it reached; the best first.
+
+    Columns: cell, backbone, decoder, rung (from 1), epochs, value, low, high (validation mIoU, 95 % interval
+    from spatial blocks), trained (parameters), seconds (of an epoch, mean over all), memory (bytes, the
+    process's peak), seeds, reason (why it has no figures, else empty), chosen (whether it is the winner).
+    """
+    last = {cell.name: (number, cell) for number, cells in enumerate(rungs, 1) for cell in cells}
+    rows = []
+    for number, cell in last.values():
+        row = {"cell": cell.name, "backbone": cell.backbone, "decoder": cell.decoder, "rung": number}
+        row |= {"epochs": cell.epochs, "seeds": len(cell.runs), "reason": cell.reason}
+        rows.append(row | (_figures(cell) if cell.runs else {}) | {"chosen": cell is rungs[-1][0]})
+    columns = ["value", "low", "high", "trained", "seconds", "memory"]
+    found = pd.DataFrame(rows).reindex(columns=[*rows[0], *[c for c in columns if c not in rows[0]]])
+    return found.sort_values(["rung", "value"], ascending=False, ignore_index=True, kind="stable")
+
+
+def _figures(cell: Cell) -> dict[str, Any]:
+    interval = comparison.interval(cell.runs, METRIC, "val", cell.runs[0].labels)
+    seconds = np.mean([run.history["seconds"].mean() for run in cell.runs])
+    memory = max(run.record.get("peak_memory_bytes") or 0 for run in cell.runs)
+    return {
+        "value": interval.value,
+        "low": interval.low,
+        "high": interval.high,
+        "trained": cell.runs[0].record["model"]["trained"],
+        "seconds": float(seconds),
+        "memory": memory,
+    }
+
+
+@styled
+def grid_figure(frame: pd.DataFrame) -> Figure:
+    """Heat map of ``cells_frame``: a row a backbone, a column a decoder."""
+    require(frame, ["backbone", "decoder", "value", "low", "high", "epochs", "chosen"], "the grid")
+    rows, columns = (list(dict.fromkeys(sorted(frame[name]))) for name in ("backbone", "decoder"))
+    figure = open_figure(0.62 * len(rows) + 1.7)
+    axes = figure.subplots()
+    table = frame.pivot(index="backbone", columns="decoder", values="value").loc[rows, columns]
+    picture = axes.imshow(table, cmap="Blues", aspect="auto")
+    for row in frame.itertuples():
+        at = columns.index(row.decoder), rows.index(row.backbone)
+        if not np.isfinite(row.value):
+            axes.text(*at, MISSING, ha="center", va="center", color=QUIET)
+            continue
+        half = (row.high - row.low) / 2
+        words = f"{row.value:.3f}\n± {half:.3f}\n{counted(row.epochs, 'epoch')}"
+        colour = text_on(picture.cmap(picture.norm(row.value))[:3])
+        weight = "bold" if row.chosen else "normal"
+        axes.text(*at, words, ha="center", va="center", fontsize=SMALL, color=colour, fontweight=weight)
+    heat_frame(figure, axes, rows, columns, f"validation {METRIC}")
+    return captioned(
+        figure,
+        "grid",
+        f"Validation {METRIC} of each cell after the epochs of the highest rung that it reached, with half "
+        "the width of its 95 % interval from spatial blocks. Bold: the cell that was chosen. Cells "
+        "of different rungs had different budgets. A dash: no figures, the table below says why.",
+        "Heat map: backbones as rows, decoders as columns, a figure with its interval in each cell.",
+    )
+
+
+def grid_sentence(rungs: Sequence[Sequence[Cell]]) -> Sentence:
+    """How the grid was halved, which cell came out, and by how much."""
+    steps = [f"{counted(len(cells), 'cell')} for {counted(cells[0].epochs, 'epoch')}" for cells in rungs]
+    best, *others = [cell for cell in rungs[-1] if cell.runs]
+    ahead = (
+        f", {figure_in_words(best.score - others[0].score, '.3f')} ahead of *{others[0].name}* there"
+        if others
+        else ""
+    )
+    failed = [cell for cell in rungs[0] if not cell.runs]
+    lost = f" No figures: {listed([cell.name for cell in failed])}." if failed else ""
+    return Sentence(
+        f"The search trained {', then '.join(steps)}. The cell that came out is *{best.name}*: validation "
+        f"{METRIC} {best.score:.3f}{ahead}.{lost} These figures chose the cell, so they flatter it; the "
+        "verdict is about new trainings of it."
+    )
+
+
+def cells_table(frame: pd.DataFrame) -> Styler:
+    """Every cell with its figures and its cost; losers and failures stay."""
+    shown = pd.DataFrame(
+        {
+            "cell": frame["cell"],
+            "epochs": frame["epochs"],
+            f"val {METRIC}": [_number(v, "{:.3f}") for v in frame["value"]],
+            "95 %": [
+                f"{low:.3f} to {high:.3f}" if np.isfinite(low) else MISSING
+                for low, high in zip(frame["low"], frame["high"], strict=True)
+            ],
+            "trained parameters": [short_count(v) if np.isfinite(v) else MISSING for v in frame["trained"]],
+            "s an epoch": [_number(v, "{:.1f}") for v in frame["seconds"]],
+            "peak memory (GB)": [_number(v / 1e9, "{:.1f}") for v in frame["memory"]],
+            "reason": frame["reason"].replace("", MISSING),
+        }
+    )
+    return styled_table(shown, "cells", index=False, prose=["cell", "reason"])
+
+
+def _number(value: float, form: str) -> str:
+    return form.format(value) if np.isfinite(value) else MISSING
+
+
+def pareto(frame: pd.DataFrame, cost: str = "seconds") -> pd.Series:
+    """Whether no other cell is at least as good and at least as cheap, and better in one: bool, by row."""
+    value, price = (frame[name].to_numpy(dtype=float) for name in ("value", cost))
+    beaten = [
+        bool(((value >= v) & (price <= p) & ((value > v) | (price < p))).any())
+        for v, p in zip(value, price, strict=True)
+    ]
+    return pd.Series(np.isfinite(value) & ~np.array(beaten, dtype=bool), index=frame.index)
+
+
+@styled
+def pareto_figure(first: pd.DataFrame) -> Figure:
+    """The first rung's figure against the seconds of an epoch; the front is named.
+
+    ``first``: ``cells_frame`` of the first rung alone, where all cells had the same budget.
+    """
+    require(first, ["cell", "value", "low", "high", "seconds"], "cost and figure")
+    rows = first[np.isfinite(first["value"])]
+    front = pareto(rows)
+    figure = open_figure(3.4)
+    axes = figure.subplots()
+    for chosen, colour, name in ((~front, QUIET, "beaten"), (front, THIS, "on the front")):
+        part = rows[chosen]
+        ends = [part["value"] - part["low"], part["high"] - part["value"]]
+        axes.errorbar(part["seconds"], part["value"], ends, fmt="o", color=colour, capsize=2, label=name)
+    best = rows[front].sort_values("seconds")
+    axes.step(best["seconds"], best["value"], where="post", color=THIS, alpha=0.5, linewidth=1)
+    _named(axes, best)
+    axes.set(xlabel="seconds an epoch", ylabel=f"validation {METRIC}")
+    axes.grid(axis="both")
+    figure.legend(loc="outside upper right", ncols=2)
+    return captioned(
+        figure,
+        "pareto",
+        f"Validation {METRIC} after the first rung, where all cells had the same budget, against the time of "
+        "an epoch, with 95 % intervals. Named: cells that no other beats in both.",
+        "Points with intervals; the best at each cost are joined by a rising line of steps and named.",
+    )
+
+
+def _named(axes: Axes, rows: pd.DataFrame) -> None:
+    for number, row in enumerate(rows.itertuples()):
+        below = number % 2 == 0  # neighbours on the front lie close together
+        axes.annotate(
+            row.cell,
+            (row.seconds, row.value),
+            (6, -14 if below else 8),
+            textcoords="offset points",
+            fontsize=SMALL,
+            color=TEXT,
+        )
+
+
+def pareto_sentence(first: pd.DataFrame) -> Sentence:
+    """Which cells are on the front."""
+    rows = first[np.isfinite(first["value"])]
+    best = rows[pareto(rows)].sort_values("seconds")
+    words = [f"*{row.cell}* ({row.seconds:.1f} s, {row.value:.3f})" for row in best.itertuples()]
+    return Sentence(
+        f"Of {counted(len(rows), 'cell')} {listed(words)} {'is' if len(words) == 1 else 'are'} beaten by no "
+        "other cell in both time and figure. The trained parameters of the cells go from "
+        f"{short_count(rows['trained'].min())} to {short_count(rows['trained'].max())}."
+    )
+
+
+# How sure the order is: under other blocks, other seeds, a longer training.
+
+
+def rank_frame(cells: Sequence[Cell]) -> pd.DataFrame:
+    """Rank of each cell of a rung under resampled blocks (``comparison.ranks``), best first.
+
+    Columns: cell, rank (as measured), low, high (95 % of the draws), first (share of draws in which it is the
+    best).
+    """
+    good = [cell for cell in cells if cell.runs]
+    drawn = comparison.ranks([cell.runs for cell in good], METRIC, "val", good[0].runs[0].labels)
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0, method="inverted_cdf")
+    return pd.DataFrame(
+        {
+            "cell": [cell.name for cell in good],
+            "rank": np.arange(1, len(good) + 1),
+            "low": low,
+            "high": high,
+            "first": (drawn == 1).mean(axis=0),
+        }
+    )
+
+
+@styled
+def ranks_figure(frame: pd.DataFrame) -> Figure:
+    """Ranks with their ranges: ``rank_frame``."""
+    require(frame, ["cell", "rank", "low", "high", "first"], "ranks")
+    figure = open_figure(0.27 * len(frame) + 0.9)
+    axes = figure.subplots()
+    for y, row in enumerate(frame.itertuples()):
+        axes.plot([row.low, row.high], [y, y], color=THIS, linewidth=2.2, solid_capstyle="butt")
+        axes.plot(row.rank, y, "o", color=THIS, markersize=6, markeredgecolor="white")
+    words = [f"{row.first:.0%}" for row in frame.itertuples()]
+    named_rows(axes, frame["cell"].tolist(), "rank on the first rung (1 is the best)", words)
+    axes.set_xlim(0.5, len(frame) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return captioned(
+        figure,
+        "ranks",
+        "Rank of each cell on the first rung: as measured (dot) and its range in 95 % of 2,000 sets of "
+        "blocks drawn with replacement. On the right: in how many of them the cell is the best.",
+        "Rows of horizontal ranges with a dot each, from the best cell to the worst.",
+    )
+
+
+def ranks_sentence(frame: pd.DataFrame, rungs: Sequence[Sequence[Cell]]) -> Sentence:
+    """How many cells may be the best, and whether seeds and a longer training keep the order."""
+    likely = frame[frame["low"] == 1]["cell"].tolist()
+    said = [
+        f"{counted(len(likely), 'cell')} of {len(frame)} may be the best on the first rung: {listed(likely)}"
+    ]
+    seeds = [run.seed for run in rungs[0][0].runs]
+    if len(seeds) > 1:
+        by_seed = [[c.runs[k].scores("val")[METRIC] for c in rungs[0] if c.runs] for k in range(len(seeds))]
+        taus = [kendalltau(by_seed[0], other).statistic for other in by_seed[1:]]
+        said.append(f"Kendall's tau between the orders of two seeds is {min(taus):.2f} or more")
+    before = {cell.name: cell.score for cell in rungs[0]}
+    later = [cell for cell in rungs[-1] if cell.runs]
+    if len(rungs) > 1 and len(later) > 1:
+        tau = kendalltau([before[cell.name] for cell in later], [cell.score for cell in later]).statistic
+        said.append(
+            f"between the first rung and the last, over the {len(later)} cells that reached it, tau is "
+            f"{figure_in_words(tau, '.2f')}".replace("-", "\N{MINUS SIGN}")
+        )
+    text = ". ".join(f"{part[0].upper()}{part[1:]}" for part in said)
+    return Sentence(f"{text}.")
