@@ -101,7 +101,7 @@ FINE, COARSE = "judged at 1 m", "judged on the coarse grid"
 def on_grid(run: Any, exp: Experiment, pieces: Sequence[Mosaic]) -> VariantRun:
     """A run's validation maps on the grid of some mosaics, by majority, counted by spatial block.
 
-    ``pieces``: of ``validation_ground``; their classes are the truth. The rows of the result stand for blocks.
+    ``pieces``: of ``validation_ground``; their classes are the truth. The rows of the result are blocks.
     """
     labels, block_of = run.labels, exp.table.set_index("patch")["block"]
     names = sorted(exp.table.loc[exp.table["split"] == "val", "block"].unique())
