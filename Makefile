@@ -96,6 +96,7 @@ book/log/%.ipynb: notebooks/%.ipynb $(LIBRARY) | $(READY)
 # is missing, but only once, so it may as well wait.
 book/log/results.ipynb: $(EXPERIMENTS:%=book/log/%.ipynb)
 book/log/exp15.ipynb book/log/map_change.ipynb: | book/log/exp06.ipynb
+book/log/averages.ipynb: | book/log/exp05.ipynb
 
 # The experiments at length, with runs of their own: make study, or make study STUDY=full DATA=/data/OpenWUSU512
 STUDY := study

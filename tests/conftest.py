@@ -48,7 +48,8 @@ def log(tmp_path_factory):
         job.result()
     (run, *_) = (source / "runs" / "exp06").glob("*/link.json")  # the tool's own choice, of one epoch
     execute("map_change", run=run.parent)
-    execute("results", overlay=source / "small.yaml")
+    for name in ("averages", "results"):
+        execute(name, overlay=source / "small.yaml")
     _publish(source)
     return source
 

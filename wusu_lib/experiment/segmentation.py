@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from wusu_lib.experiment.parameters import (
     Kind,
     ModelParameters,
     Names,
+    Positive,
     parse,
     published,
     weights_hash,
@@ -58,6 +59,12 @@ class SegmentationParameters(ModelParameters):
     index_filters: Filters = Field(
         "zero", description="how the filters of the indices start: zero, as the mean of the others, or a stem"
     )
+    gain: Positive = Field(
+        1.0, examples=[4.0], description="of a sensor that the images are seen by: counts are multiplied by it"
+    )
+    offset: Annotated[float, Field(allow_inf_nan=False)] = Field(
+        0.0, examples=[0.25], description="of that sensor, added to counts / 255 after the gain"
+    )
 
     @field_validator("loss")
     @classmethod
@@ -81,8 +88,13 @@ class SegmentationParameters(ModelParameters):
         return self
 
     def effective(self) -> dict[str, Any]:
-        """As of every model; without indices nothing is said of them."""
+        """As of every model; nothing is said of indices without any, of a sensor that changes nothing.
+
+        Statistics of the data's own shift as the images do, so with them no gain and no offset is seen.
+        """
         found = super().effective()
+        if self.normalisation == "wusu" or (self.gain, self.offset) == (1, 0):
+            del found["gain"], found["offset"]
         if not self.indices:
             del found["indices"], found["index_filters"]
         return found
@@ -126,6 +138,9 @@ def begin(exp: "Experiment", model: "SegmentationModel") -> Start:
         exp.statistics,
         expected_statistics(parameters.backbone, parameters.scale, parameters.weights),
     )
+    if parameters.normalisation != "wusu":
+        # (gain x + offset - mean) / std: what these statistics make of the images under the other sensor
+        mean, std = (mean - parameters.offset) / parameters.gain, std / parameters.gain
     # What the stored weights expect of an image, so that they can be used without the data they learnt from.
     expects = {"mean": mean.tolist(), "std": std.tolist(), "size": list(image_shape(table)[1:])}
     if parameters.indices:
@@ -457,3 +472,25 @@ def with_losses(exp: "Experiment", stated: Sequence[str]) -> "dict[str, Experime
     own = exp.parameters.loss
     others = dict.fromkeys(losses.canonical(name) for name in stated)
     return {own: exp} | {name: exp.variant(loss=name) for name in others if name != own}
+
+
+def under_sensors(
+    exp: "Experiment", sensors: Sequence[tuple[float, float]]
+) -> "dict[str, dict[tuple[float, float], Experiment]]":
+    """The experiment frozen and as it is adapted, under sensors of some (gain, offset): adaptation -> sensor.
+
+    Raises ValueError for an experiment whose statistics are the data's own: they would shift along.
+    """
+    stated = exp.parameters
+    if not isinstance(stated, SegmentationParameters) or stated.normalisation == "wusu":
+        raise ValueError(
+            f'{exp.name} normalises with the data\'s own statistics, which no gain changes; give another set, for '
+            'instance normalisation="backbone"'
+        )
+    return {
+        adaptation: {
+            (gain, offset): exp.variant(adaptation=adaptation, gain=gain, offset=offset)
+            for gain, offset in sensors
+        }
+        for adaptation in dict.fromkeys(("frozen", stated.adaptation))
+    }

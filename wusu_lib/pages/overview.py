@@ -49,14 +49,21 @@ def collect(overlay: str = "demo", data_root: str = "") -> list[Entry]:
     ``overlay``: the file that papermill's -f was given: a name in ``params/`` or a path. Raises
     FileNotFoundError naming those in ``params/`` for any other.
     """
+    changed = overlaid(overlay, data_root)
+    return [_entry(path.stem, changed) for path in experiment.notebook_files()]
+
+
+def overlaid(overlay: str = "demo", data_root: str = "") -> dict[str, Any]:
+    """The parameters that a file of ``params/`` states, and where the data are; arguments and errors as of
+    ``collect``.
+    """
     params = provenance.repository() / "params"
     overlay = as_typed(overlay, "overlay")
     path = Path(overlay) if Path(overlay).suffix else params / f"{overlay}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in params.glob("*.yaml")))
         raise FileNotFoundError(f"overlay: {path} is not there; known: {known}, or the path of a YAML file")
-    changed = {**yaml.safe_load(path.read_text(encoding="utf-8")), "data_root": data_root}
-    return [_entry(path.stem, changed) for path in experiment.notebook_files()]
+    return {**yaml.safe_load(path.read_text(encoding="utf-8")), "data_root": data_root}
 
 
 def _entry(name: str, changed: dict[str, Any]) -> Entry:

@@ -1,4 +1,4 @@
-"""What the ground pixel decides: figures by pixel, by class and by size of a building; training in stages."""
+"""What a shift decides: figures by ground pixel, class and size of a building; stages; cures by the shift's size."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -462,3 +462,65 @@ def dose_sentence(rows: pd.DataFrame, baseline: str, metric: str = "mIoU") -> Se
             "-", "\N{MINUS SIGN}"
         )
     )
+
+
+# How large a shift must be before its cure helps: the gain of a cure against a dial.
+
+
+def cures(
+    pairs: Mapping[str, Mapping[float, tuple[Sequence[Any], Sequence[Any]]]], metric: str = "mIoU"
+) -> pd.DataFrame:
+    """The validation figure with a cure minus that without: line -> dial -> (runs with, runs without).
+
+    Columns: line, dial, value, low, high (95 % for all rows together).
+    """
+    family = sum(len(each) for each in pairs.values())
+    rows = []
+    for line, by_dial in pairs.items():
+        for dial, (cured, ill) in by_dial.items():
+            labels = cured[0].labels
+            found = comparison.difference(cured, ill, metric, "val", labels, family=family)
+            rows.append((line, dial, found.value, found.low, found.high))
+    return pd.DataFrame(rows, columns=["line", "dial", "value", "low", "high"])
+
+
+@styled
+def cures_figure(rows: pd.DataFrame, label: str, cure: str, dial: str, metric: str = "mIoU") -> Figure:
+    """The gain of a cure against the dial, a line a way of adapting: ``cures``.
+
+    ``label``: of the figure; ``cure`` and ``dial``: what they are, in words.
+    """
+    require(rows, ["line", "dial", "value", "low", "high"], "cures")
+    figure = open_figure(2.9)
+    axes = figure.subplots()
+    for number, (line, part) in enumerate(rows.groupby("line", sort=False)):
+        part = part.sort_values("dial")
+        ends = [part["value"] - part["low"], part["high"] - part["value"]]
+        x = part["dial"] * 1.03**number
+        axes.errorbar(x, part["value"], ends, color=LINES[number], marker="os^"[number], capsize=3, label=line)
+    axes.axhline(0, color=QUIET, linewidth=1)
+    _pixels(axes, sorted(rows["dial"].unique()), dial)
+    axes.set_ylabel(f"gain in val {metric}")
+    axes.grid(axis="y")
+    figure.legend(loc="outside upper right", ncols=3)
+    return captioned(
+        figure,
+        label,
+        f"Gain of the validation {metric} by {cure} against the {dial}, with intervals of 95 % for all points "
+        "together. Above the line the cure helps.",
+        f"Lines with intervals over the {dial}, and a line where there is no gain.",
+    )
+
+
+def cures_sentence(rows: pd.DataFrame, cure: str, dial: str) -> Sentence:
+    """Where on the dial the cure surely helps, by line."""
+    words = []
+    for line, part in rows.groupby("line", sort=False):
+        part = part.sort_values("dial")
+        helps = [f"{r.dial:g} ({figure_in_words(r.value, '+.3f')})" for r in part.itertuples() if r.low > 0]
+        harms = [f"{r.dial:g} ({figure_in_words(r.value, '+.3f')})" for r in part.itertuples() if r.high < 0]
+        said = [f"surely helps at {listed(helps)}"] if helps else []
+        said += [f"surely harms at {listed(harms)}"] if harms else []
+        words.append(f"*{line}*: {' and '.join(said) or 'is nowhere surely different from nothing'}")
+    text = f"By the {dial}, {cure}, {'; '.join(words)}."
+    return Sentence(text.replace("-", "\N{MINUS SIGN}"))
