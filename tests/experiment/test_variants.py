@@ -1,5 +1,6 @@
 """Variants of an experiment: which there are, what each is held against, what is said of the differences."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny
@@ -79,3 +80,35 @@ def test_the_sentence_tells_better_from_worse_from_open():
     assert "*down* (\N{MINUS SIGN}0.040) has a lower mIoU" in text
     assert "for *open* (+0.010) the interval holds zero" in text
     assert "12 patches in 4 blocks and 1 seed." in text
+
+
+def test_a_sensor_of_another_gain_is_seen_unless_the_statistics_are_the_datas_own(root):
+    own = prepare(root)
+    assert prepare(root, gain=4.0, offset=0.1).key(1) == own.key(1)  # they shift along
+    plain = prepare(root, normalisation="prithvi")
+    assert prepare(root, normalisation="prithvi", gain=1.0).key(1) == plain.key(1)
+    assert prepare(root, normalisation="prithvi", gain=4.0).key(1) != plain.key(1)
+    assert prepare(root, normalisation="prithvi", offset=0.1).key(1) != plain.key(1)
+
+
+def test_the_normalised_image_is_that_of_the_other_sensor(root):
+    counts = np.random.default_rng(0).random((3, 4))
+    plain, other = (
+        segmentation.begin(exp, tiny.build(0, 11))
+        for exp in (
+            prepare(root, normalisation="prithvi"),
+            prepare(root, normalisation="prithvi", gain=4.0, offset=0.1),
+        )
+    )
+    seen = (counts - other.mean) / other.std
+    assert seen == pytest.approx((4 * counts + 0.1 - plain.mean) / plain.std)
+    assert other.record["input"]["mean"] == other.mean.tolist()
+
+
+def test_sensors_are_put_before_a_frozen_and_an_unfrozen_backbone(root):
+    found = segmentation.under_sensors(prepare(root, normalisation="backbone"), [(0.5, 0.0), (2.0, 0.1)])
+    assert list(found) == ["frozen", "differential"]
+    stated = found["frozen"][2.0, 0.1].parameters
+    assert (stated.adaptation, stated.gain, stated.offset) == ("frozen", 2.0, 0.1)
+    with pytest.raises(ValueError, match="which no gain changes"):
+        segmentation.under_sensors(prepare(root), [(2.0, 0.0)])

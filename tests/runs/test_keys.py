@@ -339,7 +339,24 @@ def test_what_computes_nothing_voids_no_run(copied, edits):
 
 
 def trained():
-    numbers = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15, 16)  # 15 compares the maps of exp05 or exp06
+    numbers = (
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+        8,
+        9,
+        10,
+        12,
+        13,
+        14,
+        15,
+        16,
+        17,
+    )  # 15 compares the maps of exp05 or exp06
     return {f"exp{n:02d}" for n in numbers}
 
 

@@ -60,7 +60,9 @@ class SegmentationParameters(ModelParameters):
         "zero", description="how the filters of the indices start: zero, as the mean of the others, or a stem"
     )
     gain: Positive = Field(
-        1.0, examples=[4.0], description="of a sensor that the images are seen by: counts are multiplied by it"
+        1.0,
+        examples=[4.0],
+        description="of a sensor that the images are seen by: counts are multiplied by it",
     )
     offset: Annotated[float, Field(allow_inf_nan=False)] = Field(
         0.0, examples=[0.25], description="of that sensor, added to counts / 255 after the gain"
@@ -484,8 +486,8 @@ def under_sensors(
     stated = exp.parameters
     if not isinstance(stated, SegmentationParameters) or stated.normalisation == "wusu":
         raise ValueError(
-            f'{exp.name} normalises with the data\'s own statistics, which no gain changes; give another set, for '
-            'instance normalisation="backbone"'
+            f"{exp.name} normalises with the data's own statistics, which no gain changes; give another set, "
+            'for instance normalisation="backbone"'
         )
     return {
         adaptation: {

@@ -1,4 +1,4 @@
-"""What a shift decides: figures by ground pixel, class and size of a building; stages; cures by the shift's size."""
+"""What a shift decides: figures by ground pixel, class and size of a building; stages; cures by its size."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -497,7 +497,9 @@ def cures_figure(rows: pd.DataFrame, label: str, cure: str, dial: str, metric: s
         part = part.sort_values("dial")
         ends = [part["value"] - part["low"], part["high"] - part["value"]]
         x = part["dial"] * 1.03**number
-        axes.errorbar(x, part["value"], ends, color=LINES[number], marker="os^"[number], capsize=3, label=line)
+        axes.errorbar(
+            x, part["value"], ends, color=LINES[number], marker="os^"[number], capsize=3, label=line
+        )
     axes.axhline(0, color=QUIET, linewidth=1)
     _pixels(axes, sorted(rows["dial"].unique()), dial)
     axes.set_ylabel(f"gain in val {metric}")
@@ -506,8 +508,8 @@ def cures_figure(rows: pd.DataFrame, label: str, cure: str, dial: str, metric: s
     return captioned(
         figure,
         label,
-        f"Gain of the validation {metric} by {cure} against the {dial}, with intervals of 95 % for all points "
-        "together. Above the line the cure helps.",
+        f"Gain of the validation {metric} by {cure} against the {dial}, with intervals of 95 % for all "
+        "points together. Above the line the cure helps.",
         f"Lines with intervals over the {dial}, and a line where there is no gain.",
     )
 
