@@ -1,5 +1,6 @@
 """Samples, their order and their flips: right values, and a pure function of (seed, epoch, position)."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from small_tree import real_imagery, write_raster, write_tree
 
 from wusu_lib import imagery, legend
 from wusu_lib.data import splits
-from wusu_lib.data.loading import EpochSampler, PatchDataset, WusuDataModule, flip
+from wusu_lib.data.loading import JITTER, EpochSampler, PatchDataset, WusuDataModule, augmented
 from wusu_lib.data.tree import scan
 from wusu_lib.legend import ELEVEN, LabelSpace
 
@@ -68,21 +69,50 @@ def test_unlabelled_follows_the_protocol(
 def test_flips_move_image_and_mask_alike_and_take_all_four_forms() -> None:
     image = np.arange(4 * 6, dtype=np.uint8).reshape(1, 4, 6)
     index = image[0]
-    forms = {bytes(i[0].tobytes()): (i, m) for i, m in (flip(image, index, seed) for seed in range(40))}
+    forms = {bytes(i[0].tobytes()): (i, m) for i, m in (augmented(image, index, seed) for seed in range(40))}
     assert set(forms) == {a.tobytes() for a in (index, index[::-1], index[:, ::-1], index[::-1, ::-1])}
     assert all((i[0] == m).all() for i, m in forms.values())
 
 
 def test_flips_are_even() -> None:
     image = np.arange(4, dtype=np.uint8).reshape(1, 2, 2)
-    corners = [int(flip(image, image[0], seed)[0][0, 0, 0]) for seed in range(2000)]
+    corners = [int(augmented(image, image[0], seed)[0][0, 0, 0]) for seed in range(2000)]
     counts = np.bincount(corners, minlength=4)
     assert (abs(counts - 500) < 100).all()  # five standard deviations of a binomial count are 97
 
 
+def test_turns_take_all_eight_forms_alike_often() -> None:
+    image = np.arange(9, dtype=np.uint8).reshape(1, 3, 3)
+    index = image[0]
+    seen = [augmented(image, index, seed, "turns") for seed in range(1600)]
+    assert all((i[0] == m).all() for i, m in seen)
+    forms = Counter(i.tobytes() for i, _ in seen)
+    assert set(forms) == {np.rot90(form, k).tobytes() for form in (index, index.T) for k in range(4)}
+    assert all(abs(count - 200) < 66 for count in forms.values())  # five standard deviations of a binomial
+    wide = np.zeros((1, 4, 6), dtype=np.uint8)
+    assert {augmented(wide, wide[0], seed, "turns")[0].shape for seed in range(20)} == {(1, 4, 6)}
+
+
+def test_colour_changes_counts_within_its_bounds_band_by_band_and_no_label() -> None:
+    image = np.full((2, 4, 8, 8), 100, dtype=np.uint8)  # two dates
+    index = np.arange(128, dtype=np.uint8).reshape(2, 8, 8)
+    for seed in range(40):
+        seen, labels = augmented(image, index, seed, "colour")
+        assert seen.dtype == np.float32
+        assert (seen[0] == seen[1]).all()  # both dates alike
+        bands = seen[0, :, 0, 0]
+        assert len(set(bands.tolist())) == 4
+        assert (abs(bands - 100) <= 100 * JITTER + 255 * JITTER).all()
+        assert set(labels.ravel().tolist()) == set(range(128))
+    dark = augmented(np.zeros_like(image), index, 1, "colour")[0]
+    bright = augmented(np.full_like(image, 255), index, 1, "colour")[0]
+    assert dark.min() >= 0
+    assert bright.max() <= 255
+
+
 def test_only_an_augmentation_seed_flips(table: pd.DataFrame) -> None:
     samples = PatchDataset(table, MEAN, STD)
-    seed = next(s for s in range(20) if flip(np.eye(3)[None], np.eye(3), s)[0][0, 0, 0] == 0)
+    seed = next(s for s in range(20) if augmented(np.eye(3)[None], np.eye(3), s)[0][0, 0, 0] == 0)
     assert torch.equal(samples[0]["image"], samples[0]["image"])
     assert not torch.equal(samples[0, seed]["image"], samples[0]["image"])
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from wusu_lib import legend
 from wusu_lib.data.masks import ClassMask, read_change, read_index
 from wusu_lib.data.tree import FileState, file_state
-from wusu_lib.imagery import BAND_NAMES, read
+from wusu_lib.imagery import BAND_NAMES, Augmentation, read
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.transitions import UNLABELLED, from_to
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wusu_lib.change.codebook import CodeBook
 
 SPLITS = ("train", "val", "test")
+JITTER = 0.1
 EVALUATION_PIXELS = 2**19  # in one batch: 32 patches of 128 px, 2 of 512 px
 Key = int | tuple[int, int]
 
@@ -34,9 +35,10 @@ class Samples(Dataset):
 
     A sample holds ``image`` float32 [..., C, H, W] = (count / 255 - mean) / std in data band order, what
     ``targets`` gives, and ``patch``, the row's key. ``mean`` and ``std``: [C] on the scale 0 to 1. An item is
-    asked for by its number or by (number, augmentation seed), which decides on the two flips. ``in_memory``
-    reads all files at once and keeps their uint8 arrays, also for the next training in this process. Raises
-    ValueError naming the file that cannot be used.
+    asked for by its number or by (number, augmentation seed), from which follows how it is changed; what may
+    be changed says ``augmentation`` (``augmented``). ``in_memory`` reads all files at once and keeps their
+    uint8 arrays, also for the next training in this process. Raises ValueError naming the file that cannot be
+    used.
     """
 
     def __init__(
@@ -46,9 +48,11 @@ class Samples(Dataset):
         std: Sequence[float],
         labels: LabelSpace = ELEVEN,
         in_memory: bool = False,
+        augmentation: Augmentation = "flips",
     ) -> None:
         self.table = table.reset_index(drop=True)
         self.labels = labels
+        self.augmentation = augmentation
         self.read_pair = kept_pair if in_memory else read_pair
         self._mean = np.asarray(mean, dtype=np.float32)[:, None, None]
         self._std = np.asarray(std, dtype=np.float32)[:, None, None]
@@ -69,7 +73,7 @@ class Samples(Dataset):
         number, augmentation_seed = key if isinstance(key, tuple) else (key, None)
         images, layers = self._kept[number] if self._kept is not None else self.read(number)
         if augmentation_seed is not None:
-            images, layers = flip(images, layers, augmentation_seed)
+            images, layers = augmented(images, layers, augmentation_seed, self.augmentation)
         scaled = (images.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [..., C, H, W]
         arrays = {"image": scaled, **self.targets(layers)}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
@@ -125,13 +129,29 @@ def _kept_pair(image_path: str, mask: str | ClassMask, *states: FileState) -> tu
     return pair
 
 
-def flip(image: np.ndarray, index: np.ndarray, augmentation_seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Flip images [..., H, W] and masks [..., H, W] alike, each of the two ways with probability 1/2."""
-    vertical, horizontal = np.random.default_rng(augmentation_seed).integers(0, 2, size=2).astype(bool)
+def augmented(
+    image: np.ndarray, index: np.ndarray, augmentation_seed: int, augmentation: Augmentation = "flips"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images [..., C, H, W] of counts 0 to 255 and masks [..., H, W], changed alike.
+
+    "flips": mirrored, each of the two ways with probability 1/2. "turns": then turned by a quarter with
+    probability 1/2, where the sides are equal; so all eight positions are alike likely. "colour": then each
+    band's counts are multiplied by a factor of up to ``JITTER`` more or less and shifted by as large a part
+    of 255; the same for all dates of a sample. The counts are float32 then, from 0 to 255.
+    """
+    generator = np.random.default_rng(augmentation_seed)
+    vertical, horizontal = generator.integers(0, 2, size=2).astype(bool)
     if vertical:
         image, index = image[..., ::-1, :], index[..., ::-1, :]
     if horizontal:
         image, index = image[..., ::-1], index[..., ::-1]
+    if augmentation == "flips":
+        return image, index
+    if generator.integers(0, 2) and image.shape[-1] == image.shape[-2]:
+        image, index = image.swapaxes(-1, -2), index.swapaxes(-1, -2)
+    if augmentation == "colour":
+        factor, shift = generator.uniform(-JITTER, JITTER, size=(2, image.shape[-3], 1, 1)).astype(np.float32)
+        image = np.clip(image * (1 + factor) + 255 * shift, 0, 255)
     return image, index
 
 
@@ -244,7 +264,8 @@ class SplitDataModule(lightning.LightningDataModule):
 class WusuDataModule(SplitDataModule):
     """Loaders for the splits of a patch table; rows without a mask are never served.
 
-    ``mean``, ``std``, ``labels`` and ``in_memory`` as in ``Samples``; ``loading``: batch_size, workers, seed.
+    ``mean``, ``std``, ``labels``, ``in_memory`` and ``augmentation`` as in ``Samples``; ``loading``:
+    batch_size, workers, seed.
     """
 
     def __init__(
@@ -255,9 +276,11 @@ class WusuDataModule(SplitDataModule):
         *,
         labels: LabelSpace = ELEVEN,
         in_memory: bool = False,
+        augmentation: Augmentation = "flips",
         **loading: int,
     ) -> None:
-        samples = partial(PatchDataset, mean=mean, std=std, labels=labels, in_memory=in_memory)
+        options: dict[str, Any] = {"in_memory": in_memory, "augmentation": augmentation}
+        samples = partial(PatchDataset, mean=mean, std=std, labels=labels, **options)
         super().__init__(table[table["mask"].notna()], samples, **loading)
         self.labels = labels
 

@@ -26,6 +26,7 @@ from wusu_lib.experiment.parameters import (
     weights_hash,
 )
 from wusu_lib.files import RECORD
+from wusu_lib.imagery import Augmentation
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.models import catalogue, indices, losses
 from wusu_lib.models.catalogue import expected_statistics, find
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
     from wusu_lib.training.task import Tally
 
 
+# Values with which a training is as if there were no such parameter: nothing is said of them in a key.
+USUAL = {"augmentation": "flips", "head_dropout": 0.0, "layer_decay": 1.0}
+
+
 class SegmentationParameters(ModelParameters):
     """A segmentation experiment: classes from one image."""
 
@@ -58,6 +63,16 @@ class SegmentationParameters(ModelParameters):
     )
     index_filters: Filters = Field(
         "zero", description="how the filters of the indices start: zero, as the mean of the others, or a stem"
+    )
+    augmentation: Augmentation = Field(
+        "flips",
+        description="of training patches: mirrored; also turned; also brighter, darker, of other colour",
+    )
+    head_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, examples=[0.1], description="share of the features that the last layer does not see in training"
+    )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, examples=[0.75], description="learning rate of each block of the encoder over that of the next"
     )
     gain: Positive = Field(
         1.0,
@@ -99,7 +114,7 @@ class SegmentationParameters(ModelParameters):
             del found["gain"], found["offset"]
         if not self.indices:
             del found["indices"], found["index_filters"]
-        return found
+        return {name: value for name, value in found.items() if USUAL.get(name) != value}
 
 
 IN_MEMORY = 2**30  # bytes of images and masks that are kept in memory rather than read every epoch
@@ -168,6 +183,7 @@ def patches_of(exp: "Experiment", start: Start, seed: int) -> "WusuDataModule":
         workers=parameters.workers,
         seed=seed,
         in_memory=not parameters.workers and fits_in_memory(exp.table),  # workers would each get a copy
+        augmentation=parameters.augmentation,
     )
 
 
@@ -200,6 +216,7 @@ def build_network(
         skip_block=parameters.skip_block,
         indices=getattr(parameters, "indices", ()),
         index_filters=getattr(parameters, "index_filters", "zero"),
+        head_dropout=getattr(parameters, "head_dropout", 0.0),
     )
     if parameters.adaptation == "frozen":
         model.freeze_encoder()

@@ -184,6 +184,7 @@ def _windows(
         mean=start.mean.tolist(),
         std=start.std.tolist(),
         labels=parameters.labels,
+        augmentation=parameters.augmentation,
     )
     return SplitDataModule(
         rows, samples, batch_size=parameters.batch_size, workers=parameters.workers, seed=seed

@@ -197,6 +197,7 @@ def assemble(
     skip_block: int,
     indices: Sequence[str] = (),
     index_filters: Filters = "zero",
+    head_dropout: float = 0.0,
 ) -> SegmentationModel:
     """The model of a backbone and a decoder (canonical names). torch's global random state is left as it was.
 
@@ -215,6 +216,7 @@ def assemble(
             decoder=decoder_spec.registry,
             decoder_kwargs=decoder_spec.arguments(scale),
             num_classes=outputs,
+            head_dropout=head_dropout,
         )
         if indices:  # last, so that everything else starts as without them
             first = str(spec.filters).removesuffix(".weight")
@@ -250,6 +252,7 @@ def build(
     skip_block: int = 0,
     indices: Sequence[str] = (),
     index_filters: Filters = "zero",
+    head_dropout: float = 0.0,
 ) -> "SegmentationModel":
     """A model from images [B, 4, H, W] (bands B, G, R, NIR, normalised) to logits [B, outputs, H, W].
 
@@ -259,7 +262,8 @@ def build(
     the encoder is built for three bands. ``skip_block``: the transformer block, counted from 1, whose output
     DeepLabV3+ takes for its skip; 0 = the backbone's usual one. ``indices``: spectral indices that the first
     layer reads beside the bands, by filters that start as ``index_filters`` says (``FirstLayer``); their
-    statistics are still to be filled in. Everything that starts at random is a
+    statistics are still to be filled in. ``head_dropout``: before the last layer; Mask2Former has none.
+    Everything that starts at random is a
     function of ``seed``. ``image_size`` (px) is checked here so that a size that cannot be padded fails
     early; the model itself accepts any other size later, since position embeddings are interpolated.
 
@@ -281,6 +285,7 @@ def build(
         skip_block,
         indices,
         index_filters,
+        head_dropout,
     )
     model.check_size(image_size, image_size)
     return model

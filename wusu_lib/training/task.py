@@ -4,6 +4,7 @@ One for single images and one for pairs of dates, in the same loop.
 """
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -236,12 +237,44 @@ class Task[C: Counted](lightning.LightningModule):
         encoder_rate = self.settings.learning_rate if full else self.settings.encoder_learning_rate
         groups: list[dict[str, Any]] = [
             {"name": "decoder", "params": rest, "lr": self.settings.learning_rate},
-            {"name": "encoder", "params": encoder, "lr": encoder_rate},
+            *by_depth(model.encoder, encoder, encoder_rate, getattr(self.settings, "layer_decay", 1.0)),
         ]
         for group in groups:
             group["params"] = [p for p in group["params"] if p.requires_grad]
         groups = [group for group in groups if group["params"]]
         return torch.optim.AdamW(groups, weight_decay=self.settings.weight_decay, fused=True)
+
+
+_BLOCK = re.compile(r"(?:^|\.)(?:blocks\.|layers\.|layer)(\d+)\.")  # of a transformer; of a ResNet
+
+
+def by_depth(
+    encoder: nn.Module, parameters: list[nn.Parameter], rate: float, decay: float
+) -> list[dict[str, Any]]:
+    """Groups of an encoder's parameters, each block's rate ``decay`` times that of the next.
+
+    Layer-wise decay as in Clark et al. (2020), arXiv 2003.10555. The last block, and what comes after it, has
+    ``rate``; what comes before the first block is a step below it. One group, "encoder", with a decay of 1.
+    """
+    if decay == 1:
+        return [{"name": "encoder", "params": parameters, "lr": rate}]
+    chosen = {id(p) for p in parameters}
+    blocks: dict[int, list[nn.Parameter]] = {}
+    deepest = -1
+    for name, parameter in encoder.named_parameters():
+        found = _BLOCK.search(name)
+        at = deepest if found is None else int(found[1])  # named in the order in which images pass them
+        deepest = max(deepest, at)
+        if id(parameter) in chosen:
+            blocks.setdefault(at, []).append(parameter)
+    return [
+        {
+            "name": "encoder" if at == deepest else f"encoder, block {at}",
+            "params": params,
+            "lr": rate * decay ** (deepest - at),
+        }
+        for at, params in sorted(blocks.items(), reverse=True)
+    ]
 
 
 class SegmentationTask(Task[Tally]):
