@@ -90,7 +90,7 @@ def test_the_best_third_goes_on_and_the_winner_is_trained_with_fresh_seeds(root,
     assert run.record["chosen"]["decoder"] == best.decoder
     assert [seed for _, _, seed in builder.built] == [7] * 8 + [42]
     (own,) = search.winner(exp, rungs).runs()
-    assert own.key == run.record["chosen"]["key"]
+    assert own.key == run.record["source"]["key"]
     assert (own.matrices == run.matrices).all()
     assert own.record["epochs"] == run.record["epochs"] == 3
     patch = own.confusion.query("split == 'val'")["patch"].iat[0]

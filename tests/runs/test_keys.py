@@ -15,7 +15,7 @@ from wusu_lib.experiment import notebooks, parameters
 from wusu_lib.experiment.direct import DirectParameters
 from wusu_lib.experiment.experiment import Experiment
 from wusu_lib.experiment.per_pixel import PixelParameters
-from wusu_lib.experiment.search import SearchParameters
+from wusu_lib.experiment.search import SearchParameters, TuningParameters
 from wusu_lib.experiment.segmentation import SegmentationParameters
 from wusu_lib.experiment.staged import StagedParameters
 from wusu_lib.experiment.two_stage import TwoStageParameters, source_of
@@ -62,7 +62,13 @@ NAMED = {
         *DATA,
         *TRAINING,
         "measures.classes:confusion",
-        "experiment.search:Cell,cell_of,climb,make,winner",
+        "experiment.search:Cell,adopted,cell_of,climb,make,winner",
+    ],
+    TuningParameters: [
+        *DATA,
+        *TRAINING,
+        "measures.classes:confusion",
+        "experiment.search:SPACE,_search,_strategy,_trial,adopted,drawn,judged,make_tuned,setting_of,tune",
     ],
     StagedParameters: [
         *DATA,
@@ -339,25 +345,7 @@ def test_what_computes_nothing_voids_no_run(copied, edits):
 
 
 def trained():
-    numbers = (
-        1,
-        2,
-        3,
-        4,
-        5,
-        6,
-        7,
-        8,
-        9,
-        10,
-        12,
-        13,
-        14,
-        15,
-        16,
-        17,
-    )  # 15 compares the maps of exp05 or exp06
-    return {f"exp{n:02d}" for n in numbers}
+    return {f"exp{n:02d}" for n in range(1, 18)}  # 15 compares the maps of exp05 or exp06
 
 
 def with_parameter(name, value):
@@ -368,6 +356,8 @@ def with_parameter(name, value):
         stated = (
             source_of(exp).parameters if isinstance(exp.parameters, TwoStageParameters) else exp.parameters
         )
+        if isinstance(stated, TuningParameters):
+            stated = notebooks.from_notebook(file.with_stem(stated.base))
         values = getattr(stated, f"{name}s", []) or [getattr(stated, name, "")]  # of a search, or one
         if any(each.startswith(value) for each in values):
             found.add(file.stem)

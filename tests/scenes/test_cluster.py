@@ -9,7 +9,7 @@ from small_scenes import Slow, noise, predictor, write_scene
 
 from wusu_lib.scenes.maps import change_map
 
-ray = pytest.importorskip("ray", reason='Ray is not installed; pip install "wusu-lib[cluster]"')
+ray = pytest.importorskip("ray", reason='Ray is not installed; pip install "ray[tune]"')
 STORE = 150 * 2**20  # bytes of each node's object store; 75 MB is Ray's least
 
 

@@ -26,7 +26,15 @@ from wusu_lib.files import replacing
 from wusu_lib.runs.store import read_record
 
 # The kinds of run, the most special first: what tells one of them tells none of those before it.
-KINDS = (two_stage.KIND, direct.KIND, search.KIND, staged.KIND, segmentation.KIND, per_pixel.KIND)
+KINDS = (
+    two_stage.KIND,
+    direct.KIND,
+    search.KIND,
+    search.TUNING,
+    staged.KIND,
+    segmentation.KIND,
+    per_pixel.KIND,
+)
 
 
 def kind_of(stated: DataParameters) -> Kind:

@@ -1,6 +1,6 @@
 """A search shown: the grid's figures and their intervals, what each cell costs, how sure its rank is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from pandas.io.formats.style import Styler
 from scipy.stats import kendalltau
 
-from wusu_lib.experiment.search import METRIC, Cell
+from wusu_lib.experiment.search import METRIC, SPACE, Cell
 from wusu_lib.measures import comparison
 from wusu_lib.pages.style import (
     MISSING,
@@ -20,6 +20,7 @@ from wusu_lib.pages.style import (
     TEXT,
     THIS,
     Sentence,
+    between,
     captioned,
     counted,
     figure_in_words,
@@ -270,3 +271,180 @@ def ranks_sentence(frame: pd.DataFrame, rungs: Sequence[Sequence[Cell]]) -> Sent
         )
     text = ". ".join(f"{part[0].upper()}{part[1:]}" for part in said)
     return Sentence(f"{text}.")
+
+
+# Hyperparameters: what was tried, what mattered.
+
+
+def trials_frame(trials: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row a trial of ``search.tune``, the best first: its hyperparameters, epochs, first and last figure.
+
+    Columns: a column a hyperparameter, then epochs, first (after the first rung), last, reason.
+    """
+    rows = [
+        {
+            **trial["config"],
+            "epochs": trial["epochs"],
+            "first": trial["by_rung"][0] if trial["by_rung"] else np.nan,
+            "last": trial["by_rung"][-1] if trial["by_rung"] else np.nan,
+            "reason": trial["reason"],
+        }
+        for trial in trials
+    ]
+    return pd.DataFrame(rows)
+
+
+def _hyperparameters(frame: pd.DataFrame) -> list[str]:
+    return [name for name in frame if name not in ("epochs", "first", "last", "reason")]
+
+
+def trials_table(frame: pd.DataFrame) -> Styler:
+    """Every trial with its setting; losers and failures stay."""
+    shown = pd.DataFrame(
+        {
+            **{name: [_plain(value) for value in frame[name]] for name in _hyperparameters(frame)},
+            "epochs": frame["epochs"],
+            f"val {METRIC}, first rung": [_number(v, "{:.3f}") for v in frame["first"]],
+            f"val {METRIC}": [_number(v, "{:.3f}") for v in frame["last"]],
+            "reason": frame["reason"].replace("", MISSING),
+        }
+    )
+    return styled_table(shown, "trials", index=False, prose=["reason"])
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+@styled
+def parallel_figure(frame: pd.DataFrame) -> Figure:
+    """Parallel coordinates: an axis a hyperparameter, a line a trial, darker the better it was."""
+    require(frame, ["first", "last", "epochs"], "trials")
+    names = _hyperparameters(frame)
+    places = {name: _scale(name, frame[name]) for name in names}
+    good = frame[np.isfinite(frame["first"])].sort_values("first")
+    figure = open_figure(3.6)
+    axes = figure.subplots()
+    for number, row in enumerate(good.itertuples(index=False)):
+        values = dict(zip(good.columns, row, strict=True))
+        share = number / max(1, len(good) - 1)
+        y = [places[name][0](values[name]) for name in names]
+        best = number == len(good) - 1
+        colour, width = (THIS, 2.2) if best else (QUIET, 1.0)
+        axes.plot(
+            range(len(names)), y, marker="o", markersize=3, color=colour, linewidth=width,
+            alpha=0.15 + 0.85 * share,
+        )  # fmt: skip
+    for number, name in enumerate(names):
+        axes.axvline(number, color=QUIET, linewidth=0.8, zorder=0)
+        for height, word in places[name][1]:
+            axes.annotate(
+                word, (number, height), (4, 0), textcoords="offset points", va="center", fontsize=SMALL
+            )
+    axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names])
+    axes.set(xlim=(-0.2, len(names) - 0.3), ylim=(-0.05, 1.05))
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return captioned(
+        figure,
+        "trials",
+        f"Every trial as a line through its hyperparameters, darker the higher its validation {METRIC} after "
+        "the first rung; the best in blue.",
+        "Parallel coordinates: a vertical axis for each hyperparameter, a line for each trial.",
+    )
+
+
+def _scale(name: str, values: pd.Series) -> tuple[Any, list[tuple[float, str]]]:
+    """From a value to its height (0 to 1) on the hyperparameter's axis, and the marks of the axis."""
+    given = SPACE[name]
+    if given.choices:
+        heights = {choice: k / max(1, len(given.choices) - 1) for k, choice in enumerate(given.choices)}
+        heights |= {value: 0.5 for value in values if value not in heights}  # the base's own
+        return heights.__getitem__, [
+            (h, str(choice)) for choice, h in heights.items() if choice in given.choices
+        ]
+    low, high = min(given.low, values.min()), max(given.high, values.max())  # the base may lie outside
+    ends = np.log([low, high]) if given.log else np.array([low, high])
+
+    def height(value: float) -> float:
+        at = np.log(value) if given.log else value
+        return float((at - ends[0]) / (ends[1] - ends[0]))
+
+    return height, [(0.0, f"{low:.2g}"), (1.0, f"{high:.2g}")]
+
+
+def importances(frame: pd.DataFrame, seed: int = 0) -> pd.Series:
+    """Share of the variance of the first rung's figure that each hyperparameter explains, the largest first.
+
+    By functional ANOVA on a forest (Hutter et al. 2014, ICML 32), as Optuna has it. Empty for fewer than
+    three trials or where all are equal.
+    """
+    import optuna
+
+    good = frame[np.isfinite(frame["first"])]
+    names = _hyperparameters(frame)
+    if len(good) < 3 or good["first"].nunique() == 1:
+        return pd.Series(dtype=float)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=seed))
+    for row in good.to_dict("records"):
+        inside = {name: _distribution(name, good[name]) for name in names}
+        chosen = {name: row[name] for name in names}
+        study.add_trial(
+            optuna.trial.create_trial(params=chosen, distributions=inside, value=float(row["first"]))
+        )
+    varied = [name for name in names if good[name].nunique() > 1]
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
+    found = optuna.importance.get_param_importances(study, params=varied, evaluator=evaluator)
+    return pd.Series(found).sort_values(ascending=False)
+
+
+def _distribution(name: str, values: pd.Series) -> Any:
+    """The search's own, widened to what was tried: the base's setting may lie outside."""
+    import optuna
+
+    given = SPACE[name]
+    if given.choices:
+        return optuna.distributions.CategoricalDistribution([*dict.fromkeys([*given.choices, *values])])
+    low, high = min(given.low, values.min()), max(given.high, values.max())
+    return optuna.distributions.FloatDistribution(low, high, log=given.log)
+
+
+@styled
+def importances_figure(found: pd.Series, trials: int) -> Figure:
+    """``importances`` as bars."""
+    figure = open_figure(0.34 * max(1, len(found)) + 0.9)
+    axes = figure.subplots()
+    if found.empty:
+        axes.set_axis_off()
+        axes.set_title("Too few trials, or all alike: nothing to tell apart")
+    else:
+        axes.barh(range(len(found)), 100 * found, color=THIS, height=0.6)
+        words = [f"{share:.0%}" for share in found]
+        named_rows(axes, found.index.tolist(), "share of the variance (%)", words)
+    return captioned(
+        figure,
+        "importances",
+        f"Share of the variance of the validation {METRIC} after the first rung that each hyperparameter "
+        f"explains by itself or with others, by functional ANOVA over {counted(trials, 'trial')}.",
+        "Horizontal bars, one for each hyperparameter, the most telling on top.",
+    )
+
+
+def tuning_sentence(frame: pd.DataFrame, found: pd.Series, base: str) -> Sentence:
+    """What was chosen, how far it is ahead of the base's own setting, and what mattered."""
+    best, own = frame.iloc[0], frame[np.isfinite(frame["last"])]
+    full = own[own["epochs"] == own["epochs"].max()]
+    names = _hyperparameters(frame)
+    setting = ", ".join(f"{name} {_plain(best[name])}" for name in names)
+    told = (
+        f" Most of what differs after the first rung goes with {found.index[0]} ({found.iloc[0]:.0%})."
+        if len(found)
+        else ""
+    )
+    return Sentence(
+        f"{counted(len(frame), 'setting')} were tried, {len(full)} of them in full. The best is {setting}: "
+        f"validation {METRIC} {best['last']:.3f}; those in full reach {between(full['last'], '{:.3f}')}. The "
+        f"first one tried is that of {base}.{told} These figures chose the setting, so "
+        "they flatter it; the verdict is about new trainings of it."
+    )

@@ -421,7 +421,7 @@ def check_engine(engine: str) -> None:
         try:
             import ray  # noqa: F401
         except ImportError as error:
-            raise ValueError('engine "ray": Ray is not installed; pip install "wusu-lib[cluster]"') from error
+            raise ValueError('engine "ray": Ray is not installed; pip install "ray[tune]"') from error
 
 
 def compute(job: Job, predictor: Predictor, store: Store, engine: Engine, label: str) -> None:

@@ -265,15 +265,15 @@ def by_depth(
         found = _BLOCK.search(name)
         at = deepest if found is None else int(found[1])  # named in the order in which images pass them
         deepest = max(deepest, at)
-        if id(parameter) in chosen:
-            blocks.setdefault(at, []).append(parameter)
+        blocks.setdefault(at, []).extend([parameter] if id(parameter) in chosen else [])
     return [
         {
-            "name": "encoder" if at == deepest else f"encoder, block {at}",
-            "params": params,
-            "lr": rate * decay ** (deepest - at),
+            "name": f"encoder, block {at}" if below else "encoder",
+            "params": blocks[at],
+            "lr": rate * decay**below,
         }
-        for at, params in sorted(blocks.items(), reverse=True)
+        for below, at in enumerate(sorted(blocks, reverse=True))
+        if blocks[at]
     ]
 
 
