@@ -27,7 +27,7 @@ book: _build/html/index.html ## Run every notebook at demo scale, build the book
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest
 
-experiment: $(READY) ## Copy an experiment: make experiment N=17 FROM=05
+experiment: $(READY) ## Copy an experiment: make experiment N=18 FROM=05
 	@$(BIN)/python -m wusu_lib.experiment.notebooks "$(N)" "$(FROM)"
 
 ARITHMETICS := WUSU_DEMO_THREADS=1 WUSU_DEMO_THREADS=2 ONEDNN_MAX_CPU_ISA=AVX2,ATEN_CPU_CAPABILITY=avx2

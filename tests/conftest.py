@@ -85,8 +85,8 @@ def copy(tmp_path_factory):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    given = ["N=17", "FROM=05", "READY=", f"BIN={BIN}"]
+    given = ["N=18", "FROM=05", "READY=", f"BIN={BIN}"]
     done = subprocess.run(["make", "experiment", *given], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "exp17.ipynb is written and listed in _toc.yml" in done.stdout
+    assert "exp18.ipynb is written and listed in _toc.yml" in done.stdout
     return folder

@@ -168,13 +168,13 @@ def test_the_book_builds_with_the_copy(copy, log, monkeypatch):
     executed = copy / "book" / "log"
     shutil.copytree(log / "book" / "log", executed, dirs_exist_ok=True)
     overlay = log / "small.yaml"
-    for name, changed in (("exp17", {"epochs": 1, "seeds": "[42]"}), ("results", {"overlay": overlay})):
+    for name, changed in (("exp18", {"epochs": 1, "seeds": "[42]"}), ("results", {"overlay": overlay})):
         notebook = copy / "notebooks" / f"{name}.ipynb"
         done = papermill(notebook, executed / f"{name}.ipynb", copy / "notebooks", log / "runs", **changed)
         assert done.returncode == 0, done.stderr[-3000:]
     done = within(copy, BIN / "jupyter-book", "build", ".", "--warningiserror", "--keep-going")
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     pages = copy / "_build" / "html"
-    assert 'id="exp17-classes"' in (pages / "book/log/exp17.html").read_text()
-    assert '<a href="log/exp17.html">17</a>' in (pages / "book/roadmap.html").read_text()
-    assert dead_links(pages, ["book/roadmap", "book/log/exp17", "book/log/results"]) == []
+    assert 'id="exp18-classes"' in (pages / "book/log/exp18.html").read_text()
+    assert '<a href="log/exp18.html">18</a>' in (pages / "book/roadmap.html").read_text()
+    assert dead_links(pages, ["book/roadmap", "book/log/exp18", "book/log/results"]) == []

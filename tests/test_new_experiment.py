@@ -48,19 +48,19 @@ def small(tmp_path):
 
 
 def test_the_copy_has_its_own_name_number_and_commands(small):
-    path = copy_experiment("17", "05", small)
-    assert path == small / "notebooks" / "exp17.ipynb"
+    path = copy_experiment("18", "05", small)
+    assert path == small / "notebooks" / "exp18.ipynb"
     title, text, stated = [cell["source"] for cell in json.loads(path.read_text())["cells"]]
-    assert title == "# Experiment 17: why?\n\nAfter experiment 5."
-    assert text == "Run `papermill exp17.ipynb`, not exp06.ipynb."
-    assert stated.splitlines()[0] == 'name: str = "exp17"  # stored'
+    assert title == "# Experiment 18: why?\n\nAfter experiment 5."
+    assert text == "Run `papermill exp18.ipynb`, not exp06.ipynb."
+    assert stated.splitlines()[0] == 'name: str = "exp18"  # stored'
     assert stated.splitlines()[1].endswith('over exp04"')
 
 
 def test_the_page_joins_the_part_of_its_source_behind_the_last_experiment(small):
-    copy_experiment("exp17", "5", small)
+    copy_experiment("exp18", "5", small)
     assert (small / "_toc.yml").read_text() == CONTENTS.replace(
-        "      - file: book/log/exp06\n", "      - file: book/log/exp06\n      - file: book/log/exp17\n"
+        "      - file: book/log/exp06\n", "      - file: book/log/exp06\n      - file: book/log/exp18\n"
     )
 
 
@@ -68,9 +68,9 @@ def test_the_page_joins_the_part_of_its_source_behind_the_last_experiment(small)
     ("numbers", "told"),
     [
         (("05", "05"), "N=05: exp05 is there already; experiments: exp05"),
-        (("17", "09"), "FROM=09: there is no exp09 to copy; experiments: exp05"),
+        (("18", "09"), "FROM=09: there is no exp09 to copy; experiments: exp05"),
         (("seventeen", "05"), "N: got 'seventeen'; expected a number of at most two digits"),
-        (("17", "../05"), "FROM: got '../05'; expected a number of at most two digits"),
+        (("18", "../05"), "FROM: got '../05'; expected a number of at most two digits"),
     ],
 )
 def test_what_cannot_be_copied_is_told_and_nothing_is_written(small, numbers, told):
@@ -83,27 +83,27 @@ def test_what_cannot_be_copied_is_told_and_nothing_is_written(small, numbers, to
 def test_a_source_that_is_no_page_is_refused(small):
     (small / "_toc.yml").write_text(CONTENTS.replace("exp05", "exp04"))
     with pytest.raises(ValueError, match="no line for book/log/exp05"):
-        copy_experiment("17", "05", small)
-    assert not (small / "notebooks" / "exp17.ipynb").exists()
+        copy_experiment("18", "05", small)
+    assert not (small / "notebooks" / "exp18.ipynb").exists()
 
 
 def test_the_command_says_in_a_sentence_what_is_missing(capsys):
     assert main(["", "05"]) == 1
     assert capsys.readouterr().err == (
-        "Give the new number and the experiment to copy: make experiment N=17 FROM=05\n"
+        "Give the new number and the experiment to copy: make experiment N=18 FROM=05\n"
     )
     assert main(["05", "05"]) == 1
     assert capsys.readouterr().err.startswith("N=05: exp05 is there already; experiments: exp00, exp01")
 
 
 def test_the_copy_holds_what_is_asked_of_every_notebook(copy):
-    assert notebooks.from_notebook(copy / "notebooks" / "exp17.ipynb").name == "exp17"
+    assert notebooks.from_notebook(copy / "notebooks" / "exp18.ipynb").name == "exp18"
     phase = next(
         part["caption"]
         for part in yaml.safe_load((copy / "_toc.yml").read_text())["parts"]
-        if {"file": "book/log/exp17"} in part["chapters"]
+        if {"file": "book/log/exp18"} in part["chapters"]
     )
     assert phase == "Phase 2: architecture"
-    tests = ["tests/test_notebooks.py", "-n", "0", "-k", "exp17 or page"]
+    tests = ["tests/test_notebooks.py", "-n", "0", "-k", "exp18 or page"]
     done = within(copy, BIN / "python", "-m", "pytest", *tests)
     assert done.returncode == 0, done.stdout[-3000:]

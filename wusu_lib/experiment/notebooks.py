@@ -352,18 +352,18 @@ def _listed(parts: list[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-# A new experiment as a copy of an old one: ``make experiment N=17 FROM=05``.
+# A new experiment as a copy of an old one: ``make experiment N=18 FROM=05``.
 #
 # The copy has its own name, number and place in the table of contents. Its question, its hypothesis and its
 # prediction are still those of the old one: they are the author's to rewrite.
 
-USAGE = "make experiment N=17 FROM=05"
+USAGE = "make experiment N=18 FROM=05"
 
 
 def copy_experiment(new: str, old: str, root: Path | None = None) -> Path:
     """Write the notebook of experiment ``new`` from that of ``old``, add it to ``_toc.yml``; its path.
 
-    ``new`` and ``old``: numbers or names, 17 or exp17. ``root``: by default the repository. The page joins
+    ``new`` and ``old``: numbers or names, 18 or exp18. ``root``: by default the repository. The page joins
     the part of the old one, behind its last experiment. Raises FileExistsError for a number that is taken,
     FileNotFoundError for a source that is not there, ValueError for what is no number and for a source that
     is no page; nothing is written then.
