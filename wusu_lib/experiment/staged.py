@@ -299,13 +299,13 @@ def at_pixels(exp: "Experiment", pixels: Sequence[int]) -> "dict[int, Experiment
 
 
 def with_first_stages(exp: "Experiment", ratios: Sequence[int]) -> "dict[int, Experiment]":
-    """The experiment with two stages of about as many epochs, the first coarser by each ratio, by the ratio.
+    """The experiment with two stages of half the steps each, the first coarser by each ratio, by the ratio.
 
-    Raises ValueError for an experiment that has no stages.
+    With a ratio of 1 both are at the same pixel: what a second cycle of rates does by itself. Raises
+    ValueError for an experiment that has no stages.
     """
     if not isinstance(exp.parameters, StagedParameters):
         raise ValueError(f"{exp.name} has no stages to vary; give some, for instance stages=[10, 5, 1]")
     last = exp.parameters.stages[-1]
-    return {
-        ratio: exp.variant(stages=[ratio * last, last], stage_shares=[], stage_rates=[]) for ratio in ratios
-    }
+    halves: dict[str, Any] = {"stage_shares": [0.5, 0.5], "stage_rates": []}
+    return {ratio: exp.variant(stages=[ratio * last, last], **halves) for ratio in ratios}
