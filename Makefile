@@ -105,7 +105,7 @@ STUDIED := runs_$(STUDY)/log
 OVERLAY = params/$(STUDY).yaml
 AT_LENGTH = -f $(OVERLAY) $(if $(DATA),-p data_root $(DATA))
 OF_STUDY := WUSU_RUNS="$(CURDIR)/runs_$(STUDY)"
-study: $(EXPERIMENTS:%=$(STUDIED)/%.ipynb) $(STUDIED)/results.ipynb ## Run the experiments at length and publish them (4 hours)
+study: $(EXPERIMENTS:%=$(STUDIED)/%.ipynb) $(STUDIED)/results.ipynb ## Run the experiments at length and publish them (9 hours)
 	$(OF_STUDY) $(BIN)/python -m wusu_lib.pages.published publish $(STUDY) $(STUDIED) $(DATA)
 $(STUDIED)/%.ipynb: notebooks/%.ipynb params/$(STUDY).yaml $(LIBRARY) | $(READY)
 	$(call execute,$(if $(filter results,$*),-p overlay $(STUDY) -p data_root "$(DATA)",$(AT_LENGTH)),$(OF_STUDY))
