@@ -352,3 +352,8 @@ def test_a_parameter_that_the_cell_does_not_list_can_be_given_from_outside():
 def test_a_code_for_unlabelled_ground_is_an_effect():
     plain, other = (parse(SegmentationParameters, GOOD | {"unlabelled": code}) for code in (None, 255))
     assert plain.effective() != other.effective()
+
+
+def test_mask2former_has_no_layer_to_drop_features_before():
+    told = fault(decoder="mask2former", head_dropout=0.1)
+    assert "head_dropout: got 0.1, but mask2former has no such layer; use 0" in told

@@ -171,3 +171,12 @@ def test_a_decoder_goes_from_the_notebook_to_terratorch_in_six_frames(tmp_path, 
     names = [frame.function for frame in ours[: [frame.function for frame in ours].index("runs") + 1]]
     assert names == ["assemble", "build", "build_network", "train_segmentation", "_run", "runs"]
     assert {Path(frame.filename).name for frame in ours} == {"build.py", "segmentation.py", "experiment.py"}
+
+
+def test_dropout_before_the_last_layer_and_nothing_else_is_another_start():
+    plain, dropped = (build.build("prithvi_600m", "fpn", seed=3, head_dropout=share) for share in (0.0, 0.5))
+    assert plain.state_dict().keys() == dropped.state_dict().keys()
+    assert all(torch.equal(value, dropped.state_dict()[name]) for name, value in plain.state_dict().items())
+    found = [m for m in dropped.head.modules() if isinstance(m, torch.nn.Dropout)]
+    assert [m.p for m in found] == [0.5]
+    assert not [m for m in plain.head.modules() if isinstance(m, torch.nn.Dropout)]

@@ -137,7 +137,7 @@ def test_copies_among_the_indices_are_named_with_their_sign():
     r[4, 5] = r[5, 4] = -0.97
     text = data.channels_sentence(names, r).data
     assert "VrNIRBI is minus NDVI, up to scale: no new information." in text
-    assert "closest to a single band is NDWI (|r| 0.80 with Green)" in text
+    assert "closest to a single band is NDWI (a correlation of 0.80 in size with Green)" in text
     assert "Nearly the same say NDWI and NDVI (r \N{MINUS SIGN}0.97)." in text
     assert "No index is a copy" in data.channels_sentence(names[:2], r[:6, :6]).data
     figure = data.channels_figure(names, r)

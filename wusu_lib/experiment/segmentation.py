@@ -102,6 +102,10 @@ class SegmentationParameters(ModelParameters):
     @model_validator(mode="after")
     def _loss_of_pixels(self) -> Self:
         losses.check(self.loss, DECODERS[self.decoder].set_loss)
+        if self.head_dropout and DECODERS[self.decoder].set_loss:
+            raise ValueError(
+                f"head_dropout: got {self.head_dropout}, but {self.decoder} has no such layer; use 0"
+            )
         return self
 
     def effective(self) -> dict[str, Any]:

@@ -216,7 +216,7 @@ def assemble(
             decoder=decoder_spec.registry,
             decoder_kwargs=decoder_spec.arguments(scale),
             num_classes=outputs,
-            head_dropout=head_dropout,
+            **({"head_dropout": head_dropout} if head_dropout else {}),
         )
         if indices:  # last, so that everything else starts as without them
             first = str(spec.filters).removesuffix(".weight")
@@ -262,7 +262,7 @@ def build(
     the encoder is built for three bands. ``skip_block``: the transformer block, counted from 1, whose output
     DeepLabV3+ takes for its skip; 0 = the backbone's usual one. ``indices``: spectral indices that the first
     layer reads beside the bands, by filters that start as ``index_filters`` says (``FirstLayer``); their
-    statistics are still to be filled in. ``head_dropout``: before the last layer; Mask2Former has none.
+    statistics are still to be filled in. ``head_dropout``: before the last layer; not for Mask2Former.
     Everything that starts at random is a
     function of ``seed``. ``image_size`` (px) is checked here so that a size that cannot be padded fails
     early; the model itself accepts any other size later, since position embeddings are interpolated.
