@@ -1,5 +1,7 @@
 """A search: halved from rung to rung, cut off and taken up again, judged with seeds that chose nothing."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -150,10 +152,9 @@ def test_figures_and_sentences_of_a_search(root):
     assert len(frame) == 6
     assert frame.iloc[0]["chosen"]
     assert (frame["rung"].diff().dropna() <= 0).all()
-    assert {text.get_text().split("\n")[-1] for text in pages.grid_figure(frame).axes[0].texts} == {
-        "1 epoch",
-        "2 epochs",
-    }
+    texts = [text.get_text() for text in pages.grid_figure(rungs).axes[0].texts]
+    assert len(texts) == 6
+    assert sum("after 2 epochs" in text for text in texts) == 2
     first = pages.cells_frame(rungs[:1])
     assert pages.pareto_figure(first).axes
     ranks = pages.rank_frame(rungs[0])
@@ -161,6 +162,8 @@ def test_figures_and_sentences_of_a_search(root):
     assert (ranks["low"] <= ranks["high"]).all()
     assert pages.ranks_figure(ranks).axes
     assert "6 cells for 1 epoch, then 2 cells for 2 epochs" in pages.grid_sentence(rungs).data
+    best = SimpleNamespace(name="exp05", backbone=rungs[1][0].backbone, decoder=rungs[1][0].decoder)
+    assert "It is the pair of exp05 itself." in pages.grid_sentence(rungs, best).data
     assert "tau" in pages.ranks_sentence(ranks, rungs).data
 
 

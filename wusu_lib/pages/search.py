@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pandas.io.formats.style import Styler
@@ -14,10 +13,10 @@ from scipy.stats import kendalltau
 from wusu_lib.experiment.search import METRIC, SPACE, Cell
 from wusu_lib.measures import comparison
 from wusu_lib.pages.style import (
+    LINES,
     MISSING,
     QUIET,
     SMALL,
-    TEXT,
     THIS,
     Sentence,
     between,
@@ -69,37 +68,39 @@ def _figures(cell: Cell) -> dict[str, Any]:
 
 
 @styled
-def grid_figure(frame: pd.DataFrame) -> Figure:
-    """Heat map of ``cells_frame``: a row a backbone, a column a decoder."""
-    require(frame, ["backbone", "decoder", "value", "low", "high", "epochs", "chosen"], "the grid")
-    rows, columns = (list(dict.fromkeys(sorted(frame[name]))) for name in ("backbone", "decoder"))
+def grid_figure(rungs: Sequence[Sequence[Cell]]) -> Figure:
+    """Heat map of the first rung, where all cells had the same budget; below it what the others gave."""
+    first, last = cells_frame(rungs[:1]), cells_frame(rungs).set_index("cell")
+    rows, columns = (sorted(set(first[name])) for name in ("backbone", "decoder"))
     figure = open_figure(0.62 * len(rows) + 1.7)
     axes = figure.subplots()
-    table = frame.pivot(index="backbone", columns="decoder", values="value").loc[rows, columns]
+    table = first.pivot(index="backbone", columns="decoder", values="value").loc[rows, columns]
     picture = axes.imshow(table, cmap="Blues", aspect="auto")
-    for row in frame.itertuples():
+    for row in first.itertuples():
         at = columns.index(row.decoder), rows.index(row.backbone)
         if not np.isfinite(row.value):
             axes.text(*at, MISSING, ha="center", va="center", color=QUIET)
             continue
-        half = (row.high - row.low) / 2
-        words = f"{row.value:.3f}\n± {half:.3f}\n{counted(row.epochs, 'epoch')}"
+        words = f"{row.value:.3f} ± {(row.high - row.low) / 2:.3f}"
+        later = last.loc[row.cell]
+        if later["rung"] > 1:
+            words += f"\n{later['value']:.3f} after {counted(int(later['epochs']), 'epoch')}"
         colour = text_on(picture.cmap(picture.norm(row.value))[:3])
-        weight = "bold" if row.chosen else "normal"
+        weight = "bold" if later["chosen"] else "normal"
         axes.text(*at, words, ha="center", va="center", fontsize=SMALL, color=colour, fontweight=weight)
-    heat_frame(figure, axes, rows, columns, f"validation {METRIC}")
+    heat_frame(figure, axes, rows, columns, f"validation {METRIC}, first rung")
     return captioned(
         figure,
         "grid",
-        f"Validation {METRIC} of each cell after the epochs of the highest rung that it reached, with half "
-        "the width of its 95 % interval from spatial blocks. Bold: the cell that was chosen. Cells "
-        "of different rungs had different budgets. A dash: no figures, the table below says why.",
+        f"Validation {METRIC} of each cell after {counted(rungs[0][0].epochs, 'epoch')}, with half the "
+        "width of its 95 % interval from spatial blocks. Second line: what it reached on the highest rung that "
+        "it came to. Bold: the cell that was chosen. A dash: no figures, the table below says why.",
         "Heat map: backbones as rows, decoders as columns, a figure with its interval in each cell.",
     )
 
 
-def grid_sentence(rungs: Sequence[Sequence[Cell]]) -> Sentence:
-    """How the grid was halved, which cell came out, and by how much."""
+def grid_sentence(rungs: Sequence[Sequence[Cell]], base: Any = None) -> Sentence:
+    """How the grid was halved, which cell came out, and by how much. ``base``: parameters it starts from."""
     steps = [f"{counted(len(cells), 'cell')} for {counted(cells[0].epochs, 'epoch')}" for cells in rungs]
     best, *others = [cell for cell in rungs[-1] if cell.runs]
     ahead = (
@@ -108,10 +109,12 @@ def grid_sentence(rungs: Sequence[Sequence[Cell]]) -> Sentence:
         else ""
     )
     failed = [cell for cell in rungs[0] if not cell.runs]
+    is_base = base is not None and (base.backbone, base.decoder) == (best.backbone, best.decoder)
+    own = f" It is the pair of {base.name} itself." if is_base else ""
     lost = f" No figures: {listed([cell.name for cell in failed])}." if failed else ""
     return Sentence(
         f"The search trained {', then '.join(steps)}. The cell that came out is *{best.name}*: validation "
-        f"{METRIC} {best.score:.3f}{ahead}.{lost} These figures chose the cell, so they flatter it; the "
+        f"{METRIC} {best.score:.3f}{ahead}.{own}{lost} These figures chose the cell, so they flatter it; the "
         "verdict is about new trainings of it."
     )
 
@@ -161,36 +164,25 @@ def pareto_figure(first: pd.DataFrame) -> Figure:
     front = pareto(rows)
     figure = open_figure(3.4)
     axes = figure.subplots()
-    for chosen, colour, name in ((~front, QUIET, "beaten"), (front, THIS, "on the front")):
-        part = rows[chosen]
-        ends = [part["value"] - part["low"], part["high"] - part["value"]]
-        axes.errorbar(part["seconds"], part["value"], ends, fmt="o", color=colour, capsize=2, label=name)
+    beaten = rows[~front]
+    ends = [beaten["value"] - beaten["low"], beaten["high"] - beaten["value"]]
+    axes.errorbar(beaten["seconds"], beaten["value"], ends, fmt="o", color=QUIET, capsize=2, label="beaten")
     best = rows[front].sort_values("seconds")
-    axes.step(best["seconds"], best["value"], where="post", color=THIS, alpha=0.5, linewidth=1)
-    _named(axes, best)
+    axes.step(best["seconds"], best["value"], where="post", color=QUIET, alpha=0.5, linewidth=1)
+    for number, row in enumerate(best.itertuples()):
+        colour = LINES[number % len(LINES)]
+        ends = [[row.value - row.low], [row.high - row.value]]
+        axes.errorbar(row.seconds, row.value, ends, fmt="s", color=colour, capsize=2, label=row.cell)
     axes.set(xlabel="seconds an epoch", ylabel=f"validation {METRIC}")
     axes.grid(axis="both")
-    figure.legend(loc="outside upper right", ncols=2)
+    figure.legend(loc="outside lower center", ncols=3)
     return captioned(
         figure,
         "pareto",
         f"Validation {METRIC} after the first rung, where all cells had the same budget, against the time of "
         "an epoch, with 95 % intervals. Named: cells that no other beats in both.",
-        "Points with intervals; the best at each cost are joined by a rising line of steps and named.",
+        "Points with intervals; the best at each cost are joined by a line of steps, each in a colour.",
     )
-
-
-def _named(axes: Axes, rows: pd.DataFrame) -> None:
-    for number, row in enumerate(rows.itertuples()):
-        below = number % 2 == 0  # neighbours on the front lie close together
-        axes.annotate(
-            row.cell,
-            (row.seconds, row.value),
-            (6, -14 if below else 8),
-            textcoords="offset points",
-            fontsize=SMALL,
-            color=TEXT,
-        )
 
 
 def pareto_sentence(first: pd.DataFrame) -> Sentence:
@@ -257,7 +249,9 @@ def ranks_sentence(frame: pd.DataFrame, rungs: Sequence[Sequence[Cell]]) -> Sent
         f"{counted(len(likely), 'cell')} of {len(frame)} may be the best on the first rung: {listed(likely)}"
     ]
     seeds = [run.seed for run in rungs[0][0].runs]
-    if len(seeds) > 1:
+    if len(seeds) == 1:
+        said.append("that is with one seed: another may order the cells otherwise")
+    else:
         by_seed = [[c.runs[k].scores("val")[METRIC] for c in rungs[0] if c.runs] for k in range(len(seeds))]
         taus = [kendalltau(by_seed[0], other).statistic for other in by_seed[1:]]
         said.append(f"Kendall's tau between the orders of two seeds is {min(taus):.2f} or more")
