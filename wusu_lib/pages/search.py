@@ -93,8 +93,8 @@ def grid_figure(rungs: Sequence[Sequence[Cell]]) -> Figure:
         figure,
         "grid",
         f"Validation {METRIC} of each cell after {counted(rungs[0][0].epochs, 'epoch')}, with half the "
-        "width of its 95 % interval from spatial blocks. Second line: what it reached on the highest rung that "
-        "it came to. Bold: the cell that was chosen. A dash: no figures, the table below says why.",
+        "width of its 95 % interval from spatial blocks. Second line: what it reached on the highest rung "
+        "that it came to. Bold: the cell that was chosen. A dash: no figures, the table below says why.",
         "Heat map: backbones as rows, decoders as columns, a figure with its interval in each cell.",
     )
 
