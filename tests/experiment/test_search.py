@@ -154,7 +154,7 @@ def test_figures_and_sentences_of_a_search(root):
     assert (frame["rung"].diff().dropna() <= 0).all()
     texts = [text.get_text() for text in pages.grid_figure(rungs).axes[0].texts]
     assert len(texts) == 6
-    assert sum("after 2 epochs" in text for text in texts) == 2
+    assert sum("then 0." in text for text in texts) == 2
     first = pages.cells_frame(rungs[:1])
     assert pages.pareto_figure(first).axes
     ranks = pages.rank_frame(rungs[0])

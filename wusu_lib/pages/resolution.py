@@ -521,8 +521,8 @@ def cures_sentence(rows: pd.DataFrame, cure: str, dial: str) -> Sentence:
         part = part.sort_values("dial")
         helps = [f"{r.dial:g} ({figure_in_words(r.value, '+.3f')})" for r in part.itertuples() if r.low > 0]
         harms = [f"{r.dial:g} ({figure_in_words(r.value, '+.3f')})" for r in part.itertuples() if r.high < 0]
-        said = [f"surely helps at {listed(helps)}"] if helps else []
-        said += [f"surely harms at {listed(harms)}"] if harms else []
-        words.append(f"*{line}*: {' and '.join(said) or 'is nowhere surely different from nothing'}")
-    text = f"By the {dial}, {cure}, {'; '.join(words)}."
+        said = [f"surely a gain at {listed(helps)}"] if helps else []
+        said += [f"surely a loss at {listed(harms)}"] if harms else []
+        words.append(f"*{line}*, {' and '.join(said) or 'nowhere surely more or less than nothing'}")
+    text = f"What {cure} brings, by the {dial}: {'; '.join(words)}."
     return Sentence(text.replace("-", "\N{MINUS SIGN}"))

@@ -84,7 +84,7 @@ def grid_figure(rungs: Sequence[Sequence[Cell]]) -> Figure:
         words = f"{row.value:.3f} ± {(row.high - row.low) / 2:.3f}"
         later = last.loc[row.cell]
         if later["rung"] > 1:
-            words += f"\n{later['value']:.3f} after {counted(int(later['epochs']), 'epoch')}"
+            words += f"\nthen {later['value']:.3f}"
         colour = text_on(picture.cmap(picture.norm(row.value))[:3])
         weight = "bold" if later["chosen"] else "normal"
         axes.text(*at, words, ha="center", va="center", fontsize=SMALL, color=colour, fontweight=weight)
