@@ -11,7 +11,7 @@ NUMBERED := $(notdir $(basename $(sort $(wildcard notebooks/exp*.ipynb))))
 MAKEFLAGS += -j2
 # Every notebook is a page. Experiments come first, so that the pages that read their runs wait less, and of them
 # the longest, so that none is left running alone at the end.
-LONGEST := exp00 exp13 exp06 exp16 exp15 exp09 exp14 exp07
+LONGEST := exp00 exp10 exp13 exp17 exp11 exp06 exp16 exp15 exp09 exp14 exp07
 EXPERIMENTS := $(foreach name,$(LONGEST),$(filter $(name),$(NUMBERED))) $(filter-out $(LONGEST),$(NUMBERED))
 EXECUTED := $(EXPERIMENTS:%=book/log/%.ipynb) \
   $(filter-out $(EXPERIMENTS:%=book/log/%.ipynb),$(patsubst notebooks/%,book/log/%,$(sort $(wildcard notebooks/*.ipynb))))

@@ -33,9 +33,13 @@ def area_mean(image: np.ndarray, factor: int, covered: np.ndarray | None = None)
 
 
 def _sums(values: np.ndarray, factor: int) -> np.ndarray:
-    """Sums of [C, H, W] over squares of ``factor`` px, int64."""
-    rows = np.add.reduceat(values, np.arange(0, values.shape[1], factor), axis=1, dtype=np.int64)
-    return np.add.reduceat(rows, np.arange(0, values.shape[2], factor), axis=2)
+    """Sums of uint8 [C, H, W] over squares of ``factor`` px, int64."""
+    bands, *size = values.shape
+    rows, columns = (-(-side // factor) for side in size)
+    whole = np.zeros((bands, rows * factor, columns * factor), dtype=np.uint8)
+    whole[:, : size[0], : size[1]] = values
+    along = np.add.reduce(whole.reshape(bands, rows, factor, -1), axis=2, dtype=np.uint16)
+    return np.add.reduce(along.reshape(bands, rows, columns, factor), axis=3, dtype=np.int64)
 
 
 def majority(index: np.ndarray, factor: int) -> np.ndarray:

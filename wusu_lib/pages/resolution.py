@@ -51,7 +51,9 @@ SHOWN = 384  # m a side, in the middle of the mosaic
 @styled
 def pixels_figure(exp: Experiment, pixels: Sequence[int]) -> Figure:
     """Image and labels of a validation mosaic at each ground pixel (m), on one extent, stretch and legend."""
-    pieces = [_latest(validation_ground(exp, pixel)) for pixel in pixels]
+    latest = exp.table["date"] == exp.table.loc[exp.table["split"] == "val", "date"].max()
+    shown = replace(exp, table=exp.table[latest])
+    pieces = [_largest(validation_ground(shown, pixel)) for pixel in pixels]
     side = min(SHOWN, *pieces[0].shape)
     cut = [_middle(piece, side) for piece in pieces]
     low, high = stretch([cut[0][0]])
@@ -80,9 +82,8 @@ def validation_ground(exp: Experiment, pixel: int) -> list[Mosaic]:
     return staged.ground(replace(exp, table=rows), pixel)[0]
 
 
-def _latest(pieces: Sequence[Mosaic]) -> Mosaic:
-    """The largest mosaic of the latest date."""
-    return max(pieces, key=lambda piece: (piece.date, piece.shape[0] * piece.shape[1]))
+def _largest(pieces: Sequence[Mosaic]) -> Mosaic:
+    return max(pieces, key=lambda piece: piece.shape[0] * piece.shape[1])
 
 
 def _middle(piece: Mosaic, side: int) -> tuple[np.ndarray, np.ndarray]:
