@@ -118,6 +118,7 @@ def test_gains_are_kept_and_told(rows, tmp_path, monkeypatch):
     runs = [SimpleNamespace(seed=seed, key=f"k{seed}", labels=ELEVEN) for seed in stubs]
     table = pd.concat([rows, rows.assign(split="val", patch="v" + rows["patch"])])
     exp = SimpleNamespace(table=table, dossier=SimpleNamespace(fingerprint="data"))
+    exp.parameters = SimpleNamespace(scale="demo")
     gained = ensembles.gains(runs, exp)
     by_way = gained[gained["split"] == "test"].set_index("way")
     assert by_way.loc["seeds", "miou"] == 1

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import batched
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,9 @@ from wusu_lib.pages.style import (
     figure_in_words,
     styled_table,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ONE, FLIPS, SEEDS, BOTH = "one", "flips", "seeds", "both"
 MIRRORED: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))  # axes along which an image is flipped
@@ -58,23 +61,26 @@ def count_ways(runs: Sequence[Any], rows: pd.DataFrame) -> dict[str, np.ndarray]
         plain, flipped = zip(*(_seen(predictor, counts) for predictor in predictors), strict=True)
         ways = {ONE: plain, FLIPS: flipped, SEEDS: [_mean(plain)], BOTH: [_mean(flipped)]}
         for way, each in ways.items():
-            maps = [known[probabilities.argmax(axis=1)] for probabilities in each]
+            maps = [known[probabilities.max(dim=1).indices.cpu().numpy()] for probabilities in each]
             found[way].append([_counted(truths, drawn) for drawn in maps])
     return {way: np.concatenate(parts, axis=1) for way, parts in found.items()}
 
 
-def _seen(predictor: segmentation.Predictor, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _seen(predictor: segmentation.Predictor, counts: np.ndarray) -> "tuple[Tensor, Tensor]":
     """Class probabilities [n, K, H, W] of images as they are, and the mean of their four flips."""
     valid = np.ones((len(counts), *counts.shape[2:]), dtype=bool)
     seen = []
     for axes in MIRRORED:
         mirrored = np.ascontiguousarray(np.flip(counts, axes)) if axes else counts
-        seen.append(np.flip(predictor.probabilities(mirrored, valid).cpu().numpy(), axes))
+        seen.append(predictor.probabilities(mirrored, valid).flip(axes))
     return seen[0], _mean(seen)
 
 
-def _mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    return np.mean(np.stack(arrays), axis=0)
+def _mean(arrays: "Sequence[Tensor]") -> "Tensor":
+    total = arrays[0].clone()
+    for array in arrays[1:]:
+        total += array
+    return total / len(arrays)
 
 
 def _counted(truths: Sequence[np.ndarray], drawn: np.ndarray) -> np.ndarray:
@@ -86,7 +92,10 @@ def ways(runs: Sequence[Any], exp: Experiment, split: str) -> dict[str, np.ndarr
     rows = exp.table[(exp.table["split"] == split) & exp.table["mask"].notna()]
 
     def make(path: Path) -> dict[str, np.ndarray]:
-        found = count_ways(runs, rows)
+        from wusu_lib.training.loop import threads
+
+        with threads(exp.parameters.scale):
+            found = count_ways(runs, rows)
         with replacing(path) as draft, draft.open("wb") as file:
             np.savez_compressed(file, **found)  # type: ignore[arg-type]  # no name is that of an option
         return found
