@@ -358,6 +358,7 @@ def _search(exp: "Experiment", folder: Path) -> list[dict[str, Any]]:
     """Run the search, or go on with it: Ray's state of it lies in ``folder``."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray tells its maker of each cluster
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # what it logs is in the store
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the other one prints folders whatever is asked
     from ray import tune as ray_tune
 
     stated = cast(TuningParameters, exp.parameters)
@@ -475,14 +476,16 @@ def _connected(parallel: int) -> Iterator[None]:
     """Ray, connected to the cluster of RAY_ADDRESS, else started here; what was started is stopped again."""
     import ray
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # what is no error is told by the search's own record
     if ray.is_initialized():
         yield
         return
     if address := os.environ.get("RAY_ADDRESS"):
-        ray.init(address=address, log_to_driver=False)
+        ray.init(address=address, **quiet)
     else:
-        ray.init(num_cpus=parallel, include_dashboard=False, log_to_driver=False)
+        ray.init(num_cpus=parallel, include_dashboard=False, **quiet)
     try:
         yield
     finally:
