@@ -254,6 +254,8 @@ SPACE: dict[str, Range] = {
 }
 DIGITS = 3  # significant ones of a value that is drawn: so that a setting can be written down
 STARTUP = 5  # trials drawn at random before the sampler learns from them
+STARTS = 4  # times that Ray is started before its error is told
+OBJECTS = 2**28  # bytes of Ray's object store: a search ships parameters and tables, no images
 LOST = 3  # times that a trial is started again because its worker was lost
 
 
@@ -485,11 +487,26 @@ def _connected(parallel: int) -> Iterator[None]:
     if address := os.environ.get("RAY_ADDRESS"):
         ray.init(address=address, **quiet)
     else:
-        ray.init(num_cpus=parallel, include_dashboard=False, **quiet)
+        _start(num_cpus=parallel, include_dashboard=False, object_store_memory=OBJECTS, **quiet)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(**stated: Any) -> None:
+    """Start Ray on this machine; tried again, since it waits half a minute only, too short on a busy one."""
+    import ray
+
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(**stated)
+        except Exception:  # Ray raises no narrower class
+            ray.shutdown()
+            if not left:
+                raise
+        else:
+            return
 
 
 def make_tuned(exp: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
