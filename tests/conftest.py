@@ -11,6 +11,12 @@ from wusu_lib import synthetic
 from wusu_lib.pages import published
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "notebooks").glob("exp*.ipynb"))
+# A search of a few cells shows all that one of twenty does. It is a variant, so it predicts for itself.
+AGAIN = {"prediction": "test mIoU rises by at least 0.01 over exp05"}
+FEWER = {
+    "exp10": {"backbones": "[prithvi_600m, resnet50]", "decoders": "[fpn, deeplab]", **AGAIN},
+    "exp11": {"trials": 3, **AGAIN},
+}
 SMALL = "epochs: 1\nseeds: [42]\n"  # enough to run every cell; what a real demo reaches is tested elsewhere
 
 
@@ -42,7 +48,9 @@ def log(tmp_path_factory):
         jobs += [pool.submit(execute, "exp00", seeds="[42]")]
         jobs += [pool.submit(execute, "simulations", pairs=20)]
         jobs += [
-            pool.submit(execute, name, epochs=1, seeds="[42]") for name in EXPERIMENTS if name != "exp00"
+            pool.submit(execute, name, epochs=1, seeds="[42]", **FEWER.get(name, {}))
+            for name in EXPERIMENTS
+            if name != "exp00"
         ]
     for job in jobs:
         job.result()
