@@ -116,9 +116,9 @@ def test_a_search_is_repeated_without_a_training_and_its_best_is_trained_anew(ro
 KILLED = """
 import sys
 sys.path[:0] = {paths!r}
-import test_tuning
+import test_hyperparameters
 from wusu_lib.experiment import search
-search.tune(test_tuning.prepare({root!r}))
+search.tune(test_hyperparameters.prepare({root!r}))
 """
 
 
