@@ -186,7 +186,7 @@ def test_interrupted_runs_are_listed():
 
 
 def test_an_unknown_overlay_names_the_known_ones():
-    with pytest.raises(FileNotFoundError, match="known: demo, full, study, or the path of a YAML file"):
+    with pytest.raises(FileNotFoundError, match="known: demo, full, grid, study, or the path of a YAML file"):
         overview.collect("demp")
 
 
