@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
 import time
 import warnings
@@ -405,3 +406,12 @@ def named_folder(variable: str) -> Path | None:
     """
     named = os.environ.get(variable)
     return Path(named).expanduser() if named else None
+
+
+def second_name(file: Path, name: Path) -> None:
+    """Give a file that nobody changes a second name; a copy on a file system without links."""
+    name.unlink(missing_ok=True)
+    try:
+        os.link(file, name)
+    except OSError:
+        shutil.copyfile(file, name)

@@ -169,14 +169,13 @@ def test_what_was_cut_off_in_the_second_stage_goes_on_there(root, monkeypatch):
         prepare(root, seeds=[1]).runs()
     assert begun == ["stage-1", "stage-2"]
     (first,) = (root.parent / "again").glob("by-key/*.partial/stage-1/history.csv")
-    trained = first.stat().st_mtime_ns
+    assert first.is_file()
     seen = []
     monkeypatch.setattr(loop, "train", lambda folder, *r, **n: seen.append(folder) or learn(folder, *r, **n))
     monkeypatch.setattr(loop, "_train", _only_after("stage-1", loop._train))
     (run,) = prepare(root, seeds=[1]).runs()
     assert (run.matrices == expected).all()
     assert len(seen) == 3
-    assert trained
 
 
 def _only_after(name, train):

@@ -7,7 +7,6 @@ it does not count for it. Cells are runs of their own, stored by their keys, so 
 
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -180,18 +179,9 @@ def adopted(found: "Experiment", seed: int, folder: Path) -> dict[str, Any]:
     """A run of what a search found, as the search's own: files into ``folder``, figures returned."""
     run = found.runs()[found.seeds.index(seed)]
     for name in COPIED:
-        _copy(run.file(name), folder / name)
+        files.second_name(run.file(name), folder / name)
     taken = {name: run.record[name] for name in (*TAKEN, "input", "parts", "seconds") if name in run.record}
     return taken | {"source": {"experiment": run.called, "key": run.key}, "trained": run.parameters}
-
-
-def _copy(file: Path, target: Path) -> None:
-    """A second name for a file of a complete run, which nobody changes; a copy where links cannot be."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(file, target)
-    except OSError:
-        shutil.copyfile(file, target)
 
 
 # What the kind is.
@@ -392,7 +382,7 @@ def _strategy(exp: "Experiment") -> Any:
     base = exp.other(stated.base).parameters
     own = {name: getattr(base, name) for name in stated.hyperparameters}
     sampler = optuna.samplers.TPESampler(seed=stated.search_seed, n_startup_trials=STARTUP)
-    space = {name: _distribution(SPACE[name]) for name in stated.hyperparameters}
+    space = {name: distribution(SPACE[name]) for name in stated.hyperparameters}
     halving = ASHAScheduler(
         time_attr="epochs",
         max_t=stated.epochs,
@@ -410,7 +400,8 @@ def _strategy(exp: "Experiment") -> Any:
     )
 
 
-def _distribution(given: Range) -> Any:
+def distribution(given: Range) -> Any:
+    """A range as Optuna has it."""
     import optuna
 
     if given.choices:

@@ -118,7 +118,7 @@ class SegmentationParameters(ModelParameters):
             del found["gain"], found["offset"]
         if not self.indices:
             del found["indices"], found["index_filters"]
-        return {name: value for name, value in found.items() if USUAL.get(name) != value}
+        return {name: value for name, value in found.items() if name not in USUAL or value != USUAL[name]}
 
 
 IN_MEMORY = 2**30  # bytes of images and masks that are kept in memory rather than read every epoch

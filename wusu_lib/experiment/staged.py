@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
+from wusu_lib.data.masks import read_index
 from wusu_lib.experiment import segmentation
 from wusu_lib.experiment.parameters import DATA, TORCH, TRAINING, Kind, Positive, Text
 from wusu_lib.experiment.segmentation import SegmentationParameters
@@ -204,18 +205,13 @@ def _judge(
         for row in piece.places.itertuples():
             at = slice(row.y, row.y + row.height), slice(row.x, row.x + row.width)
             predicted, confidence = (each[at] for each in fine)
-            truth = labels.index_from_train_id(labels.train_id_from_index(_truth(kept.at[row.patch, "mask"])))
+            index = read_index(kept.at[row.patch, "mask"])
+            truth = labels.index_from_train_id(labels.train_id_from_index(index))
             matrices[row.patch] = classes.confusion(truth, predicted)
             if piece.split == "val":
                 maps[row.patch], sure[row.patch] = predicted, confidence
     rows = kept.loc[list(matrices)].reset_index()
     return write_results(folder, rows, np.stack(list(matrices.values())), maps, sure, labels)
-
-
-def _truth(mask: Any) -> np.ndarray:
-    from wusu_lib.data.masks import read_index
-
-    return read_index(mask)
 
 
 def mapped(piece: "Mosaic", predictor: "Predictor") -> tuple[np.ndarray, np.ndarray]:

@@ -16,8 +16,7 @@ from wusu_lib.experiment import segmentation
 from wusu_lib.experiment.experiment import Experiment
 from wusu_lib.files import replacing
 from wusu_lib.imagery import read
-from wusu_lib.legend import LabelSpace
-from wusu_lib.measures import classes, comparison
+from wusu_lib.measures.change import measure
 from wusu_lib.measures.classes import confusion
 from wusu_lib.measures.comparison import effect_of_counts
 from wusu_lib.pages.differences import intervals_figure
@@ -119,30 +118,20 @@ def gains(runs: Sequence[Any], exp: Experiment, splits: Sequence[str] = ("val", 
     Columns: split, way, passes (of a network, for one map), miou (mean over seeds), value (the gain), low,
     high (95 % for all ways of a split together; NaN for one training itself), n_blocks, n_seeds.
     """
-    space = runs[0].labels
-    figure = comparison.Figure("mIoU", _miou)
+    of: Any = measure("mIoU", runs[0].labels)
     rows = []
     for split in splits:
         found = ways(runs, exp, split)
         kept = exp.table[(exp.table["split"] == split) & exp.table["mask"].notna()]
-        sides = {way: [_counts(each, space) for each in matrices] for way, matrices in found.items()}
+        sides = {way: [of.counts(each) for each in matrices] for way, matrices in found.items()}
         for way, passes in ((ONE, 1), (FLIPS, 4), (SEEDS, len(runs)), (BOTH, 4 * len(runs))):
             mine = sides[way] * (len(runs) if way in (SEEDS, BOTH) else 1)  # one map for all seeds
-            judged = effect_of_counts([mine, sides[ONE]], kept["block"].tolist(), figure, family=3)
+            judged = effect_of_counts([mine, sides[ONE]], kept["block"].tolist(), of, family=3)
             ends = (np.nan, np.nan) if way == ONE else (judged["low"], judged["high"])
             sizes = judged["blocks"], judged["seeds"]
             rows.append((split, way, passes, judged["run"], judged["difference"], *ends, *sizes))
     columns = ["split", "way", "passes", "miou", "value", "low", "high", "n_blocks", "n_seeds"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _counts(matrices: np.ndarray, space: LabelSpace) -> np.ndarray:
-    """Hits, truth and predicted pixels of each patch, [N, 3, K]."""
-    return np.stack(classes.counts(matrices, space), axis=1)
-
-
-def _miou(pooled: np.ndarray) -> np.ndarray:
-    return classes.score(classes.Counts(*np.moveaxis(pooled, -2, 0)), "mIoU")
 
 
 def _words(seeds: int) -> dict[str, str]:

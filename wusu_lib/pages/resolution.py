@@ -37,6 +37,7 @@ from wusu_lib.pages.style import (
     image_grid,
     listed,
     open_figure,
+    pooled_of_run,
     require,
     show,
     styled,
@@ -217,16 +218,14 @@ def classes_by_pixel(sides: Mapping[int, Sequence[Any]]) -> pd.DataFrame:
     """
     baseline = sides[1]
     gains = class_gains({str(pixel): runs for pixel, runs in sides.items() if pixel > 1}, baseline)
-    own = [classes.classes(_pooled(run), run.labels).set_index("name")["IoU"] for run in baseline]
+    own = [
+        classes.classes(pooled_of_run(run, "val"), run.labels).set_index("name")["IoU"] for run in baseline
+    ]
     at_one = sum(own) / len(own)
     first = gains.drop_duplicates("class").assign(side="1", difference=0.0, low=np.nan, high=np.nan)
     rows = pd.concat([first, gains], ignore_index=True)
     rows = rows.assign(pixel=rows["side"].astype(int), iou=rows["class"].map(at_one) + rows["difference"])
     return rows[["pixel", "class", "share", "iou", "difference", "low", "high"]]
-
-
-def _pooled(run: Any) -> np.ndarray:
-    return run.matrices[(run.confusion["split"] == "val").to_numpy()].sum(axis=0)
 
 
 @styled

@@ -1,6 +1,7 @@
 """A search shown: the grid's figures and their intervals, what each cell costs, how sure its rank is."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from pandas.io.formats.style import Styler
 from scipy.stats import kendalltau
 
-from wusu_lib.experiment.search import METRIC, SPACE, Cell
+from wusu_lib.experiment.search import METRIC, SPACE, Cell, Range, distribution
 from wusu_lib.measures import comparison
 from wusu_lib.pages.style import (
     LINES,
@@ -349,16 +350,23 @@ def parallel_figure(frame: pd.DataFrame) -> Figure:
     )
 
 
-def _scale(name: str, values: pd.Series) -> tuple[Any, list[tuple[float, str]]]:
-    """From a value to its height (0 to 1) on the hyperparameter's axis, and the marks of the axis."""
+def _widened(name: str, values: pd.Series) -> Range:
+    """What the search draws from, and what was tried: the base's own setting may lie outside."""
     given = SPACE[name]
     if given.choices:
+        return replace(given, choices=tuple(dict.fromkeys([*given.choices, *values])))
+    return replace(given, low=min(given.low, values.min()), high=max(given.high, values.max()))
+
+
+def _scale(name: str, values: pd.Series) -> tuple[Any, list[tuple[float, str]]]:
+    """From a value to its height (0 to 1) on the hyperparameter's axis, and the marks of the axis."""
+    given = _widened(name, values)
+    if given.choices:
         heights = {choice: k / max(1, len(given.choices) - 1) for k, choice in enumerate(given.choices)}
-        heights |= {value: 0.5 for value in values if value not in heights}  # the base's own
         return heights.__getitem__, [
             (h, str(choice)) for choice, h in heights.items() if choice in given.choices
         ]
-    low, high = min(given.low, values.min()), max(given.high, values.max())  # the base may lie outside
+    low, high = given.low, given.high
     ends = np.log([low, high]) if given.log else np.array([low, high])
 
     def height(value: float) -> float:
@@ -382,7 +390,7 @@ def importances(frame: pd.DataFrame, seed: int = 0) -> pd.Series:
         return pd.Series(dtype=float)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=seed))
     for row in good.to_dict("records"):
-        inside = {name: _distribution(name, good[name]) for name in names}
+        inside = {name: distribution(_widened(name, good[name])) for name in names}
         chosen = {name: row[name] for name in names}
         study.add_trial(
             optuna.trial.create_trial(params=chosen, distributions=inside, value=float(row["first"]))
@@ -391,17 +399,6 @@ def importances(frame: pd.DataFrame, seed: int = 0) -> pd.Series:
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
     found = optuna.importance.get_param_importances(study, params=varied, evaluator=evaluator)
     return pd.Series(found).sort_values(ascending=False)
-
-
-def _distribution(name: str, values: pd.Series) -> Any:
-    """The search's own, widened to what was tried: the base's setting may lie outside."""
-    import optuna
-
-    given = SPACE[name]
-    if given.choices:
-        return optuna.distributions.CategoricalDistribution([*dict.fromkeys([*given.choices, *values])])
-    low, high = min(given.low, values.min()), max(given.high, values.max())
-    return optuna.distributions.FloatDistribution(low, high, log=given.log)
 
 
 @styled

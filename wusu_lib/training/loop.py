@@ -7,8 +7,6 @@ that a training can be resumed to the last bit.
 import gc
 import logging
 import math
-import os
-import shutil
 import signal
 import time
 import warnings
@@ -29,7 +27,7 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 from wusu_lib import provenance
 from wusu_lib.data.loading import SPLITS, SplitDataModule
-from wusu_lib.files import add_seal, agrees, faults_told, is_sealed, replacing, set_aside, stated
+from wusu_lib.files import add_seal, agrees, faults_told, is_sealed, replacing, second_name, set_aside, stated
 from wusu_lib.models import arithmetic
 from wusu_lib.training.progress import Events, Line
 from wusu_lib.training.task import Counted, Task
@@ -260,7 +258,8 @@ def _train_and_count[C: Counted](
         used = arithmetic.used(task.settings.precision)
     pd.DataFrame(session.progress.history).to_csv(folder / "history.csv", index=False)
     pd.DataFrame(session.progress.steps).to_csv(folder / "steps.csv", index=False)
-    _link(session.best_file(), folder / "model.safetensors")
+    # The first name is needed until the run is complete.
+    second_name(session.best_file(), folder / "model.safetensors")
     seconds = sum(row["seconds"] for row in session.progress.history) + time.monotonic() - clock
     best = f"{session.progress.epochs} epochs, best {session.progress.best_epoch}"
     (name, reached), *_ = tallies["val"].figures().items()
@@ -337,15 +336,6 @@ def _evaluate[C: Counted](
             _trainer(task).validate(task, data.loader(split), verbose=False)
             tallies[split] = task.tally
     return tallies
-
-
-def _link(file: Path, name: Path) -> None:
-    """Give a file a second name; the first is needed until the run is complete."""
-    name.unlink(missing_ok=True)
-    try:
-        os.link(file, name)
-    except OSError:  # a file system without links
-        shutil.copyfile(file, name)
 
 
 def _figures(
