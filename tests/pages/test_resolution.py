@@ -82,9 +82,6 @@ def test_a_right_map_is_right_on_every_grid(exp):
 def test_each_coarse_pixel_is_counted_once_in_the_block_of_its_centre(exp):
     pieces = resolution.validation_ground(exp, 4)
     found = resolution.on_grid(run_of(exp, all_road), exp, pieces)
-    assert (
-        found.matrices.sum() == sum(piece.index.size for piece in pieces) or found.matrices[:, 0].sum() == 0
-    )
     assert (found.matrices[:, :, 2:] == 0).all()
     truth = np.concatenate([piece.index.ravel() for piece in pieces])
     counts = np.bincount(truth, minlength=12)[1:12]

@@ -363,9 +363,7 @@ def _scale(name: str, values: pd.Series) -> tuple[Any, list[tuple[float, str]]]:
     given = _widened(name, values)
     if given.choices:
         heights = {choice: k / max(1, len(given.choices) - 1) for k, choice in enumerate(given.choices)}
-        return heights.__getitem__, [
-            (h, str(choice)) for choice, h in heights.items() if choice in given.choices
-        ]
+        return heights.__getitem__, [(h, str(choice)) for choice, h in heights.items()]
     low, high = given.low, given.high
     ends = np.log([low, high]) if given.log else np.array([low, high])
 
