@@ -16,6 +16,7 @@ from command import ROOT
 from wusu_lib.experiment import experiment, search
 from wusu_lib.pages import search as pages
 from wusu_lib.runs import store
+from wusu_lib.scenes import sweep
 
 ray = pytest.importorskip("ray", reason='Ray is not installed; pip install "ray[tune]"')
 STORE = 100 * 2**20  # bytes of object store a node
@@ -137,6 +138,22 @@ def test_a_search_that_is_killed_goes_on_and_trains_nothing_twice(root):
     assert all(trial["reason"] == "" for trial in trials)
     after = finished()
     assert {key: after[key] for key in done} == done
+
+
+@pytest.mark.parametrize("connected", [lambda: search._connected(1), sweep._connected])
+def test_a_cluster_that_nobody_named_is_not_joined(connected):
+    """Somebody else's cluster on this machine: only RAY_ADDRESS makes it ours."""
+    from ray.cluster_utils import Cluster
+
+    others = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False},
+    )
+    try:
+        with connected():
+            assert ray.get_runtime_context().gcs_address != others.address
+    finally:
+        others.shutdown()
 
 
 def test_a_machine_is_lost_and_no_finished_rung_with_it(root):

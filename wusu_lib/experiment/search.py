@@ -477,8 +477,9 @@ def _connected(parallel: int) -> Iterator[None]:
         return
     if address := os.environ.get("RAY_ADDRESS"):
         ray.init(address=address, **quiet)
-    else:
-        _start(num_cpus=parallel, include_dashboard=False, object_store_memory=OBJECTS, **quiet)
+    else:  # without an address Ray would join any cluster that somebody runs on this machine
+        local: dict[str, Any] = {"address": "local", "num_cpus": parallel, "object_store_memory": OBJECTS}
+        _start(include_dashboard=False, **local, **quiet)
     try:
         yield
     finally:

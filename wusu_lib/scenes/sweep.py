@@ -518,7 +518,8 @@ def _connected() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, include_dashboard=False)
+    address = os.environ.get("RAY_ADDRESS") or "local"  # without one Ray would join any cluster that runs here
+    ray.init(address=address, log_to_driver=False, include_dashboard=False)
     try:
         yield
     finally:
