@@ -145,12 +145,18 @@ class Cut(BaseException):
 
 
 @pytest.mark.parametrize(
-    ("epoch", "schedule"),
-    [(1, "plateau"), (2, "plateau"), (3, "plateau"), (1, "one_cycle"), (2, "one_cycle")],
+    ("epoch", "more"),
+    [
+        (1, {"schedule": "plateau"}),
+        (2, {"schedule": "plateau"}),
+        (3, {"schedule": "plateau"}),
+        (1, {"schedule": "one_cycle"}),
+        (2, {"schedule": "one_cycle"}),
+        (2, {"schedule": "one_cycle", "weight_average": 0.9}),
+    ],
 )
-def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, tree, epoch, schedule, monkeypatch):
-    # high: the schedule and early stopping act
-    changes = {"epochs": 9, "patience": 2, "learning_rate": 0.3, "schedule": schedule}
+def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, tree, epoch, more, monkeypatch):
+    changes = {"epochs": 9, "patience": 2, "learning_rate": 0.3, **more}  # high: schedule and stopping act
     tiny.train(tmp_path / "whole", tree, **changes)
     from wusu_lib.training import loop
 
@@ -167,6 +173,38 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, tree, epoc
             tiny.train(tmp_path / "cut", tree, **changes)
     tiny.train(tmp_path / "cut", tree, **changes)
     assert_same(content(tmp_path / "whole"), content(tmp_path / "cut"))
+
+
+def test_the_running_mean_of_weights_is_judged_and_kept_and_changes_no_step(tmp_path, tree, monkeypatch):
+    from wusu_lib.training import loop
+
+    after = []
+    original = loop.Session.on_train_batch_end
+
+    def noted(self, trainer, task, *rest):
+        before = self._steps
+        original(self, trainer, task, *rest)
+        if self._steps > before:
+            after.append({name: value.clone() for name, value in task.model.state_dict().items()})
+
+    tiny.train(tmp_path / "plain", tree, epochs=1)
+    monkeypatch.setattr(loop.Session, "on_train_batch_end", noted)
+    figures = tiny.train(tmp_path / "mean", tree, epochs=1, weight_average=0.75)
+    assert len(after) == 3
+    first, *later = after
+    mean = first
+    for each in later:
+        mean = {name: 0.75 * value + 0.25 * each[name] for name, value in mean.items()}
+    kept = load_file(tmp_path / "mean" / "model.safetensors")
+    for name, value in kept.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, mean[name])
+    plain, judged = (pd.read_csv(tmp_path / name / "history.csv").iloc[0] for name in ("plain", "mean"))
+    assert judged["train/loss"] == plain["train/loss"]
+    assert judged["val/loss"] != plain["val/loss"]
+    assert figures["losses"]["val"] == pytest.approx(judged["val/loss"], rel=1e-6)
+    last = load_file(tmp_path / "plain" / "model.safetensors")
+    assert all(torch.equal(value, last[name]) for name, value in after[-1].items())
 
 
 def test_training_stops_when_the_validation_loss_no_longer_falls(tmp_path, tree):

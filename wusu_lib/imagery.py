@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 BAND_NAMES = ("blue", "green", "red", "NIR")
-Augmentation = Literal["flips", "turns", "colour"]  # how training images are changed: ``loading.augmented``
+Augmentation = Literal["flips", "turns", "colour", "zoom"]  # of training images: ``loading.augmented``
 BANDS = {"image": 4, "mask": 1, "bcd": 1, "scd": 1}
 
 

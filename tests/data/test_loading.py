@@ -11,7 +11,14 @@ from small_tree import real_imagery, write_raster, write_tree
 
 from wusu_lib import imagery, legend
 from wusu_lib.data import splits
-from wusu_lib.data.loading import JITTER, EpochSampler, PatchDataset, WusuDataModule, augmented
+from wusu_lib.data.loading import (
+    JITTER,
+    NEAREST,
+    EpochSampler,
+    PatchDataset,
+    WusuDataModule,
+    augmented,
+)
 from wusu_lib.data.tree import scan
 from wusu_lib.legend import ELEVEN, LabelSpace
 
@@ -108,6 +115,30 @@ def test_colour_changes_counts_within_its_bounds_band_by_band_and_no_label() -> 
     bright = augmented(np.full_like(image, 255), index, 1, "colour")[0]
     assert dark.min() >= 0
     assert bright.max() <= 255
+
+
+def test_zoom_shows_a_part_of_both_dates_and_of_their_masks_alike() -> None:
+    y, x = np.mgrid[0:32, 0:32].astype(np.float32)
+    image = np.stack([4 * y, 4 * x] * 2).reshape(2, 2, 32, 32)  # what a pixel shows is where it lies
+    index = np.stack([y, x]).astype(np.uint8)
+    widths = []
+    for seed in range(40):
+        plain, rest = augmented(image, index, seed, "colour"), augmented(image, index, seed, "zoom")
+        seen, labels = rest
+        assert seen.shape == image.shape
+        assert labels.shape == index.shape
+        assert labels.dtype == np.uint8
+        spans = [int(labels[k].max()) - int(labels[k].min()) + 1 for k in (0, 1)]
+        assert min(spans) >= round(32 / NEAREST)
+        widths.append(min(spans))
+        # the colour of the coloured patch at the place that the mask tells, to within the next pixel's
+        for band in (0, 1):
+            where = labels[band]
+            values = np.array([plain[0][0, band][plain[1][band] == n].mean() for n in range(32)])
+            step = abs(np.diff(values)).max()
+            assert (abs(seen[0, band] - values[where]) <= step + 1e-3).all(), (seed, band)
+        assert np.array_equal(seen[0], seen[1])
+    assert min(widths) < 24 < max(widths)
 
 
 def test_only_an_augmentation_seed_flips(table: pd.DataFrame) -> None:

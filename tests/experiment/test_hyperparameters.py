@@ -9,14 +9,14 @@ import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import tiny
 from command import ROOT
 
-from wusu_lib.experiment import experiment, search
+from wusu_lib.experiment import experiment, search, tuning
 from wusu_lib.pages import search as pages
-from wusu_lib.runs import store
-from wusu_lib.scenes import sweep
+from wusu_lib.runs import cluster, store
 
 ray = pytest.importorskip("ray", reason='Ray is not installed; pip install "ray[tune]"')
 STORE = 100 * 2**20  # bytes of object store a node
@@ -79,17 +79,17 @@ def test_rungs_grow_by_what_is_kept(root):
 
 def test_what_is_drawn_is_a_value_of_the_parameter(root):
     """Both ends and every choice of every hyperparameter can be trained with."""
-    exp = prepare(root, hyperparameters=list(search.SPACE))
-    for name, given in search.SPACE.items():
+    exp = prepare(root, hyperparameters=list(tuning.SPACE))
+    for name, given in tuning.SPACE.items():
         for value in given.choices or (given.low, given.high):
-            stated = search.setting_of(exp, search.drawn({name: value}), 1).parameters
+            stated = tuning.setting_of(exp, tuning.drawn({name: value}), 1).parameters
             assert getattr(stated, name) == value
-    assert search.drawn({"a": 0.00123456, "b": 8, "c": "flips"}) == {"a": 0.00123, "b": 8, "c": "flips"}
+    assert tuning.drawn({"a": 0.00123456, "b": 8, "c": "flips"}) == {"a": 0.00123, "b": 8, "c": "flips"}
 
 
 def test_a_search_is_repeated_without_a_training_and_its_best_is_trained_anew(root, monkeypatch, capsys):
     exp = prepare(root)
-    trials = search.tune(exp)
+    trials = tuning.tune(exp)
     said = "".join(capsys.readouterr())
     assert str(store.root()) not in said  # a page that names a folder of this machine cannot be published
     assert said == ""
@@ -102,10 +102,10 @@ def test_a_search_is_repeated_without_a_training_and_its_best_is_trained_anew(ro
     assert last == sorted(last, reverse=True)
     for trial in trials:
         for epochs, figure in zip([1, 2], trial["by_rung"], strict=False):
-            assert search.judged(exp, trial["config"], epochs) == figure
+            assert tuning.judged(exp, trial["config"], epochs) == figure
     before = finished()
     monkeypatch.setattr(ray, "init", None)  # no search begins again
-    assert search.tune(exp) == trials
+    assert tuning.tune(exp) == trials
     (run,) = exp.runs()
     assert run.record["chosen"] == configs[0]
     assert run.record["trials"] == trials
@@ -118,8 +118,8 @@ KILLED = """
 import sys
 sys.path[:0] = {paths!r}
 import test_hyperparameters
-from wusu_lib.experiment import search
-search.tune(test_hyperparameters.prepare({root!r}))
+from wusu_lib.experiment import tuning
+tuning.tune(test_hyperparameters.prepare({root!r}))
 """
 
 
@@ -133,15 +133,66 @@ def test_a_search_that_is_killed_goes_on_and_trains_nothing_twice(root):
     begun.wait()
     done = finished()
     assert 2 <= len(done) < 6
-    trials = search.tune(prepare(root))
+    trials = tuning.tune(prepare(root))
     assert len(trials) == 3
     assert all(trial["reason"] == "" for trial in trials)
     after = finished()
     assert {key: after[key] for key in done} == done
 
 
-@pytest.mark.parametrize("connected", [lambda: search._connected(1), sweep._connected])
-def test_a_cluster_that_nobody_named_is_not_joined(connected):
+GRID = {
+    **{name: STATED[name] for name in ("split", "precision", "weights", "prediction")},
+    "name": "exp10",
+    "epochs": 1,
+    "backbones": ["prithvi_600m", "resnet50"],
+    "decoders": ["fpn", "linear"],
+    "rungs": [1],
+    "seeds": [42],
+}
+
+
+def test_a_grid_by_two_workers_of_which_one_is_killed_is_that_of_this_process(root, tmp_path, monkeypatch):
+    given = GRID | {"data_root": str(root)}
+    killed = []
+
+    def kill():
+        while not killed:
+            time.sleep(0.1)
+            working = [p for p in psutil.Process().children(recursive=True) if "_settled" in name_of(p)]
+            if working and finished():
+                working[0].kill()
+                killed.append(working[0].pid)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    (rung,) = search.climb(experiment.prepare(given | {"parallel": 2}))
+    thread.join()
+    stored = finished()
+    assert len(stored) == 3
+    (failed,) = [cell for cell in rung if not cell.runs]
+    assert failed.name == "resnet50 + linear"
+    assert failed.reason.startswith("decoder: linear does not go with ResNet")
+    (again,) = search.climb(experiment.prepare(given))
+    assert figures(again) == figures(rung)
+    assert finished() == stored
+    monkeypatch.setenv("WUSU_RUNS", str(tmp_path / "elsewhere"))
+    (alone,) = search.climb(experiment.prepare(given))
+    assert figures(alone) == figures(rung)
+
+
+def figures(cells):
+    return [(cell.name, cell.score, cell.reason) for cell in cells]
+
+
+def name_of(process):
+    """A process's command line; empty where it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def test_a_cluster_that_nobody_named_is_not_joined():
     """Somebody else's cluster on this machine: only RAY_ADDRESS makes it ours."""
     from ray.cluster_utils import Cluster
 
@@ -150,7 +201,7 @@ def test_a_cluster_that_nobody_named_is_not_joined(connected):
         head_node_args={"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False},
     )
     try:
-        with connected():
+        with cluster.connected(1):
             assert ray.get_runtime_context().gcs_address != others.address
     finally:
         others.shutdown()
@@ -176,7 +227,7 @@ def test_a_machine_is_lost_and_no_finished_rung_with_it(root):
     thread = threading.Thread(target=lose)
     thread.start()
     try:
-        trials = search.tune(prepare(root, parallel=2))
+        trials = tuning.tune(prepare(root, parallel=2))
     finally:
         thread.join()
         ray.shutdown()

@@ -1,6 +1,7 @@
 """Parameters: what is accepted, and what each kind of mistake is told."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from wusu_lib.experiment.direct import DirectParameters
 from wusu_lib.experiment.notebooks import schema_for
 from wusu_lib.experiment.parameters import parse
 from wusu_lib.experiment.per_pixel import PixelParameters
-from wusu_lib.experiment.segmentation import SegmentationParameters
+from wusu_lib.experiment.segmentation import USUAL, SegmentationParameters
 from wusu_lib.experiment.two_stage import TwoStageParameters
 
 ROOT = Path(__file__).parents[2]
@@ -357,3 +358,27 @@ def test_a_code_for_unlabelled_ground_is_an_effect():
 def test_mask2former_has_no_layer_to_drop_features_before():
     told = fault(decoder="mask2former", head_dropout=0.1)
     assert "head_dropout: got 0.1, but mask2former has no such layer; use 0" in told
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"decoder": "linear"}, "decoder_width: got 2, but linear projection has a width of its own; use 1"),
+        ({"decoder": "fpn", "decoder_width": 0.75}, "gives FPN 48 channels; expected multiples of 32"),
+        (
+            {"decoder": "deeplab", "decoder_width": 0.3},
+            "DeepLabV3\\+ 19.2 channels; expected multiples of 1,",
+        ),
+    ],
+)
+def test_a_width_that_a_decoder_cannot_have_is_refused_with_one_that_it_can(changed, message):
+    assert re.search(message, fault(**{"decoder_width": 2.0} | changed))
+
+
+def test_what_is_as_usual_is_no_part_of_a_key():
+    plain = parse(SegmentationParameters, GOOD).effective()
+    for name, value in USUAL.items():
+        assert name not in plain
+        assert parse(SegmentationParameters, GOOD | {name: value}).effective() == plain
+    wide = parse(SegmentationParameters, GOOD | {"decoder_width": 2.0, "weight_average": 0.9}).effective()
+    assert wide == plain | {"decoder_width": 2.0, "weight_average": 0.9}

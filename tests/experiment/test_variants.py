@@ -110,5 +110,7 @@ def test_sensors_are_put_before_a_frozen_and_an_unfrozen_backbone(root):
     assert list(found) == ["frozen", "differential"]
     stated = found["frozen"][2.0, 0.1].parameters
     assert (stated.adaptation, stated.gain, stated.offset) == ("frozen", 2.0, 0.1)
+    frozen = prepare(root, normalisation="backbone", adaptation="frozen")
+    assert list(segmentation.under_sensors(frozen, [(2.0, 0.0)])) == ["frozen", "differential"]
     with pytest.raises(ValueError, match="which no gain changes"):
         segmentation.under_sensors(prepare(root), [(2.0, 0.0)])

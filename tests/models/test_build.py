@@ -180,3 +180,14 @@ def test_dropout_before_the_last_layer_and_nothing_else_is_another_start():
     found = [m for m in dropped.head.modules() if isinstance(m, torch.nn.Dropout)]
     assert [m.p for m in found] == [0.5]
     assert not [m for m in plain.head.modules() if isinstance(m, torch.nn.Dropout)]
+
+
+@pytest.mark.parametrize("decoder", [name for name, spec in decoders.DECODERS.items() if spec.widths])
+def test_a_decoder_of_twice_the_width_has_more_of_its_own_and_no_other_encoder(decoder):
+    plain, wide = (build.build("prithvi_600m", decoder, seed=3, decoder_width=width) for width in (1.0, 2.0))
+    sizes = [sum(p.numel() for p in model.decoder.parameters()) for model in (plain, wide)]
+    assert sizes[1] > 1.8 * sizes[0]
+    for name, value in plain.encoder.state_dict().items():
+        assert torch.equal(value, wide.encoder.state_dict()[name])
+    with torch.no_grad():
+        assert wide.eval()(torch.zeros(1, 4, 128, 128)).shape == (1, 11, 128, 128)

@@ -15,9 +15,10 @@ from wusu_lib.experiment import notebooks, parameters
 from wusu_lib.experiment.direct import DirectParameters
 from wusu_lib.experiment.experiment import Experiment
 from wusu_lib.experiment.per_pixel import PixelParameters
-from wusu_lib.experiment.search import SearchParameters, TuningParameters
+from wusu_lib.experiment.search import SearchParameters
 from wusu_lib.experiment.segmentation import SegmentationParameters
 from wusu_lib.experiment.staged import StagedParameters
+from wusu_lib.experiment.tuning import TuningParameters
 from wusu_lib.experiment.two_stage import TwoStageParameters, source_of
 from wusu_lib.models import catalogue
 from wusu_lib.models.catalogue import BACKBONES
@@ -68,7 +69,8 @@ NAMED = {
         *DATA,
         *TRAINING,
         "measures.classes:confusion",
-        "experiment.search:SPACE,_search,_strategy,_trial,adopted,drawn,judged,make_tuned,setting_of,tune",
+        "experiment.search:adopted",
+        "experiment.tuning:SPACE,_search,_strategy,_trial,drawn,judged,make,ranges,setting_of,tune",
     ],
     StagedParameters: [
         *DATA,
@@ -116,6 +118,7 @@ OUTSIDE = {
     "wusu_lib.models.indices": "formulas of spectral indices; named where a model reads some",
     "wusu_lib.models.spec": "resolves an entry; the result counts as data",
     "wusu_lib.provenance": "hashes and versions",
+    "wusu_lib.runs.cluster": "where it is computed, not what",
     "wusu_lib.runs.results": "stores what was counted",
     "wusu_lib.runs.store": "where runs are kept",
     "wusu_lib.synthetic": "writes the data, which count by their content",

@@ -20,6 +20,7 @@ from wusu_lib.models.losses import (
     LOSSES,
     TrainingLoss,
     class_shares,
+    modules,
     near_another_class,
     pixel_loss,
     training_loss,
@@ -290,6 +291,16 @@ def test_a_batch_without_labels_has_no_loss_and_no_gradient_that_is_not_finite(l
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
+def test_a_part_of_a_sum_counts_by_its_weight():
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(2, 11, 8, 8, generator=generator)
+    mask = torch.randint(0, 11, (2, 8, 8), generator=generator)
+    each = {name: training_loss(name, logits, mask).objective for name in ("cross_entropy", "dice")}
+    found = training_loss("cross_entropy+0.5*dice", logits, mask)
+    torch.testing.assert_close(found.objective, each["cross_entropy"] + each["dice"] / 2)
+    assert modules("cross_entropy+0.5*dice") == modules("cross_entropy+dice")
+
+
 def test_what_is_minimised_is_the_stated_loss_and_what_is_told_is_cross_entropy(tmp_path, tree):
     parameters = tiny.settings(loss="focal", epochs=1)
     fit(tmp_path, tiny.build(), tiny.data(tree, parameters), parameters, 0)
@@ -302,7 +313,12 @@ def test_a_loss_that_is_not_there_or_not_for_this_decoder_is_refused():
         tiny.settings(loss="dice+hinge")
     with pytest.raises(ValueError, match=r"loss: got 'dice\+dice'; name each part of a sum once"):
         tiny.settings(loss="dice+dice")
+    for weight in ("0", "-1", "nan", "inf", "much", ""):
+        with pytest.raises(ValueError, match=f"loss: got '{weight}' as weight of dice; expected a number"):
+            tiny.settings(loss=f"cross_entropy+{weight}*dice")
     assert tiny.settings(loss="dice + cross_entropy").loss == "cross_entropy+dice"
+    assert tiny.settings(loss="0.50 * dice + 1*cross_entropy").loss == "cross_entropy+0.5*dice"
+    assert tiny.settings(loss="3*focal").loss == "focal"  # alone, a weight would be a learning rate
     with pytest.raises(ValueError, match="loss: got 'dice', a loss of pixels; this decoder predicts a set"):
         tiny.settings(loss="dice", decoder="mask2former")
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 JITTER = 0.1
+NEAREST = 1.5  # times as large as in the data is what an augmentation shows at most
 EVALUATION_PIXELS = 2**19  # in one batch: 32 patches of 128 px, 2 of 512 px
 Key = int | tuple[int, int]
 
@@ -137,7 +138,9 @@ def augmented(
     "flips": mirrored, each of the two ways with probability 1/2. "turns": then turned by a quarter with
     probability 1/2, where the sides are equal; so all eight positions are alike likely. "colour": then each
     band's counts are multiplied by a factor of up to ``JITTER`` more or less and shifted by as large a part
-    of 255; the same for all dates of a sample. The counts are float32 then, from 0 to 255.
+    of 255; the same for all dates of a sample. The counts are float32 then, from 0 to 255. "zoom": then a
+    part of it, at least 1 / ``NEAREST`` of the side, takes the whole's size: images bilinearly, masks by the
+    nearest pixel.
     """
     generator = np.random.default_rng(augmentation_seed)
     vertical, horizontal = generator.integers(0, 2, size=2).astype(bool)
@@ -149,10 +152,24 @@ def augmented(
         return image, index
     if generator.integers(0, 2) and image.shape[-1] == image.shape[-2]:
         image, index = image.swapaxes(-1, -2), index.swapaxes(-1, -2)
-    if augmentation == "colour":
+    if augmentation in ("colour", "zoom"):
         factor, shift = generator.uniform(-JITTER, JITTER, size=(2, image.shape[-3], 1, 1)).astype(np.float32)
         image = np.clip(image * (1 + factor) + 255 * shift, 0, 255)
+    if augmentation == "zoom":
+        height, width = index.shape[-2:]
+        share = 1 / generator.uniform(1, NEAREST)
+        part = max(1, round(height * share)), max(1, round(width * share))
+        y, x = (int(generator.integers(0, n - m + 1)) for n, m in zip((height, width), part, strict=True))
+        image = _enlarged(image[..., y : y + part[0], x : x + part[1]], height, width, "bilinear")
+        index = _enlarged(index[..., y : y + part[0], x : x + part[1]], height, width, "nearest-exact")
     return image, index
+
+
+def _enlarged(array: np.ndarray, height: int, width: int, mode: str) -> np.ndarray:
+    """Layers [..., h, w] as float32 or uint8 [..., height, width]."""
+    layers = torch.from_numpy(np.ascontiguousarray(array)).reshape(1, -1, *array.shape[-2:])
+    found = torch.nn.functional.interpolate(layers, size=(height, width), mode=mode)
+    return found.numpy().reshape(*array.shape[:-2], height, width)
 
 
 class EpochSampler(Sampler):

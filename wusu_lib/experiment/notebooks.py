@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from wusu_lib import provenance
-from wusu_lib.experiment import direct, per_pixel, search, segmentation, staged, two_stage
+from wusu_lib.experiment import direct, per_pixel, search, segmentation, staged, tuning, two_stage
 from wusu_lib.experiment.parameters import BudgetParameters, DataParameters, Kind, parse
 from wusu_lib.files import replacing
 from wusu_lib.runs.store import read_record
@@ -30,7 +30,7 @@ KINDS = (
     two_stage.KIND,
     direct.KIND,
     search.KIND,
-    search.TUNING,
+    tuning.KIND,
     staged.KIND,
     segmentation.KIND,
     per_pixel.KIND,

@@ -46,7 +46,13 @@ if TYPE_CHECKING:
 
 
 # Values with which a training is as if there were no such parameter: nothing is said of them in a key.
-USUAL = {"augmentation": "flips", "head_dropout": 0.0, "layer_decay": 1.0}
+USUAL = {
+    "augmentation": "flips",
+    "head_dropout": 0.0,
+    "layer_decay": 1.0,
+    "weight_average": 0.0,
+    "decoder_width": 1.0,
+}
 
 
 class SegmentationParameters(ModelParameters):
@@ -56,7 +62,7 @@ class SegmentationParameters(ModelParameters):
         "all", description="the legend's classes, or buildings and waters merged"
     )
     loss: str = Field(
-        "cross_entropy", examples=["focal"], description=f"{', '.join(losses.LOSSES)}, or a sum of some (a+b)"
+        "cross_entropy", examples=["focal"], description=f"{', '.join(losses.LOSSES)}, or a sum (a+0.5*b)"
     )
     indices: Names = Field(
         [], examples=[["NDVI", "NDWI"]], description="spectral indices (spyndex) as further channels"
@@ -66,13 +72,21 @@ class SegmentationParameters(ModelParameters):
     )
     augmentation: Augmentation = Field(
         "flips",
-        description="of training patches: mirrored; also turned; also brighter, darker, of other colour",
+        description="of training patches: mirrored; also turned; also of other colour; also enlarged",
     )
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, examples=[0.1], description="share of the features that the last layer does not see in training"
     )
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, examples=[0.75], description="learning rate of each block of the encoder over that of the next"
+    )
+    weight_average: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        examples=[0.98],
+        description="share that a step keeps of the running mean of weights, which is judged; 0: no mean",
+    )
+    decoder_width: Positive = Field(
+        1.0, examples=[2.0], description="channels of the decoder, in times of the usual"
     )
     gain: Positive = Field(
         1.0,
@@ -102,6 +116,7 @@ class SegmentationParameters(ModelParameters):
     @model_validator(mode="after")
     def _loss_of_pixels(self) -> Self:
         losses.check(self.loss, DECODERS[self.decoder].set_loss)
+        DECODERS[self.decoder].arguments(self.scale, self.decoder_width)
         if self.head_dropout and DECODERS[self.decoder].set_loss:
             raise ValueError(
                 f"head_dropout: got {self.head_dropout}, but {self.decoder} has no such layer; use 0"
@@ -221,6 +236,7 @@ def build_network(
         indices=getattr(parameters, "indices", ()),
         index_filters=getattr(parameters, "index_filters", "zero"),
         head_dropout=getattr(parameters, "head_dropout", 0.0),
+        decoder_width=getattr(parameters, "decoder_width", 1.0),
     )
     if parameters.adaptation == "frozen":
         model.freeze_encoder()
@@ -502,7 +518,8 @@ def under_sensors(
 ) -> "dict[str, dict[tuple[float, float], Experiment]]":
     """The experiment frozen and as it is adapted, under sensors of some (gain, offset): adaptation -> sensor.
 
-    Raises ValueError for an experiment whose statistics are the data's own: they would shift along.
+    One that is frozen itself is also adapted with two learning rates. Raises ValueError for an experiment
+    whose statistics are the data's own: they would shift along.
     """
     stated = exp.parameters
     if not isinstance(stated, SegmentationParameters) or stated.normalisation == "wusu":
@@ -515,5 +532,5 @@ def under_sensors(
             (gain, offset): exp.variant(adaptation=adaptation, gain=gain, offset=offset)
             for gain, offset in sensors
         }
-        for adaptation in dict.fromkeys(("frozen", stated.adaptation))
+        for adaptation in ("frozen", "differential" if stated.adaptation == "frozen" else stated.adaptation)
     }

@@ -198,6 +198,7 @@ def assemble(
     indices: Sequence[str] = (),
     index_filters: Filters = "zero",
     head_dropout: float = 0.0,
+    decoder_width: float = 1.0,
 ) -> SegmentationModel:
     """The model of a backbone and a decoder (canonical names). torch's global random state is left as it was.
 
@@ -214,7 +215,7 @@ def assemble(
             backbone=encoder,
             necks=decoder_spec.necks(spec, scale, skip_block),
             decoder=decoder_spec.registry,
-            decoder_kwargs=decoder_spec.arguments(scale),
+            decoder_kwargs=decoder_spec.arguments(scale, decoder_width),
             num_classes=outputs,
             **({"head_dropout": head_dropout} if head_dropout else {}),
         )
@@ -253,6 +254,7 @@ def build(
     indices: Sequence[str] = (),
     index_filters: Filters = "zero",
     head_dropout: float = 0.0,
+    decoder_width: float = 1.0,
 ) -> "SegmentationModel":
     """A model from images [B, 4, H, W] (bands B, G, R, NIR, normalised) to logits [B, outputs, H, W].
 
@@ -263,9 +265,9 @@ def build(
     DeepLabV3+ takes for its skip; 0 = the backbone's usual one. ``indices``: spectral indices that the first
     layer reads beside the bands, by filters that start as ``index_filters`` says (``FirstLayer``); their
     statistics are still to be filled in. ``head_dropout``: before the last layer; not for Mask2Former.
-    Everything that starts at random is a
-    function of ``seed``. ``image_size`` (px) is checked here so that a size that cannot be padded fails
-    early; the model itself accepts any other size later, since position embeddings are interpolated.
+    ``decoder_width``: what the decoder's numbers of channels are multiplied by. Everything that starts at
+    random is a function of ``seed``. ``image_size`` (px) is checked here so that a size that cannot be padded
+    fails early; the model itself accepts any other size later, since position embeddings are interpolated.
 
     Raises ValueError and FileNotFoundError as ``check`` does, FileNotFoundError if the hub cannot be reached,
     and ValueError naming the keys where a checkpoint does not match the encoder.
@@ -286,6 +288,7 @@ def build(
         indices,
         index_filters,
         head_dropout,
+        decoder_width,
     )
     model.check_size(image_size, image_size)
     return model

@@ -68,13 +68,13 @@ INDICES = (
 def chosen_as_data(stated: "ModelParameters") -> dict[str, Any]:
     """What is built and how, as JSON can hold it: encoder, bands, necks, decoder, published weights."""
     spec, decoder = find(stated.backbone), DECODERS[stated.decoder]
-    encoder = spec.encoder(stated.scale)
+    encoder, width = spec.encoder(stated.scale), getattr(stated, "decoder_width", 1.0)
     bands, order = spec.reads(stated.bands)
     found: dict[str, Any] = {
         "encoder": {"builder": _name(encoder.builder), "arguments": dict(encoder.arguments)},
         "bands": {"names": bands, "order": order},
         "necks": decoder.necks(spec, stated.scale, stated.skip_block),
-        "decoder": {"name": decoder.registry, "arguments": decoder.arguments(stated.scale)},
+        "decoder": {"name": decoder.registry, "arguments": decoder.arguments(stated.scale, width)},
         "size_multiple": decoder.size_multiple(spec, stated.scale),
         "set_loss": decoder.set_loss,
         "repeatable": decoder.repeatable,

@@ -9,7 +9,7 @@ their maps are enlarged or halved to 1/4, 1/2, 1 and 2 patches. A CNN's stages a
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from wusu_lib.models.spec import BackboneSpec, Scale
@@ -25,6 +25,7 @@ class DecoderSpec:
     the necks between encoder and decoder. ``full`` and ``demo`` are the decoder's arguments at each scale.
     A transformer's patch grid must be a multiple of ``grid_multiple`` in both directions: images are padded
     to that. ``set_loss``: whether it predicts a set of masks and is trained by matching them to the truth.
+    ``widths`` names the arguments that are numbers of channels, and what each must be a multiple of.
     ``repeatable``: whether all of its operations have a deterministic gradient on CUDA. ``modules`` and
     ``packages``: what computes it beside what every model needs.
     """
@@ -35,18 +36,44 @@ class DecoderSpec:
     grid_multiple: int
     full: Mapping[str, Any]
     demo: Mapping[str, Any]
+    widths: Mapping[str, int] = field(default_factory=dict)
     set_loss: bool = False
     repeatable: bool = True
     modules: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
 
-    def arguments(self, scale: Scale) -> dict[str, Any]:
-        """The decoder's arguments at one scale."""
-        return dict(self.full if scale == "full" else self.demo)
+    def arguments(self, scale: Scale, width: float = 1.0) -> dict[str, Any]:
+        """The decoder's arguments at one scale, its numbers of channels times ``width``.
+
+        Raises ValueError for a decoder that has no such arguments, and for a width that gives no whole
+        number of channels, or one that the decoder's normalisation cannot share out among its groups.
+        """
+        found = dict(self.full if scale == "full" else self.demo)
+        if width == 1:
+            return found
+        if not self.widths:
+            raise ValueError(f"decoder_width: got {width:g}, but {self.title} has a width of its own; use 1")
+        for name, multiple in self.widths.items():
+            found[name] = _widened(found[name], width)
+            numbers = found[name] if isinstance(found[name], list) else [found[name]]
+            if wrong := [f"{n:g}" for n in numbers if n <= 0 or n % multiple]:
+                raise ValueError(
+                    f"decoder_width: {width:g} gives {self.title} {', '.join(wrong)} channels; expected "
+                    f"multiples of {multiple}, for instance by 0.5 or 2"
+                )
+        return found
 
     def size_multiple(self, backbone: BackboneSpec, scale: Scale) -> int:
         """Side (px) that an image's sides must be a multiple of behind this backbone."""
         return backbone.encoder(scale).patch * (self.grid_multiple if backbone.transformer else 1)
+
+
+def _widened(channels: Any, width: float) -> Any:
+    """A number of channels, or several, times ``width``; whole where it comes out whole."""
+    if isinstance(channels, list):
+        return [_widened(each, width) for each in channels]
+    times = channels * width
+    return int(times) if times == int(times) else times
 
 
 def _maps(backbone: BackboneSpec, scale: Scale, taps: tuple[int, ...]) -> Necks:
@@ -111,6 +138,7 @@ DECODERS: dict[str, DecoderSpec] = {
         registry="UNetDecoder",
         necks=_unet_necks,
         grid_multiple=2,  # the pyramid halves the grid
+        widths={"channels": 1},
         full={"channels": [256, 128, 64, 32]},
         demo={"channels": [128, 96, 96, 64]},
     ),
@@ -119,6 +147,7 @@ DECODERS: dict[str, DecoderSpec] = {
         registry="smp_FPN",
         necks=_pyramid,
         grid_multiple=2,
+        widths={"decoder_pyramid_channels": 1, "decoder_segmentation_channels": 32},  # of its GroupNorm
         full={"decoder_pyramid_channels": 256, "decoder_segmentation_channels": 128, "decoder_dropout": 0.2},
         demo={"decoder_pyramid_channels": 96, "decoder_segmentation_channels": 64, "decoder_dropout": 0.1},
         packages=("segmentation-models-pytorch",),
@@ -128,6 +157,7 @@ DECODERS: dict[str, DecoderSpec] = {
         registry="smp_DeepLabV3Plus",
         necks=_deeplab_necks,
         grid_multiple=1,
+        widths={"decoder_channels": 1},
         full={
             "decoder_channels": 256,
             "decoder_atrous_rates": (12, 24, 36),
@@ -148,6 +178,7 @@ DECODERS: dict[str, DecoderSpec] = {
         registry="UperNetDecoder",
         necks=_pyramid,
         grid_multiple=2,
+        widths={"channels": 1},
         full={"channels": 256},
         # The coarsest demo map is 4 or 5 cells wide: pooling it to 6 would repeat cells.
         demo={"channels": 48, "pool_scales": (1, 2, 3)},
@@ -158,6 +189,7 @@ DECODERS: dict[str, DecoderSpec] = {
         registry="smp_Segformer",
         necks=_segformer_necks,
         grid_multiple=2,
+        widths={"decoder_segmentation_channels": 1},
         full={"decoder_segmentation_channels": 256},
         demo={"decoder_segmentation_channels": 64},
         packages=("segmentation-models-pytorch",),

@@ -1,7 +1,7 @@
 """What a training can minimise, and the cross-entropy by which every training and validation is told.
 
-A loss is one of ``LOSSES`` or a sum of some of them, as "cross_entropy+dice". Another one is another entry
-with its function, here and nowhere else. torch is imported by what computes only.
+A loss is one of ``LOSSES`` or a sum of some of them, as "cross_entropy+0.5*dice". Another one is another
+entry with its function, here and nowhere else. torch is imported by what computes only.
 """
 
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def training_loss(
     entropy, pixels = pixel_loss(logits, mask)
     if loss == "cross_entropy":
         return TrainingLoss(entropy, pixels)
-    objective = sum(LOSSES[name](logits, mask, shares) for name in loss.split(PLUS))
+    objective = sum(weight * LOSSES[name](logits, mask, shares) for name, weight in parts_of(loss).items())
     return TrainingLoss(objective, pixels, entropy.detach())  # type: ignore[arg-type]  # never the 0 of sum()
 
 
@@ -210,7 +210,7 @@ def near_another_class(mask: "Tensor") -> "Tensor":
     return (highest > -lowest).squeeze(1) & counted
 
 
-PLUS = "+"
+PLUS, TIMES = "+", "*"
 # Each: logits [B, K, H, W], train ids [B, H, W], shares [K] or None -> [], the objective of ``TrainingLoss``.
 LOSSES: "dict[str, Callable[[Tensor, Tensor, np.ndarray | None], Tensor]]" = {
     "cross_entropy": cross_entropy,
@@ -224,20 +224,40 @@ LOSSES: "dict[str, Callable[[Tensor, Tensor, np.ndarray | None], Tensor]]" = {
 }
 
 
+def parts_of(loss: str) -> dict[str, float]:
+    """The weight of each part of a loss or of a sum of losses, by name, in the order they stand in.
+
+    Raises ValueError for a part that is unknown or stands twice, and for a weight that is no number above 0.
+    """
+    found: dict[str, float] = {}
+    for part in loss.split(PLUS):
+        weight, times, name = part.strip().rpartition(TIMES)
+        name = name.strip()
+        if name not in LOSSES:
+            raise ValueError(
+                f"loss: got {name!r}; allowed: {', '.join(LOSSES)}, and sums such as cross_entropy+0.5*dice"
+            )
+        if name in found:
+            raise ValueError(f"loss: got {loss!r}; name each part of a sum once")
+        try:
+            found[name] = float(weight) if times else 1.0
+        except ValueError:
+            found[name] = np.nan
+        if not 0 < found[name] < np.inf:
+            raise ValueError(f"loss: got {weight.strip()!r} as weight of {name}; expected a number above 0")
+    return found
+
+
 def canonical(loss: str) -> str:
     """A loss or a sum of losses with its parts in the table's order, so that one sum has one name.
 
-    Raises ValueError for a part that is unknown or stands twice.
+    A loss alone has no weight, since that would be a learning rate. Raises ValueError as ``parts_of``.
     """
-    parts = [part.strip() for part in loss.split(PLUS)]
-    if unknown := [part for part in parts if part not in LOSSES]:
-        raise ValueError(
-            f"loss: got {', '.join(map(repr, unknown))}; allowed: {', '.join(LOSSES)}, and sums such as "
-            "cross_entropy+dice"
-        )
-    if len(set(parts)) < len(parts):
-        raise ValueError(f"loss: got {loss!r}; name each part of a sum once")
-    return PLUS.join(name for name in LOSSES if name in parts)
+    given = parts_of(loss)
+    if len(given) == 1:
+        return next(iter(given))
+    named = [(name, given[name]) for name in LOSSES if name in given]
+    return PLUS.join(name if weight == 1 else f"{weight:g}{TIMES}{name}" for name, weight in named)
 
 
 def check(loss: str, set_loss: bool) -> None:
@@ -251,5 +271,5 @@ def check(loss: str, set_loss: bool) -> None:
 
 def modules(loss: str) -> str:
     """What computes a loss, as ``provenance.code`` takes it: other losses have no part in a run's key."""
-    functions = {LOSSES[name].__name__ for name in loss.split(PLUS)}
+    functions = {LOSSES[name].__name__ for name in parts_of(loss)}
     return f"{__name__}:{','.join(sorted({'pixel_loss', 'class_shares'} | functions))}"

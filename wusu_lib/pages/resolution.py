@@ -488,20 +488,26 @@ def cures(
 def cures_figure(rows: pd.DataFrame, label: str, cure: str, dial: str, metric: str = "mIoU") -> Figure:
     """The gain of a cure against the dial, a line a way of adapting: ``cures``.
 
-    ``label``: of the figure; ``cure`` and ``dial``: what they are, in words.
+    ``label``: of the figure; ``cure`` and ``dial``: what they are, in words. A dial that stands at 0 too has
+    an axis without logarithm.
     """
     require(rows, ["line", "dial", "value", "low", "high"], "cures")
     figure = open_figure(2.9)
     axes = figure.subplots()
+    stops = sorted(rows["dial"].unique())
     for number, (line, part) in enumerate(rows.groupby("line", sort=False)):
         part = part.sort_values("dial")
         ends = [part["value"] - part["low"], part["high"] - part["value"]]
-        x = part["dial"] * 1.03**number
+        x = part["dial"] * 1.03**number if stops[0] > 0 else part["dial"] + 0.01 * number * stops[-1]
         axes.errorbar(
             x, part["value"], ends, color=LINES[number], marker="os^"[number], capsize=3, label=line
         )
     axes.axhline(0, color=QUIET, linewidth=1)
-    _pixels(axes, sorted(rows["dial"].unique()), dial)
+    if stops[0] > 0:
+        _pixels(axes, stops, dial)
+    else:
+        axes.set_xticks(stops, [f"{stop:g}" for stop in stops])
+        axes.set_xlabel(dial)
     axes.set_ylabel(f"gain in val {metric}")
     axes.grid(axis="y")
     figure.legend(loc="outside upper right", ncols=3)

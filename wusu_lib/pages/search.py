@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from pandas.io.formats.style import Styler
 from scipy.stats import kendalltau
 
-from wusu_lib.experiment.search import METRIC, SPACE, Cell, Range, distribution
+from wusu_lib.experiment.search import METRIC, Cell
+from wusu_lib.experiment.tuning import SPACE, Range, distribution
 from wusu_lib.measures import comparison
 from wusu_lib.pages.style import (
     LINES,
@@ -272,7 +273,7 @@ def ranks_sentence(frame: pd.DataFrame, rungs: Sequence[Sequence[Cell]]) -> Sent
 
 
 def trials_frame(trials: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row a trial of ``search.tune``, the best first: its hyperparameters, epochs, first and last figure.
+    """One row a trial of ``tuning.tune``, the best first: its hyperparameters, epochs, first and last figure.
 
     Columns: a column a hyperparameter, then epochs, first (after the first rung), last, reason.
     """
@@ -351,10 +352,11 @@ def parallel_figure(frame: pd.DataFrame) -> Figure:
 
 
 def _widened(name: str, values: pd.Series) -> Range:
-    """What the search draws from, and what was tried: the base's own setting may lie outside."""
+    """From where to where was searched or, of choices, which were tried; the base's own may lie outside."""
     given = SPACE[name]
     if given.choices:
-        return replace(given, choices=tuple(dict.fromkeys([*given.choices, *values])))
+        tried = [choice for choice in given.choices if choice in set(values)]
+        return replace(given, choices=tuple(dict.fromkeys([*tried, *values])))
     return replace(given, low=min(given.low, values.min()), high=max(given.high, values.max()))
 
 

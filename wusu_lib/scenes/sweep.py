@@ -4,7 +4,6 @@ Where windows lie and how much each counts where they overlap, how blended proba
 the finished strips on disk, so that an interrupted scene can be gone on with, and who computes them.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,7 @@ from wusu_lib import legend
 from wusu_lib.change.decoding import N_CLASSES, Prior, decode
 from wusu_lib.experiment.segmentation import Predictor
 from wusu_lib.files import add_seal, is_sealed, read_json, replacing, set_aside, write_json
+from wusu_lib.runs import cluster
 from wusu_lib.scenes.rasters import Grid, Layer, Reader
 from wusu_lib.training.progress import Progress
 
@@ -417,7 +417,6 @@ def check_engine(engine: str) -> None:
     if engine not in get_args(Engine):
         raise ValueError(f"engine: got {engine!r}; allowed: {', '.join(get_args(Engine))}")
     if engine == "ray":
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray tells its maker of each cluster
         try:
             import ray  # noqa: F401
         except ImportError as error:
@@ -451,14 +450,11 @@ def missing_runs(job: Job, store: Store) -> Iterator[tuple[int, int, int]]:
 
 # Strips computed by the workers of a Ray cluster (https://docs.ray.io).
 #
-# The cluster is the one that ``ray.init`` was called for, else that of the environment's RAY_ADDRESS, else
-# one started on this machine. The model goes into the object store once and each worker process unpacks it
-# once; what comes back are finished strips, a few megabytes each. Ray starts the task of a lost worker
-# again on another; a strip has the same bytes wherever it is computed on machines of one kind. Images must
-# be readable under the same path on every machine, and this package must be installed there. Ray is
-# imported only where it is used.
+# The model goes into the object store once and each worker process unpacks it once; what comes back are
+# finished strips, a few megabytes each. Ray starts the task of a lost worker again on another; a strip has
+# the same bytes wherever it is computed on machines of one kind. Images must be readable under the same path
+# on every machine.
 
-RETRIES = 10  # times that a task is started again because its worker was lost
 TASKS_A_WORKER = 4  # so that workers of different speed end at about the same time
 MOST_STRIPS = 8  # in one task: the row of windows above a task's first strip is computed twice
 _unpacked: dict[str, Predictor] = {}  # in a worker process: the model that it has unpacked
@@ -470,12 +466,12 @@ def compute_on_cluster(
     """Compute ``runs`` (panel, first strip, last strip excluded) on the cluster and store what comes."""
     import ray
 
-    with _connected():
+    with cluster.connected():
         resources = ray.cluster_resources()
         gpus = 1 if resources.get("GPU", 0) >= 1 and predictor.device != "cpu" else 0
         workers = int(resources["GPU"] if gpus else resources.get("CPU", 1))
         shipped = ray.put(predictor.on_cpu())
-        task = ray.remote(num_cpus=max(1, job.threads), num_gpus=gpus, max_retries=RETRIES)(_strips)
+        task = ray.remote(num_cpus=max(1, job.threads), num_gpus=gpus, max_retries=cluster.RETRIES)(_strips)
         waiting = list(_tasks(runs, workers))[::-1]
         running: dict[Any, tuple[int, int, int]] = {}
         while waiting or running:
@@ -508,19 +504,3 @@ def _tasks(runs: list[tuple[int, int, int]], workers: int) -> Iterator[tuple[int
     for panel, first, stop in runs:
         for start in range(first, stop, length):
             yield panel, start, min(start + length, stop)
-
-
-@contextmanager
-def _connected() -> Iterator[None]:
-    """Ray, connected; what was started here is stopped again."""
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    address = os.environ.get("RAY_ADDRESS") or "local"  # without one Ray would join any cluster that runs here
-    ray.init(address=address, log_to_driver=False, include_dashboard=False)
-    try:
-        yield
-    finally:
-        ray.shutdown()

@@ -24,6 +24,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import load_model, save_model
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wusu_lib import provenance
 from wusu_lib.data.loading import SPLITS, SplitDataModule
@@ -70,6 +71,7 @@ class Session(lightning.Callback):
         self.progress = Progress()
         self._stored: dict[str, Any] | None = None
         self.scheduler: OneCycleLR | ReduceLROnPlateau
+        self.average: AveragedModel | None = None
         self.total_steps = 0  # of the optimiser, over all epochs
         if (folder / CHECKPOINT).exists() and not self._read():
             set_aside(folder / CHECKPOINT, "damaged (training begins anew)")
@@ -110,7 +112,12 @@ class Session(lightning.Callback):
             # The mean over all steps is then the rate that is stated, as where it is constant.
             highest = [2 * group["lr"] for group in self.optimizer.param_groups]
             self.scheduler = OneCycleLR(self.optimizer, highest, total_steps=self.total_steps)
+        if keep := getattr(pl_module.settings, "weight_average", 0.0):
+            average = get_ema_multi_avg_fn(keep)
+            self.average = AveragedModel(pl_module.model, multi_avg_fn=average, use_buffers=True)
         if self._stored is not None:
+            if self.average is not None:
+                self.average.load_state_dict(self._stored["average"])
             self.optimizer.load_state_dict(self._stored["optimizer"])
             self.scheduler.load_state_dict(self._stored["scheduler"])
             self._stored = None  # as large as the model
@@ -135,8 +142,28 @@ class Session(lightning.Callback):
             self._rates = {f"lr/{group['name']}": group["lr"] for group in self.optimizer.param_groups}
             if isinstance(self.scheduler, OneCycleLR):
                 self.scheduler.step()
+            if self.average is not None:
+                self.average.update_parameters(pl_module.model)
         where = f"epoch {self.progress.epochs + 1}, batch {batch_idx + 1} of {trainer.num_training_batches}"
         self.line.update(f"{where}{self._latest()}")
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Judge the mean of the weights, where one is kept, in the place of the last step's."""
+        self._swap(pl_module.model)  # type: ignore[arg-type]
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._swap(pl_module.model)  # type: ignore[arg-type]
+
+    def _swap(self, model: nn.Module) -> None:
+        """Weights and buffers of the model against those of their running mean."""
+        if self.average is None:
+            return
+        with torch.no_grad():
+            pairs = [[*each.parameters(), *each.buffers()] for each in (model, self.average.module)]
+            for last, mean in zip(*pairs, strict=True):
+                kept = last.clone()
+                last.copy_(mean)
+                mean.copy_(kept)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Close the epoch. Nothing of it counts until its checkpoint is in place."""
@@ -148,7 +175,7 @@ class Session(lightning.Callback):
         if row["val/loss"] < self.progress.best_loss:
             self.progress.best_epoch, self.progress.best_loss = self.progress.epochs, row["val/loss"]
             with replacing(self.best_file()) as draft:
-                save_model(pl_module.model, str(draft))
+                save_model(pl_module.model if self.average is None else self.average.module, str(draft))
         self.progress.stopped = self.progress.stale >= pl_module.settings.patience
         self._save(pl_module.model)
         self._forget_other_weights()
@@ -190,6 +217,8 @@ class Session(lightning.Callback):
             "progress": asdict(self.progress),
             "best": stated(self.best_file()),
         }
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
         with replacing(self.folder / CHECKPOINT) as draft:
             torch.save(state, draft)
             add_seal(draft)
