@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from wusu_lib import files, legend, provenance
 from wusu_lib.change.decoding import Prior, drop_slivers, drop_small
+from wusu_lib.change.finding import Question
 from wusu_lib.experiment.segmentation import Predictor
 from wusu_lib.files import BEGUN, DRAFT, MADE, RECORD, agrees, claim, faults_told, read_json, write_json
 from wusu_lib.legend import LabelSpace
@@ -102,7 +103,9 @@ STATE = ".strips"  # folder of what is computed so far
 LOCK = ".lock"
 KIND = "maps"  # of the folder, as its record says
 NAMES = ("t1.", "t2.", "fromto.", "confidence.")  # of the files that are written here
-FILES = tuple(f"{name}{end}" for name in NAMES for end in ("tif", "tif.aux.xml"))
+TARGETS = (*legend.NAMES[1:], *(merged.name for merged in legend.MERGED))  # what a score may be of
+SCORES = {name: f"score_{name.lower().replace(' ', '_')}.tif" for name in TARGETS}
+FILES = (*(f"{name}{end}" for name in NAMES for end in ("tif", "tif.aux.xml")), *SCORES.values())
 OUTPUTS = (*FILES, "changes.gpkg", "changes.geojson", "changes.html", RECORD, LOCK)
 # What computes the maps; the model's own modules are named by the predictor. As of runs: what
 # these import does not count, so whoever adds an import of something that computes adds it here.
@@ -110,6 +113,7 @@ CODE = (
     "wusu_lib.legend",
     "wusu_lib.transitions",
     "wusu_lib.change.decoding",
+    "wusu_lib.change.finding:Question,scores",
     "wusu_lib.experiment.segmentation:Predictor,build_network",
     "wusu_lib.scenes.maps",
     "wusu_lib.scenes.rasters",
@@ -122,13 +126,17 @@ class SceneMaps:
 
     ``t1`` and ``t2``: classes in WUSU's codes (uint8, 0 = no data or unlabelled). ``fromto``: labels of
     ``transitions`` (uint8, 255 = unlabelled at either date). ``confidence``: see ``sweep.decide`` (uint8,
-    255 = certain, 0 = none).
+    255 = certain, 0 = none). ``score``: of a target that was asked for, see ``finding.scores`` (uint8).
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.t1, self.t2 = folder / "t1.tif", folder / "t2.tif"
         self.fromto, self.confidence = folder / "fromto.tif", folder / "confidence.tif"
+
+    def score(self, target: str) -> Path:
+        """The file of a target's score."""
+        return self.folder / SCORES[target]
 
     @property
     def record(self) -> dict[str, Any]:
@@ -146,6 +154,7 @@ def change_map(
     folder: str | Path,
     *,
     prior: Prior | None = None,
+    asked: Question | None = None,
     tolerance: int = 0,
     smallest: Mapping[str, int] | int | None = None,
     tiling: Tiling | None = None,
@@ -155,7 +164,8 @@ def change_map(
 ) -> SceneMaps:
     """Map two dates of a scene and what changed between them; files into ``folder``.
 
-    ``prior``: decode both dates together (``decoding.learn_prior``). ``tolerance`` and ``smallest``: slivers
+    ``prior``: decode both dates together (``decoding.learn_prior``). ``asked``: targets whose score is
+    written too (``finding.scores``). ``tolerance`` and ``smallest``: slivers
     and small areas of change to take back, in pixels, in the from-to map only (``Cleaning``). ``tiling``:
     windows, by default of the training's size with a quarter of overlap. ``batch``: windows that go through
     the model together. ``engine``: "local", or "ray" for a cluster (``sweep``). ``threads``: torch's, 0 for
@@ -171,7 +181,7 @@ def change_map(
     if prior is not None and prior.dates != 2:
         raise ValueError(f"prior: couples {prior.dates} dates; expected 2")
     cleaning = Cleaning(tolerance, {} if smallest is None else smallest)
-    job = Job(layers, tiling or Tiling.usual(predictor.window), batch, threads, prior)
+    job = Job(layers, tiling or Tiling.usual(predictor.window), batch, threads, prior, asked)
     maps = SceneMaps(Path(folder))
     plan = _plan(job, predictor) | {"cleaning": cleaning.as_dict()}
     with _held(maps.folder, engine, job.layers):
@@ -204,6 +214,7 @@ def _plan(job: Job, predictor: Predictor) -> dict[str, Any]:
         "tiling": asdict(job.tiling),
         "batch": job.batch,
         "prior": None if job.prior is None else job.prior.ratio.tolist(),
+        "asked": None if job.asked is None else job.asked.as_dict(),
         "code": provenance.code((*CODE, *predictor.code)),
         "palette": _palette(predictor.labels),
         "versions": provenance.versions(),
@@ -252,12 +263,15 @@ def _require_unchanged(plan: dict[str, Any], store: Store) -> None:
 
 
 def _write_maps(store: Store, predictor: Predictor, paths: list[Path]) -> None:
-    """The dates' class maps and, last, the confidence."""
+    """The dates' class maps, the confidence and, beside them, the scores of what was asked for."""
     grid, classes = store.job.grid, rasters.class_style(predictor.labels)
-    for channel, path in enumerate(paths[:-1]):
+    *dates, sure = paths
+    for channel, path in enumerate(dates):
         rasters.write(path, grid, classes, lambda *at, n=channel: legend.code_from_index(store.read(n, *at)))
-    last = len(paths) - 1
-    rasters.write(paths[-1], grid, rasters.CONFIDENCE, lambda *at: store.read(last, *at))
+    rasters.write(sure, grid, rasters.CONFIDENCE, lambda *at: store.read(len(dates), *at))
+    for channel, name in enumerate(store.job.asked.targets if store.job.asked else (), start=len(paths)):
+        path = sure.with_name(SCORES[name])
+        rasters.write(path, grid, rasters.score_style(name), lambda *at, n=channel: store.read(n, *at))
 
 
 def _write_changes(path: Path, store: Store, cleaning: Cleaning, predictor: Predictor) -> np.ndarray:

@@ -240,6 +240,12 @@ def opened(path: str | Path, name: str = "image") -> Iterator[Any]:
         yield source
 
 
+def values(path: Path) -> np.ndarray:
+    """The only band of a raster, [H, W]."""
+    with opened(path) as source:
+        return source.read(1)
+
+
 def _check_path(path: str | Path, name: str) -> None:
     """Raise FileNotFoundError or ValueError, in words, unless this is a file that can be asked for."""
     text = os.fspath(path)
@@ -426,6 +432,19 @@ def write(path: Path, grid: Grid, style: Style, read: Read, rows: int = TILE) ->
         os.replace(whole, path)
 
 
+def write_image(path: Path, image: np.ndarray) -> Path:
+    """Write uint8 [C, H, W] as a plain GeoTIFF that lies nowhere on Earth; gives its path."""
+    import rasterio
+
+    count, height, width = image.shape
+    shape = {"count": count, "height": height, "width": width, "dtype": image.dtype}
+    with without_georeference():
+        file = rasterio.open(path, "w", driver="GTiff", compress="deflate", tiled=True, **shape)
+    with file:
+        file.write(image)
+    return path
+
+
 def _write_plain(path: Path, grid: Grid, style: Style, read: Read, rows: int) -> None:
     """A tiled file without overviews: what GDAL makes a cloud-optimised one of."""
     import rasterio
@@ -492,6 +511,11 @@ def _write_names(path: Path, names: dict[int, str], colours: np.ndarray | None) 
 CONFIDENCE = Style(
     nodata=0, scale=1 / 255, description="probability of the classes of all dates, by the model's own opinion"
 )
+
+
+def score_style(target: str) -> Style:
+    """The score of a target, 0 to 255 for 0 to 1."""
+    return Style(nodata=0, scale=1 / 255, description=f"probability that ground became {target}")
 
 
 def class_style(labels: LabelSpace) -> Style:

@@ -17,6 +17,7 @@ import numpy as np
 
 from wusu_lib import legend
 from wusu_lib.change.decoding import N_CLASSES, Prior, decode
+from wusu_lib.change.finding import Question, scores
 from wusu_lib.experiment.segmentation import Predictor
 from wusu_lib.files import add_seal, is_sealed, read_json, replacing, set_aside, write_json
 from wusu_lib.runs import cluster
@@ -125,8 +126,12 @@ def decide(
     valid: Sequence[np.ndarray],
     indices: Sequence[int],
     prior: Prior | None = None,
+    asked: Question | None = None,
 ) -> np.ndarray:
     """Class index of each date and the confidence in all of them: uint8 [dates + 1, H, W].
+
+    With ``asked``, of two dates, then the score of each target (``finding.scores``), 0 where a date has no
+    data.
 
     ``probabilities``: one [K, H, W] a date, adding to 1; ``valid``: bool [H, W] a date; ``indices``: class
     index of each of the K. Without a prior each date's most probable class, with one the most probable pair
@@ -139,12 +144,16 @@ def decide(
     they are right.
     """
     height, width = valid[0].shape
-    found = np.empty((len(probabilities) + 1, height, width), dtype=np.uint8)
+    maps, targets = len(probabilities) + 1, 0 if asked is None else len(asked.targets)
+    found = np.empty((maps + targets, height, width), dtype=np.uint8)
     rows = max(1, CHUNK // max(1, width))
     for top in range(0, height, rows):
         part = slice(top, top + rows)
         classes = _expanded([p[:, part] for p in probabilities], indices)
-        found[:, part] = _chunk(classes, np.stack([v[part] for v in valid]), prior)
+        there = np.stack([v[part] for v in valid])
+        found[:maps, part] = _chunk(classes, there, prior)
+        if asked is not None:
+            found[maps:, part] = scores(classes[0], classes[1], asked) * there.all(axis=0)
     return found
 
 
@@ -196,6 +205,7 @@ class Job:
     """What is to be computed, without the model: one or two layers on the same grid.
 
     ``batch``: windows that go through the model together; ``threads``: torch's, 0 for as many as it likes.
+    ``asked``: of which targets a score is wanted.
     """
 
     layers: tuple[Layer, ...]
@@ -203,11 +213,17 @@ class Job:
     batch: int = BATCH
     threads: int = THREADS
     prior: Prior | None = None
+    asked: Question | None = None
 
     @property
     def grid(self) -> Grid:
         """The pixels of the result."""
         return self.layers[0].grid
+
+    @property
+    def channels(self) -> int:
+        """Layers of the result: classes of each date, their confidence, a score a target."""
+        return len(self.layers) + 1 + (0 if self.asked is None else len(self.asked.targets))
 
     @property
     def rows(self) -> Axis:
@@ -243,10 +259,7 @@ class Job:
 def strips(
     job: Job, predictor: Predictor, panel: int, first: int, stop: int, tick: Tick = lambda _: None
 ) -> Iterator[np.ndarray]:
-    """Strips ``first`` to ``stop`` (excluded) of a panel: uint8 [dates + 1, rows, columns].
-
-    Class index of each date, then the confidence (see ``decide``).
-    """
+    """Strips ``first`` to ``stop`` (excluded) of a panel: uint8 [channels, rows, columns] (``decide``)."""
     with ExitStack() as files, _threads(job.threads):
         sweeps = [
             _sweep(job, files.enter_context(layer.open()), predictor, panel, first, stop, tick)
@@ -254,7 +267,7 @@ def strips(
         ]
         for dates in zip(*sweeps, strict=True):
             probabilities, valid = zip(*dates, strict=True)
-            yield decide(probabilities, valid, predictor.class_indices, job.prior)
+            yield decide(probabilities, valid, predictor.class_indices, job.prior, job.asked)
 
 
 def _sweep(
@@ -375,14 +388,14 @@ class Store:
         return [n for n, path in paths.items() if not path.exists()]
 
     def write(self, panel: int, strip: int, values: np.ndarray) -> None:
-        """Keep a strip: uint8 [dates + 1, rows, columns]."""
+        """Keep a strip: uint8 [channels, rows, columns]."""
         with replacing(self._path(panel, strip)) as draft:
             with draft.open("wb") as file:
                 np.save(file, values)
             add_seal(draft)
 
     def read(self, channel: int, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """A part of the whole: uint8 [height, width] of one channel (dates, then confidence)."""
+        """A part of the whole: uint8 [height, width] of one channel (``decide``)."""
         part = np.empty((height, width), dtype=np.uint8)
         for panel in range(len(self.job.panels)):
             for strip in range(len(self.job.rows.starts)):

@@ -26,7 +26,7 @@ from wusu_lib.experiment import notebooks, parameters, segmentation
 from wusu_lib.experiment.parameters import Label, Names
 from wusu_lib.experiment.segmentation import Predictor
 from wusu_lib.files import claim, faults_told, located, require_places
-from wusu_lib.imagery import read, without_georeference
+from wusu_lib.imagery import read
 from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import classes
 from wusu_lib.runs import store
@@ -119,7 +119,7 @@ def example_scene(folder: str | Path) -> Example:
         rows = _corner(mine[mine["date"] == date].sort_values("index"), synthetic.CITIES["small"])
         image = _mosaic(rows, [read(path) for path in rows["image"]])
         with faults_told(place):
-            paths.append(_write(place / f"mini_city_20{date}.tif", image))
+            paths.append(rasters.write_image(place / f"mini_city_20{date}.tif", image))
         classes.append(_mosaic(rows, [read_index(mask)[None] for mask in rows["mask"]])[0])
     return Example(paths[0], paths[1], from_to(*classes), (f"20{DATES[0]}", f"20{DATES[1]}"))
 
@@ -140,18 +140,6 @@ def _mosaic(rows: pd.DataFrame, arrays: list[np.ndarray]) -> np.ndarray:
     for y, x, array in zip(rows["y"], rows["x"], arrays, strict=True):
         whole[:, y : y + size, x : x + size] = array
     return whole
-
-
-def _write(path: Path, image: np.ndarray) -> Path:
-    import rasterio
-
-    count, height, width = image.shape
-    shape = {"count": count, "height": height, "width": width, "dtype": image.dtype}
-    with without_georeference():
-        file = rasterio.open(path, "w", driver="GTiff", compress="deflate", tiled=True, **shape)
-    with file:
-        file.write(image)
-    return path
 
 
 # How many of the true changes were found, where the truth is known.

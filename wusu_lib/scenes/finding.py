@@ -1,0 +1,175 @@
+"""How a run's model finds what is new: its rules, chosen on validation ground and measured on test ground.
+
+Either ground is put together to scenes and mapped as any scene is, so that what is measured is what a user
+gets. What was chosen and what was measured is kept in the run's folder and goes where the run goes.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from wusu_lib import files, provenance
+from wusu_lib.change import finding
+from wusu_lib.change.codebook import count_transitions
+from wusu_lib.change.finding import Judged, Question, Rule
+from wusu_lib.data.resampling import mosaics
+from wusu_lib.experiment import segmentation
+from wusu_lib.legend import N_INDEX, index_from_code
+from wusu_lib.scenes import rasters
+from wusu_lib.scenes.maps import CODE, change_map
+
+if TYPE_CHECKING:
+    from wusu_lib.experiment.experiment import Experiment
+    from wusu_lib.runs.store import Run
+
+SMALLEST = 50  # pixels of a true object
+SLIVER = 1  # pixels of misregistration that two class maps are forgiven, where they are compared as they are
+CHOSEN_BY = (*CODE, "wusu_lib.change.finding", "wusu_lib.scenes.finding", "wusu_lib.data.resampling:mosaics")
+
+
+@dataclass(frozen=True)
+class Finder:
+    """What is asked for, the rule of each target, and what it found on test ground.
+
+    ``reached``: precision, recall, F and counts of each target on validation ground, which chose the rules.
+    ``test``: the objects of each target on test ground by its rule, ``compared`` those of the two class maps
+    compared as they are.
+    """
+
+    asked: Question
+    rules: dict[str, Rule]
+    minimum_precision: float
+    reached: dict[str, dict[str, float]]
+    test: dict[str, Judged]
+    compared: dict[str, Judged]
+
+    def counts(self, target: str, overlap: float = finding.OVERLAPS[0]) -> dict[str, int]:
+        """``Judged.counts`` of a target on test ground, of what is reported."""
+        held = self.test[target]
+        rule = self.rules[target]
+        return held.counts(rule.confidence(held.reported) >= rule.least, overlap)
+
+
+def learn(exp: "Experiment", run: "Run", targets: finding.Targets, minimum_precision: float = 0.8) -> Finder:
+    """The finder of a run of an experiment; read where it is stored in the run's folder.
+
+    Raises ValueError where the patches do not share ground, so that no scene can be put together.
+    """
+    about = [sorted(targets.items()), minimum_precision, provenance.code(CHOSEN_BY)]
+    path = run.folder / f"finding-{provenance.text_hash(str(about))}.json"
+
+    def make(path: Path) -> dict[str, Any]:
+        files.write_json(path, found := _learnt(exp, run, targets, minimum_precision))
+        return found
+
+    return _read(files.kept(path, files.read_json, make))
+
+
+def _learnt(
+    exp: "Experiment", run: "Run", targets: finding.Targets, minimum_precision: float
+) -> dict[str, Any]:
+    """``learn`` as JSON can hold it."""
+    counts = count_transitions(exp.table[exp.table["split"] == "train"])
+    asked = Question(dict(targets), finding.coupling(counts.values()))
+    predictor = segmentation.load(run)
+    grounds = {split: list(_grounds(exp, split, predictor, asked)) for split in ("val", "test")}
+    found: dict[str, Any] = {"asked": asked.as_dict(), "minimum_precision": minimum_precision, "of": {}}
+    for number, (name, indices) in enumerate(targets.items()):
+        excuses = name in finding.LEANING
+        held = {
+            split: [(g.scores[number], g.true_objects(indices), g.compared(indices)) for g in pieces]
+            for split, pieces in grounds.items()
+        }
+        rule, trials = finding.chosen([part[:2] for part in held["val"]], minimum_precision, excuses)
+        won = trials[(trials["pixel"] == rule.pixel) & (trials["seed"] == rule.seed)]
+        (reached,) = won[won["area"] == rule.area].to_dict("records")
+        test = [finding.judged(finding.drawn(s, rule), truth, excuses) for s, truth, _ in held["test"]]
+        maps = [finding.judged(objects, truth, excuses) for _, truth, objects in held["test"]]
+        found["of"][name] = {
+            "rule": asdict(rule),
+            "reached": reached,
+            "test": _as_lists(finding.together(test)),
+            "compared": _as_lists(finding.together(maps)),
+        }
+    return found
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """Ground at two dates: true class index [2, H, W], that of the maps, scores [targets, H, W]."""
+
+    truth: np.ndarray
+    maps: np.ndarray
+    scores: np.ndarray
+
+    def true_objects(self, indices: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """``finding.true_objects``."""
+        return finding.true_objects(self.truth[0], self.truth[1], indices, SMALLEST)
+
+    def compared(self, indices: tuple[int, ...]) -> tuple[np.ndarray, pd.DataFrame]:
+        """Objects of the two class maps as they are, without slivers; all with score 1."""
+        from scipy import ndimage
+
+        new = np.isin(self.maps[1], indices) & ~np.isin(self.maps[0], indices) & (self.maps[0] > 0)
+        new = ndimage.binary_opening(new, np.ones((SLIVER + 1, SLIVER + 1)))
+        area, _ = ndimage.label(new, structure=np.ones((3, 3)), output=np.int32)
+        return finding.measured(area, np.full(area.shape, finding.FULL, dtype=np.uint8), SMALLEST)
+
+
+def _grounds(
+    exp: "Experiment", split: str, predictor: segmentation.Predictor, asked: Question
+) -> Iterator[_Ground]:
+    """The ground of a split, each piece at two dates that follow each other, mapped as a scene is."""
+    if exp.dossier.overlaps is None:
+        raise ValueError(
+            f"{exp.name}: its patches share no ground, so no scene can be put together to choose rules on; "
+            'use decode="argmax"'
+        )
+    layout = exp.dossier.overlaps.layout
+    rows = exp.table[(exp.table["split"] == split) & exp.table["mask"].notna()]
+    parts = rows.merge(layout[["site", "component"]], on="site").groupby("component", sort=True)
+    for _, part in parts:
+        dated = list(mosaics(part.drop(columns="component"), layout, 1))
+        for first, second in pairwise(dated):
+            with TemporaryDirectory() as scratch:
+                folder = Path(scratch)
+                images = [
+                    rasters.write_image(folder / f"{each.date}.tif", each.image) for each in (first, second)
+                ]
+                made = change_map(predictor, images[0], images[1], folder / "maps", asked=asked)
+                maps = np.stack([index_from_code(rasters.values(path)) for path in (made.t1, made.t2)])
+                scores = np.stack([rasters.values(made.score(name)) for name in asked.targets])
+            truth = np.stack([first.index, second.index])
+            there = (truth < N_INDEX).all(axis=0)
+            yield _Ground(truth, maps * there, scores * there)
+
+
+def _as_lists(held: Judged) -> dict[str, Any]:
+    return {"reported": held.reported.to_dict("list"), "true": held.true.to_dict("list")}
+
+
+def _read(stored: Mapping[str, Any]) -> Finder:
+    """What ``_learnt`` gave."""
+    asked, of = stored["asked"], stored["of"]
+    targets = {name: tuple(indices) for name, indices in asked["targets"].items()}
+
+    def held(name: str, which: str) -> Judged:
+        return Judged(*(pd.DataFrame(of[name][which][part]) for part in ("reported", "true")))
+
+    return Finder(
+        Question(targets, np.array(asked["ratio"])),
+        {
+            name: Rule(**{**each["rule"], "weights": tuple(each["rule"]["weights"])})
+            for name, each in of.items()
+        },
+        stored["minimum_precision"],
+        {name: each["reached"] for name, each in of.items()},
+        {name: held(name, "test") for name in of},
+        {name: held(name, "compared") for name in of},
+    )
