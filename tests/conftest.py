@@ -54,10 +54,10 @@ def log(tmp_path_factory):
         ]
     for job in jobs:
         job.result()
-    (run, *_) = (source / "runs" / "exp06").glob("*/link.json")  # the tool's own choice, of one epoch
-    execute("map_change", run=run.parent)
-    for name in ("averages", "results"):
+    for name in ("averages", "finding", "results"):
         execute(name, overlay=source / "small.yaml")
+    (run,) = (source / "runs" / "by-key").glob("*/finding-*.json")  # the tool's own choice, of one epoch
+    execute("map_change", run=run.parent)
     _publish(source)
     return source
 

@@ -45,7 +45,8 @@ class Dark(nn.Module):
 
 def stated(folder, **changed):
     """A task on its images with a model that needs no training."""
-    given = {"name": "map_change", "run": "exp05", "out": str(folder / "out"), "tolerance": 0, **changed}
+    plain = {"run": "exp05", "tolerance": 0, "decode": "argmax"}
+    given = {"name": "map_change", **plain, "out": str(folder / "out"), **changed}
     job = tool.prepare(given)
     job.__dict__["predictor"] = segmentation.Predictor(Dark(), MEAN, STD, window=64)
     return job
@@ -106,7 +107,7 @@ def test_a_label_that_may_have_been_typed_otherwise_is_refused(name, value):
         ({"target": "[Road]"}, "target: not a parameter of map_change; did you mean targets"),
         ({"t1": "a.tif"}, "t2: missing, though t1 is given"),
         ({"minimum_area": -1.0}, "minimum_area: expected .*greater than or equal to 0"),
-        ({"decode": "best"}, "decode: got 'best'; allowed: argmax, map"),
+        ({"decode": "best"}, "decode: got 'best'; allowed: objects, argmax, map"),
         ({"engine": "dask"}, "engine: got 'dask'; allowed: local, ray"),
         ({"window": 64, "overlap": 40}, "overlap: got 40; expected at most half the window, 64"),
         ({"scale": "full"}, "data_root: must be given with scale"),

@@ -122,8 +122,8 @@ def drawn(score: np.ndarray, rule: Rule) -> tuple[np.ndarray, pd.DataFrame]:
     """Objects of a score map (uint8 [H, W]), whatever their confidence.
 
     Gives their numbers, int32 [H, W] (0 = none), and a row an object, in the order of the numbers from 1:
-    area (pixels) and score (mean, 0 to 1). Pixels that touch, also at a corner, are one object, unless seeds
-    divide it: then each pixel goes to the seed that is nearest.
+    area (pixels), score (mean, 0 to 1), y and x (of its middle, pixels). Pixels that touch, also at a corner,
+    are one object, unless seeds divide it: then each pixel goes to the seed that is nearest.
     """
     from scipy import ndimage
 
@@ -134,19 +134,18 @@ def drawn(score: np.ndarray, rule: Rule) -> tuple[np.ndarray, pd.DataFrame]:
 
 
 def measured(area: np.ndarray, score: np.ndarray, least: int) -> tuple[np.ndarray, pd.DataFrame]:
-    """Numbered areas of at least ``least`` pixels with their size and mean score; as ``drawn`` gives them."""
-    size = np.bincount(area.ravel())
-    total = np.bincount(area.ravel(), weights=score.ravel())
-    kept, numbers = _renumbered(area, size, least)
-    return numbers, pd.DataFrame({"area": size[kept], "score": total[kept] / size[kept] / FULL})
-
-
-def _renumbered(area: np.ndarray, size: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
-    """The areas of at least ``least`` pixels, and their map [H, W] with new numbers from 1."""
+    """Numbered areas of at least ``least`` pixels, numbered anew, and a row each; as ``drawn`` gives them."""
+    where = np.nonzero(area)
+    numbers = area[where]
+    size = np.bincount(numbers, minlength=1)
     kept = np.flatnonzero((size >= least) & (np.arange(len(size)) > 0))
     new = np.zeros(len(size), dtype=np.int32)
     new[kept] = np.arange(1, len(kept) + 1)
-    return kept, new[area]
+    y, x, total = (
+        np.bincount(numbers, weights=values, minlength=1)[kept] / size[kept]
+        for values in (*where, score[where])
+    )
+    return new[area], pd.DataFrame({"area": size[kept], "score": total / FULL, "y": y, "x": x})
 
 
 def _stored(score: float) -> int:
@@ -181,8 +180,10 @@ def _divided(area: np.ndarray, seeds: np.ndarray) -> np.ndarray:
 
 def true_objects(
     before: np.ndarray, after: np.ndarray, indices: Sequence[int], least: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """What truly became the target: numbers int32 [H, W], and the share of each that was unlabelled, [N].
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """What truly became the target: numbers int32 [H, W], and a row an object: area, y, x, unlabelled.
+
+    ``unlabelled``: the share of it that had no class at the first date.
 
     ``before``, ``after``: class index uint8 [H, W], 0 where unlabelled, above 11 where nobody knows. Areas
     (8 neighbours) of fewer than ``least`` pixels are left out.
@@ -191,10 +192,9 @@ def true_objects(
 
     there = (before < legend.N_INDEX) & (after < legend.N_INDEX)
     new = np.isin(after, list(indices)) & ~np.isin(before, list(indices)) & there
-    area, number = ndimage.label(new, structure=_EIGHT, output=np.int32)
-    size, bare = (np.bincount(each, minlength=number + 1) for each in (area.ravel(), area[before == 0]))
-    kept, numbers = _renumbered(area, size, least)
-    return numbers, bare[kept] / size[kept]
+    area, _ = ndimage.label(new, structure=_EIGHT, output=np.int32)
+    numbers, rows = measured(area, np.where(before == 0, np.uint8(FULL), np.uint8(0)), least)
+    return numbers, rows.rename(columns={"score": "unlabelled"})
 
 
 def matched(true: np.ndarray, found: np.ndarray, least: float = OVERLAPS[0]) -> pd.DataFrame:
@@ -223,9 +223,10 @@ def matched(true: np.ndarray, found: np.ndarray, least: float = OVERLAPS[0]) -> 
 class Judged:
     """Objects of one target on some ground, reported and true.
 
-    ``reported``: a row an object that was drawn: area, score, iou with the true object that it is matched to
-    (0 if with none), excused (that one may have been there before). ``true``: a row a true object: area,
-    unlabelled (share of it at the first date), excused, iou.
+    ``reported``: a row an object that was drawn: as of ``drawn``, match (number of the true object that it is
+    matched with, 0 if none), their iou, excused (that one may have been there before). ``true``: a row a true
+    object, as of ``true_objects``, its number, excused and iou. Both say on which piece of ground they lie,
+    if there are several (``together``).
     """
 
     reported: pd.DataFrame
@@ -246,31 +247,41 @@ class Judged:
 
 
 def judged(
-    objects: tuple[np.ndarray, pd.DataFrame], truth: tuple[np.ndarray, np.ndarray], excuses: bool = False
+    objects: tuple[np.ndarray, pd.DataFrame], truth: tuple[np.ndarray, pd.DataFrame], excuses: bool = False
 ) -> Judged:
     """Objects of one piece of ground, as ``drawn`` gives them, held against ``true_objects`` of it.
 
     ``excuses``: whether a true object that was mostly unlabelled before may have been there, hidden.
     """
     number, rows = objects
-    true, bare = truth
+    true, known = truth
     pairs = matched(true, number)
-    sizes = np.bincount(true.ravel(), minlength=len(bare) + 1)[1:]
-    known = pd.DataFrame({"area": sizes, "unlabelled": bare, "excused": excuses & (bare >= HIDDEN)})
-    known["iou"] = 0.0
+    numbers = np.arange(1, len(known) + 1)
+    known = known.assign(number=numbers, excused=excuses & (known["unlabelled"] >= HIDDEN), iou=0.0)
     known.loc[pairs["true"] - 1, "iou"] = pairs["iou"].to_numpy()
-    rows = rows.assign(iou=0.0, excused=False)
+    rows = rows.assign(match=0, iou=0.0, excused=False)
+    rows.loc[pairs["found"] - 1, "match"] = pairs["true"].to_numpy()
     rows.loc[pairs["found"] - 1, "iou"] = pairs["iou"].to_numpy()
     rows.loc[pairs["found"] - 1, "excused"] = known["excused"].to_numpy()[pairs["true"] - 1]
     return Judged(rows, known)
 
 
+def found_of(held: Judged, kept: np.ndarray, overlap: float = OVERLAPS[0]) -> np.ndarray:
+    """Which true objects of ``together`` one of the reported objects ``kept`` is matched with, bool [N]."""
+    seen = held.reported[kept & (held.reported["iou"].to_numpy() >= overlap)]
+    hits = set(zip(seen["piece"], seen["match"], strict=True))
+    return np.array(
+        [at in hits for at in zip(held.true["piece"], held.true["number"], strict=True)], dtype=bool
+    )
+
+
 def together(parts: Sequence[Judged]) -> Judged:
     """Several pieces of ground as one."""
-    return Judged(
-        pd.concat([part.reported for part in parts], ignore_index=True),
-        pd.concat([part.true for part in parts], ignore_index=True),
-    )
+    numbered = [
+        (part.reported.assign(piece=number), part.true.assign(piece=number))
+        for number, part in enumerate(parts)
+    ]
+    return Judged(*(pd.concat(rows, ignore_index=True) for rows in zip(*numbered, strict=True)))
 
 
 def figures(counts: Mapping[str, int]) -> dict[str, float]:
@@ -293,7 +304,7 @@ SHRINKAGE = 1.0  # of the logistic regression's weights: C of scikit-learn, its 
 
 
 def chosen(
-    pieces: Sequence[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]],
+    pieces: Sequence[tuple[np.ndarray, tuple[np.ndarray, pd.DataFrame]]],
     minimum_precision: float,
     excuses: bool = False,
 ) -> tuple[Rule, pd.DataFrame]:

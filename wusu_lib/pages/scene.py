@@ -17,6 +17,7 @@ from matplotlib.path import Path as Outline
 from pandas.io.formats.style import Styler
 
 from wusu_lib import legend, transitions
+from wusu_lib.change.finding import OVERLAPS
 from wusu_lib.imagery import BAND_NAMES, class_image, shrink, swatches
 from wusu_lib.pages import style
 from wusu_lib.pages.style import (
@@ -35,9 +36,10 @@ from wusu_lib.pages.style import (
 )
 from wusu_lib.scenes.maps import SceneMaps
 from wusu_lib.scenes.rasters import opened
-from wusu_lib.scenes.tool import Task, Written, judge_targets
+from wusu_lib.scenes.tool import Task, Written, judge_objects, judge_targets
 from wusu_lib.scenes.viewer.page import reduced
 from wusu_lib.training.progress import lasting
+from wusu_lib.transitions import from_to
 
 if TYPE_CHECKING:
     import geopandas
@@ -294,19 +296,45 @@ def largest_table(changes: "geopandas.GeoDataFrame", most: int = 10) -> Styler:
 
 def truth_sentence(task: Task, changes: "geopandas.GeoDataFrame") -> Sentence:
     """How many of the true changes were found, for the mini city; of other scenes nobody knows."""
-    if task.truth is None:
+    if task.classes is None:
         return Sentence("Nobody annotated this scene, so how many of these changes are true is not known.")
-    stated = task.parameters
-    judged = judge_targets(task.truth, changes, stated.targets, stated.minimum_area, task.predictor.labels)
+    stated, labels = task.parameters, task.predictor.labels
+    known = "This part of the mini city was not trained on, and its truth is known."
+    if task.finder is not None:
+        held = judge_objects(task.classes, changes, stated.targets, stated.minimum_area, labels)
+        words = [
+            f"{name.lower()}: {row['right']} of {row['true']} true ones found, {row['right']} of "
+            f"{row['reported']} reported ones right"
+            for name, row in held.iterrows()
+        ]
+        return Sentence(
+            f"{known} New {'; new '.join(words)}. An object is right where it and a true one share "
+            f"{OVERLAPS[0]:.0%} of what they cover together, each true one counted once. What may have stood "
+            "there before, hidden behind a leaning house, is not judged."
+        )
+    judged = judge_targets(from_to(*task.classes), changes, stated.targets, stated.minimum_area, labels)
     words = [
         f"{name.lower()}: {row['found']} of {row['true']} true ones found, {row['right']} of "
         f"{row['reported']} reported ones right"
         for name, row in judged.iterrows()
     ]
     return Sentence(
-        f"This part of the mini city was not trained on, and its truth is known. New {'; new '.join(words)}. "
+        f"{known} New {'; new '.join(words)}. "
         "An area counts as found, or as right, if half of its pixels are. Areas without annotation are not "
         "judged."
+    )
+
+
+def finder_sentence(task: Task) -> Sentence:
+    """How objects are found, and how well on known ground; or that maps are compared as they are."""
+    if task.finder is None:
+        return Sentence(
+            "The two class maps are compared pixel by pixel, so whatever either has wrong is a change. "
+            '`decode="objects"` finds objects instead, with a precision that was measured.'
+        )
+    return Sentence(
+        f"{task.finder.sentence()} The rules were chosen on validation ground, so that at least "
+        f"{task.finder.minimum_precision:.0%} of the objects reported there are right."
     )
 
 

@@ -49,11 +49,29 @@ class Finder:
     test: dict[str, Judged]
     compared: dict[str, Judged]
 
+    def reported(self, target: str) -> np.ndarray:
+        """Which of the objects of ``test`` are sure enough to be reported, bool [N]."""
+        rule = self.rules[target]
+        return rule.confidence(self.test[target].reported) >= rule.least
+
     def counts(self, target: str, overlap: float = finding.OVERLAPS[0]) -> dict[str, int]:
         """``Judged.counts`` of a target on test ground, of what is reported."""
-        held = self.test[target]
-        rule = self.rules[target]
-        return held.counts(rule.confidence(held.reported) >= rule.least, overlap)
+        return self.test[target].counts(self.reported(target), overlap)
+
+    def sentence(self) -> str:
+        """What was measured on ground with a known truth that chose nothing."""
+        words = []
+        for name in self.rules:
+            counts = self.counts(name)
+            reached = finding.figures(counts)
+            right = f"{reached['precision']:.0%} of {counts['reported']} reported are right"
+            none = f"nothing is reported of {counts['true']}"
+            found = f"{reached['recall']:.0%} of {counts['true']} are found"
+            words.append(f"{name}: {f'{right}, {found}' if counts['reported'] else none}")
+        return (
+            f"On other ground, whose truth is known: {'; '.join(words)}. An object is right where it and a "
+            f"true one share {finding.OVERLAPS[0]:.0%} of what they cover together."
+        )
 
 
 def learn(exp: "Experiment", run: "Run", targets: finding.Targets, minimum_precision: float = 0.8) -> Finder:
@@ -108,7 +126,7 @@ class _Ground:
     maps: np.ndarray
     scores: np.ndarray
 
-    def true_objects(self, indices: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    def true_objects(self, indices: tuple[int, ...]) -> tuple[np.ndarray, pd.DataFrame]:
         """``finding.true_objects``."""
         return finding.true_objects(self.truth[0], self.truth[1], indices, SMALLEST)
 

@@ -6,7 +6,7 @@ ground, written as a GeoPackage and a GeoJSON.
 
 import difflib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wusu_lib import legend
+from wusu_lib.change.finding import Rule, Targets, drawn
 from wusu_lib.files import DRAFT, claim, faults_told, recorded
 from wusu_lib.imagery import without_georeference
 from wusu_lib.legend import ELEVEN, LabelSpace
-from wusu_lib.scenes.maps import KIND, OUTPUTS
-from wusu_lib.scenes.rasters import opened
+from wusu_lib.scenes.maps import KIND, OUTPUTS, SceneMaps
+from wusu_lib.scenes.rasters import opened, values
 from wusu_lib.transitions import FIRST, N_LABELS, SECOND
 
 if TYPE_CHECKING:
@@ -272,6 +273,95 @@ def polygons(
             "object_m2": np.round(whole[kept], 2),
         }
         return _frame(columns, placed(_simplified(traced[kept], tolerance), grid), dates, grid.crs, note)
+
+
+def object_polygons(
+    maps: SceneMaps,
+    targets: Targets,
+    rules: Mapping[str, Rule],
+    minimum_area: float = 0.0,
+    dates: tuple[str, str] = ("t1", "t2"),
+    *,
+    labels: LabelSpace = ELEVEN,
+    tolerance: float = 1.0,
+    pixel: float = 1.0,
+) -> "geopandas.GeoDataFrame":
+    """What is new by the scores of ``targets``, drawn by their rules; columns and errors as of ``polygons``.
+
+    An object is one row, or one for each of its parts that touch at a corner only. ``from`` is the commonest
+    class of the object at the first date that is not the target, perhaps "Unlabelled"; ``to`` the commonest
+    of the target's at the second. ``confidence`` is that of the rule. Where two targets claim a pixel, the
+    higher score has it.
+    """
+    for name, value in (("minimum_area", minimum_area), ("tolerance", tolerance)):
+        if not value >= 0:
+            raise ValueError(f"{name}: got {value}; expected 0 or more")
+    numbers, sure = _reported(maps, targets, rules)
+    before, after = (legend.index_from_code(values(path)) for path in (maps.t1, maps.t2))
+    rows: dict[str, list[Any]] = {"target": [], "from": [], "to": [], "confidence": [], "object": []}
+    traced: list[Any] = []
+    for (name, indices), number, confidence in zip(targets.items(), numbers, sure, strict=True):
+        shapes, mine = _outlines(number)
+        first, second = _commonest(number, before, indices, False), _commonest(number, after, indices, True)
+        traced += shapes
+        rows["object"] += (mine + (max(rows["object"], default=-1) + 1)).tolist()
+        rows["target"] += [name] * len(mine)
+        for column, values_of in (("from", first), ("to", second)):
+            rows[column] += [labels.names[index] for index in values_of[mine]]
+        rows["confidence"] += np.round(confidence[mine], 4).tolist()
+    outlines, objects = np.array(traced, dtype=object), np.array(rows["object"], dtype=int)
+    with opened(maps.t2) as grid:
+        areas, note = square_metres(outlines, grid, pixel)
+        whole = np.bincount(objects, weights=areas)[objects].astype(float)
+        kept = np.flatnonzero(whole >= minimum_area)
+        kept = kept[np.lexsort((-areas[kept], objects[kept], -whole[kept]))]
+        columns = {name: np.array(column, dtype=object)[kept] for name, column in rows.items()} | {
+            "confidence": np.array(rows["confidence"], dtype=float)[kept],
+            "object": _numbered(objects[kept]),
+            "area_m2": np.round(areas[kept], 2),
+            "object_m2": np.round(whole[kept], 2),
+        }
+        placed_outlines = placed(_simplified(outlines[kept], tolerance), grid)
+        return _frame(columns, placed_outlines, dates, grid.crs, note)
+
+
+def _reported(
+    maps: SceneMaps, targets: Targets, rules: Mapping[str, Rule]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Numbers of the reported objects int32 [targets, H, W], and the confidence of each target's objects."""
+    scores = np.stack([values(maps.score(name)) for name in targets])
+    numbers, sure = np.zeros(scores.shape, dtype=np.int32), []
+    for name, score, number in zip(targets, scores, numbers, strict=True):
+        found, rows = drawn(score, rules[name])
+        confidence = rules[name].confidence(rows)
+        number[:] = np.where(np.concatenate([[False], confidence >= rules[name].least])[found], found, 0)
+        sure.append(np.concatenate([[0.0], confidence]))
+    winner = np.where(numbers > 0, scores, 0).argmax(axis=0)
+    for place, number in enumerate(numbers):
+        number[winner != place] = 0
+    return numbers, sure
+
+
+def _outlines(number: np.ndarray) -> tuple[list[Any], np.ndarray]:
+    """Polygons in pixel coordinates, with a vertex at each corner of a pixel, and the number of each."""
+    import shapely
+    from rasterio.features import shapes
+    from rasterio.transform import IDENTITY
+    from shapely.geometry import shape
+
+    found = list(shapes(number, mask=number > 0, connectivity=4, transform=IDENTITY))
+    polygons = shapely.segmentize(np.array([shape(s) for s, _ in found], dtype=object), 1.0)
+    return list(shapely.transform(polygons, np.rint)), np.array([int(v) for _, v in found], dtype=int)
+
+
+def _commonest(number: np.ndarray, index: np.ndarray, indices: Sequence[int], inside: bool) -> np.ndarray:
+    """The commonest class of each numbered object, int [N + 1]: of ``indices``, or of all others."""
+    counted = np.bincount(
+        (number.astype(np.int64) * legend.N_INDEX + index)[number > 0],
+        minlength=(int(number.max(initial=0)) + 1) * legend.N_INDEX,
+    ).reshape(-1, legend.N_INDEX)
+    allowed = np.isin(np.arange(legend.N_INDEX), list(indices)) == inside
+    return np.where(allowed, counted, -1).argmax(axis=1)
 
 
 def _check_polygons(fromto: Path, confidence: Path, minimum_area: float, tolerance: float) -> None:

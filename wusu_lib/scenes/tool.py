@@ -18,6 +18,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from wusu_lib import provenance, synthetic
+from wusu_lib.change import finding
 from wusu_lib.change.codebook import count_transitions
 from wusu_lib.change.decoding import Prior, learn_prior
 from wusu_lib.data import inspection, tree
@@ -32,14 +33,24 @@ from wusu_lib.measures import classes
 from wusu_lib.runs import store
 from wusu_lib.runs.store import Run, is_run
 from wusu_lib.scenes import rasters
+from wusu_lib.scenes.finding import Finder, learn
 from wusu_lib.scenes.maps import KIND, OUTPUTS, STATE, SceneMaps, change_map
-from wusu_lib.scenes.polygons import PolygonFiles, label_targets, polygons, resolve_targets, write_polygons
+from wusu_lib.scenes.polygons import (
+    PolygonFiles,
+    label_targets,
+    object_polygons,
+    polygons,
+    resolve_targets,
+    write_polygons,
+)
 from wusu_lib.scenes.sweep import Job, Tiling, strips
 from wusu_lib.scenes.viewer.page import Page, write_page
 from wusu_lib.transitions import UNLABELLED, from_to
 
 if TYPE_CHECKING:
     import geopandas
+
+    from wusu_lib.experiment.experiment import Experiment
 
 
 # What the tool ``map_change`` can be told, checked before any work.
@@ -55,7 +66,7 @@ class MapChangeParameters(BaseModel):
     t2: Label = Field("", examples=["2018.tif"], description="image of the second date")
     date1: Label = Field("", examples=["2015"], description="label of the first date; empty: from the file")
     date2: Label = Field("", examples=["2018"], description="label of the second date")
-    run: Label = Field("exp06", examples=["exp06"], description="experiment, or the folder of a stored run")
+    run: Label = Field("exp05", examples=["exp05"], description="experiment, or the folder of a stored run")
     scale: Literal["demo", "full"] = Field("demo", description="of the experiment's run")
     data_root: Label = Field("", description="data of the experiment's run; empty: the mini city")
     unlabelled: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = Field(
@@ -73,7 +84,13 @@ class MapChangeParameters(BaseModel):
     tolerance: Annotated[int, Field(ge=0, le=32)] = Field(
         1, examples=[1], description="px of misregistration; slivers of change so narrow are taken back"
     )
-    decode: Literal["argmax", "map"] = Field("argmax", description="each date alone, or both together")
+    decode: Literal["objects", "argmax", "map"] = Field(
+        "objects",
+        description="objects scored by both dates; or class maps compared, each alone or decoded together",
+    )
+    minimum_precision: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.8, examples=[0.8], description="share of the objects that are right on known ground"
+    )
     engine: Literal["local", "ray"] = Field("local", description="this machine, or a Ray cluster")
 
     @field_validator("targets")
@@ -101,12 +118,17 @@ CORNER = 9  # rows and columns of patches, the last ones: about a square kilomet
 
 @dataclass(frozen=True)
 class Example:
-    """Images of two dates, paths; ``truth``: annotated from-to labels uint8 [H, W]; ``dates`` as written."""
+    """Images of two dates, paths; ``classes``: annotated class index [2, H, W]; ``dates`` as written."""
 
     t1: Path
     t2: Path
-    truth: np.ndarray
+    classes: np.ndarray
     dates: tuple[str, str]
+
+    @property
+    def truth(self) -> np.ndarray:
+        """Annotated from-to labels uint8 [H, W]."""
+        return from_to(*self.classes)
 
 
 def example_scene(folder: str | Path) -> Example:
@@ -121,7 +143,7 @@ def example_scene(folder: str | Path) -> Example:
         with faults_told(place):
             paths.append(rasters.write_image(place / f"mini_city_20{date}.tif", image))
         classes.append(_mosaic(rows, [read_index(mask)[None] for mask in rows["mask"]])[0])
-    return Example(paths[0], paths[1], from_to(*classes), (f"20{DATES[0]}", f"20{DATES[1]}"))
+    return Example(paths[0], paths[1], np.stack(classes), (f"20{DATES[0]}", f"20{DATES[1]}"))
 
 
 def _corner(rows: pd.DataFrame, city: dict[str, Any]) -> pd.DataFrame:
@@ -182,6 +204,28 @@ def judge_targets(
     return pd.DataFrame(rows).T.rename_axis("target")
 
 
+def judge_objects(
+    classes: np.ndarray,
+    changes: "geopandas.GeoDataFrame",
+    targets: Sequence[str],
+    minimum: float,
+    labels: LabelSpace = ELEVEN,
+) -> pd.DataFrame:
+    """One row a target: true, reported and right objects, matched one to one (``finding.judged``).
+
+    ``classes``: true class index uint8 [2, H, W]; ``changes``: polygons in pixel coordinates; ``minimum``:
+    pixels of a true object.
+    """
+    rows = {}
+    for name, indices in resolve_targets(targets, labels).items():
+        mine = _drawn(changes[changes["target"] == name], classes.shape[1:])
+        objects = finding.measured(mine, np.full(mine.shape, finding.FULL, dtype=np.uint8), 1)
+        truth = finding.true_objects(classes[0], classes[1], indices, max(1, round(minimum)))
+        held = finding.judged(objects, truth, name in finding.LEANING)
+        rows[name] = held.counts(np.ones(len(held.reported), dtype=bool))
+    return pd.DataFrame(rows).T.rename_axis("target")
+
+
 def _sizes(numbers: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
     """Pixels of each numbered area from 1 on, of those in ``where``."""
     counted = numbers.ravel() if where is None else numbers[where]
@@ -237,7 +281,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Task:
-    """Checked parameters and their images. ``truth``: from-to labels uint8 [H, W], known of the mini city."""
+    """Checked parameters and their images. ``classes``: true index [2, H, W], known of the mini city."""
 
     parameters: MapChangeParameters
     t1: Path
@@ -245,13 +289,44 @@ class Task:
     dates: tuple[str, str]
     out: Path
     layers: tuple[rasters.Layer, rasters.Layer]
-    truth: np.ndarray | None = None
+    classes: np.ndarray | None = None
+
+    @cached_property
+    def experiment(self) -> "Experiment":
+        """The experiment of ``run`` with its data.
+
+        To find objects its model learns unlabelled ground as a class: yards between houses are unlabelled,
+        and a model that must give them a class joins the houses.
+        """
+        from wusu_lib.experiment import experiment
+
+        stated = self.parameters
+        if _stored(stated):
+            run = store.Run(Path(_run(stated)))
+            kind = notebooks.schema_for(run.parameters)
+            return experiment.open_experiment(parameters.parse(kind, run.parameters, stored=True))
+        opened = experiment.open_notebook(stated.run, **_changed(stated))
+        return opened.variant(background="class") if stated.decode == "objects" else opened
+
+    @cached_property
+    def run(self) -> Run:
+        """The run whose model maps the scene: read where it is stored, trained where it is not."""
+        stated = self.parameters
+        return Run(Path(_run(stated))) if _stored(stated) else self.experiment.runs()[0]
 
     @cached_property
     def predictor(self) -> Predictor:
-        """The model of ``run``: read where it is stored, trained where an experiment's run is not."""
+        """The model of ``run``."""
+        return segmentation.load(self.run)
+
+    @cached_property
+    def finder(self) -> Finder | None:
+        """How objects are found, chosen on the run's own validation ground; None where maps are compared."""
         stated = self.parameters
-        return load(_run(stated), **({} if _stored(stated) else _changed(stated)))
+        if stated.decode != "objects":
+            return None
+        targets = resolve_targets(stated.targets, self.predictor.labels)
+        return learn(self.experiment, self.run, targets, stated.minimum_precision)
 
     def maps(self) -> SceneMaps:
         """Both class maps, the from-to map and the confidence; what is there already is not made again."""
@@ -263,16 +338,29 @@ class Task:
             tiling=self._tiling(),
             tolerance=self.parameters.tolerance,
             prior=self.prior,
+            asked=self.finder.asked if self.finder else None,
             engine=self.parameters.engine,
         )
 
     def work(self) -> "Work":
         """How much is to be done for the maps, if none of it is stored."""
-        return work_of(Job(self.layers, self._tiling(), prior=self.prior), self.predictor)
+        asked = self.finder.asked if self.finder else None
+        return work_of(Job(self.layers, self._tiling(), prior=self.prior, asked=asked), self.predictor)
 
     def changes(self, maps: SceneMaps) -> "geopandas.GeoDataFrame":
         """The changes that were asked for, as polygons."""
         stated, labels = self.parameters, self.predictor.labels
+        if self.finder is not None:
+            found = object_polygons(
+                maps,
+                self.finder.asked.targets,
+                self.finder.rules,
+                stated.minimum_area,
+                self.dates,
+                labels=labels,
+            )
+            found.attrs["measured"] = self.finder.sentence()
+            return found
         return polygons(
             maps.fromto, maps.confidence, stated.targets, stated.minimum_area, self.dates, labels=labels
         )
@@ -293,17 +381,9 @@ class Task:
     @cached_property
     def prior(self) -> Prior | None:
         """The transition prior of the run's own training data, all its intervals together, if asked for."""
-        from wusu_lib.experiment import experiment
-
-        if self.parameters.decode == "argmax":
+        if self.parameters.decode != "map":
             return None
-        stated = self.parameters
-        if _stored(stated):
-            run = store.Run(Path(_run(stated)))
-            kind = notebooks.schema_for(run.parameters)
-            opened = experiment.open_experiment(parameters.parse(kind, run.parameters, stored=True))
-        else:
-            opened = experiment.open_notebook(stated.run, **_changed(stated))
+        opened = self.experiment
         counted = count_transitions(opened.table[opened.table["split"] == "train"])
         return learn_prior([classes.merge(np.sum(list(counted.values()), axis=0), self.predictor.labels)])
 
@@ -324,9 +404,9 @@ def prepare(namespace: Mapping[str, Any]) -> Task:
     if not given:
         city = example_scene(out / "images")
         layers = rasters.pair(city.t1, city.t2)
-        return Task(stated, city.t1, city.t2, city.dates, out, layers, city.truth)
+        return Task(stated, city.t1, city.t2, city.dates, out, layers, city.classes)
     layers = rasters.pair(*given)
-    _require_room(out, layers[0].grid)
+    _require_room(out, layers[0].grid, _layers(stated))
     t1, t2 = map(Path, given)
     dates = stated.date1 or _date(t1, "t1"), stated.date2 or _date(t2, "t2")
     if dates[0] == dates[1]:
@@ -336,7 +416,8 @@ def prepare(namespace: Mapping[str, Any]) -> Task:
 
 # How much work a scene is: said before it is done.
 
-BYTES = 3  # a pixel: two dates and the confidence, as strips, which are not compressed
+MAPS = 3  # bytes a pixel: two dates and the confidence, as strips, which are not compressed
+SCORED = 2.5  # bytes a pixel of a target's score: its strips, and its file with overviews
 MOST_BYTES = 8  # a pixel: the strips and the four maps; 7.2 were measured on maps of mere noise
 MANY = 5  # times the windows that the pace is measured on; with fewer there is nothing to foresee
 
@@ -362,7 +443,8 @@ def work_of(job: Job, predictor: Predictor) -> Work:
     hardly more windows than such a row, nor where its middle holds no data.
     """
     grid, side = job.grid, job.tiling.window
-    work = Work(job.all_windows, side, MOST_BYTES * grid.height * grid.width)
+    scored = SCORED * (job.channels - MAPS)
+    work = Work(job.all_windows, side, round((MOST_BYTES + scored) * grid.height * grid.width))
     across = min(job.batch, job.panels[0][1])
     row = _middle(job, side + (across - 1) * (side - job.tiling.overlap))
     many = row.all_windows * MANY <= work.windows
@@ -399,9 +481,14 @@ def _computed(row: Job, predictor: Predictor) -> float:
     return time.monotonic() - begun
 
 
-def _require_room(out: Path, grid: rasters.Grid) -> None:
-    """Raise ValueError where the disk cannot hold what is computed of a scene."""
-    needed, free = BYTES * grid.height * grid.width, shutil.disk_usage(out).free
+def _layers(stated: MapChangeParameters) -> int:
+    """Bytes a pixel of what is computed, before it is written as maps."""
+    return MAPS + (len(resolve_targets(stated.targets)) if stated.decode == "objects" else 0)
+
+
+def _require_room(out: Path, grid: rasters.Grid, layers: int = MAPS) -> None:
+    """Raise ValueError where the disk cannot hold what is computed of a scene, so many bytes a pixel."""
+    needed, free = layers * grid.height * grid.width, shutil.disk_usage(out).free
     if needed > free:
         raise ValueError(
             f"out: the scene has {grid.height:,} x {grid.width:,} px, for which {needed / 1e9:,.1f} GB are "

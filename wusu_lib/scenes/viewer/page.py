@@ -141,7 +141,13 @@ def write_page(
         title=html.escape(title or f"Changes from {dates[0]} to {dates[1]}"),
         summary=html.escape(_summary(changes, dates)),
         notes=html.escape(
-            " ".join([_notes(factor, len(drawn), len(changes)), changes.attrs.get("area", "")])
+            " ".join(
+                [
+                    changes.attrs.get("measured", ""),
+                    _notes(factor, len(drawn), len(changes)),
+                    changes.attrs.get("area", ""),
+                ]
+            ).strip()
         ),
         style=_asset("page.css"),
         script=_asset("page.js"),

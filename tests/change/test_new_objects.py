@@ -116,10 +116,12 @@ def test_dividing_neither_adds_nor_loses_a_pixel_of_an_object_with_a_seed(seed):
 def test_new_is_the_target_now_and_anything_else_before_even_unlabelled():
     before = np.array([[0, 0, 3, 3, ROAD, 255, 2, 2]] * 3, dtype=np.uint8)
     after = np.array([[ROAD] * 8] * 3, dtype=np.uint8)
-    number, bare = finding.true_objects(before, after, (ROAD,), 1)
+    number, rows = finding.true_objects(before, after, (ROAD,), 1)
     assert number[0].tolist() == [1, 1, 1, 1, 0, 0, 2, 2]
-    assert bare.tolist() == [0.5, 0.0]
-    number, bare = finding.true_objects(before, after, (ROAD,), 7)
+    assert rows["unlabelled"].tolist() == [0.5, 0.0]
+    assert rows["area"].tolist() == [12, 6]
+    assert rows[["y", "x"]].to_numpy().tolist() == [[1, 1.5], [1, 6.5]]
+    number, _ = finding.true_objects(before, after, (ROAD,), 7)
     assert number[0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
 
 
@@ -141,12 +143,16 @@ def test_objects_are_matched_one_to_one_and_the_best_overlap_first():
     assert finding.matched(true, np.zeros_like(true)).empty
 
 
+def known(*unlabelled):
+    """Rows of true objects of 100 px, of each the share that was unlabelled."""
+    return pd.DataFrame({"area": [100] * len(unlabelled), "unlabelled": [float(v) for v in unlabelled]})
+
+
 def test_a_whole_row_of_houses_drawn_as_one_is_one_hit_and_no_more():
     true = boxes((0, 10, 0, 10), (0, 10, 11, 21), (0, 10, 22, 32))
     found = boxes((0, 10, 0, 32))
     assert len(finding.matched(true, found)) == 1
-    number, bare = true, np.zeros(3)
-    held = finding.judged((found, pd.DataFrame({"area": [320], "score": [0.9]})), (number, bare))
+    held = finding.judged((found, pd.DataFrame({"area": [320], "score": [0.9]})), (true, known(0, 0, 0)))
     assert held.counts(np.array([True])) == {"true": 3, "reported": 1, "right": 1}
     assert held.counts(np.array([True]), 0.5) == {"true": 3, "reported": 1, "right": 0}
 
@@ -155,7 +161,7 @@ def test_what_may_have_been_hidden_counts_neither_as_true_nor_as_false():
     true = boxes((0, 10, 0, 10), (20, 30, 0, 10))
     found = boxes((0, 10, 0, 10), (20, 30, 0, 10), (0, 10, 20, 30))
     rows = pd.DataFrame({"area": [100] * 3, "score": [0.9] * 3})
-    bare = np.array([0.6, 0.4])
+    bare = known(0.6, 0.4)
     everything = np.ones(3, dtype=bool)
     assert finding.judged((found, rows), (true, bare)).counts(everything) == {
         "true": 2,
@@ -184,7 +190,7 @@ def ground(seed, n=60):
         if k % 3 == 0:
             number += 1
             true[at] = number
-    return score, (true, np.zeros(number))
+    return score, (true, known(*[0] * number))
 
 
 def test_the_rule_keeps_the_precision_on_the_ground_that_chose_it_and_about_on_other_ground():
@@ -213,7 +219,7 @@ def test_the_rule_keeps_the_precision_on_the_ground_that_chose_it_and_about_on_o
 
 def test_ground_on_which_nothing_is_right_gives_a_rule_that_reports_nothing():
     score, (true, _) = ground(5)
-    nothing = np.zeros_like(true), np.zeros(0)
+    nothing = np.zeros_like(true), known()
     rule, trials = finding.chosen([(score, nothing)], 0.8)
     assert (trials["right"] == 0).all()
     held = finding.judged(finding.drawn(score, rule), nothing)
@@ -226,3 +232,4 @@ def test_objects_of_several_pieces_of_ground_count_together():
     true = pd.DataFrame({"area": [1], "unlabelled": [0.0], "excused": [False], "iou": [0.3]})
     both = finding.together([Judged(rows, true)] * 2)
     assert both.counts(np.ones(2, dtype=bool)) == {"true": 2, "reported": 2, "right": 2}
+    assert both.true["piece"].tolist() == both.reported["piece"].tolist() == [0, 1]
