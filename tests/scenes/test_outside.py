@@ -214,7 +214,7 @@ def test_whoever_fills_the_disk_is_told_once_and_where(tmp_path, monkeypatch):
         no_room()
     with pytest.raises(OSError, match=f"{tmp_path / 'cache'}: nothing more can be written"):
         files.kept(tmp_path / "cache" / "city", lambda path: None, no_room)
-    monkeypatch.setattr(tool, "_write", no_room)
+    monkeypatch.setattr(rasters, "write_image", no_room)
     with pytest.raises(OSError, match=f"{tmp_path / 'images'}: nothing more can be written"):
         tool.example_scene(tmp_path / "images")
     inner = pytest.raises(OSError, match=f"{tmp_path / 'a'}: nothing more")

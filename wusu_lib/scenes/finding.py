@@ -4,7 +4,7 @@ Either ground is put together to scenes and mapped as any scene is, so that what
 gets. What was chosen and what was measured is kept in the run's folder and goes where the run goes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,13 +18,14 @@ from wusu_lib import files, provenance
 from wusu_lib.change import finding
 from wusu_lib.change.codebook import count_transitions
 from wusu_lib.change.finding import Judged, Question, Rule
-from wusu_lib.data.resampling import mosaics
 from wusu_lib.experiment import segmentation
-from wusu_lib.legend import N_INDEX, index_from_code
+from wusu_lib.legend import N_INDEX
 from wusu_lib.scenes import rasters
-from wusu_lib.scenes.maps import CODE, change_map
+from wusu_lib.scenes.maps import CODE
+from wusu_lib.scenes.sweep import Job, Tiling, strips
 
 if TYPE_CHECKING:
+    from wusu_lib.data.resampling import Mosaic
     from wusu_lib.experiment.experiment import Experiment
     from wusu_lib.runs.store import Run
 
@@ -144,6 +145,8 @@ def _grounds(
     exp: "Experiment", split: str, predictor: segmentation.Predictor, asked: Question
 ) -> Iterator[_Ground]:
     """The ground of a split, each piece at two dates that follow each other, mapped as a scene is."""
+    from wusu_lib.data.resampling import mosaics
+
     if exp.dossier.overlaps is None:
         raise ValueError(
             f"{exp.name}: its patches share no ground, so no scene can be put together to choose rules on; "
@@ -154,18 +157,29 @@ def _grounds(
     parts = rows.merge(layout[["site", "component"]], on="site").groupby("component", sort=True)
     for _, part in parts:
         dated = list(mosaics(part.drop(columns="component"), layout, 1))
-        for first, second in pairwise(dated):
-            with TemporaryDirectory() as scratch:
-                folder = Path(scratch)
-                images = [
-                    rasters.write_image(folder / f"{each.date}.tif", each.image) for each in (first, second)
-                ]
-                made = change_map(predictor, images[0], images[1], folder / "maps", asked=asked)
-                maps = np.stack([index_from_code(rasters.values(path)) for path in (made.t1, made.t2)])
-                scores = np.stack([rasters.values(made.score(name)) for name in asked.targets])
+        if len(dated) < 2:
+            continue
+        whole, targets = _swept(dated, predictor, asked), len(asked.targets)
+        for k, (first, second) in enumerate(pairwise(dated)):
             truth = np.stack([first.index, second.index])
             there = (truth < N_INDEX).all(axis=0)
-            yield _Ground(truth, maps * there, scores * there)
+            scores = whole[len(dated) + 1 + k * targets :][:targets]
+            yield _Ground(truth, whole[k : k + 2] * there, scores * there)
+
+
+def _swept(dated: "Sequence[Mosaic]", predictor: segmentation.Predictor, asked: Question) -> np.ndarray:
+    """What ``sweep.decide`` gives of a piece of ground at some dates, uint8 [layers, H, W]."""
+    with TemporaryDirectory() as scratch:
+        images = [rasters.write_image(Path(scratch) / f"{each.date}.tif", each.image) for each in dated]
+        first, second = rasters.pair(images[0], images[1])
+        layers = (first, second, *(rasters.pair(images[0], image)[1] for image in images[2:]))
+        job = Job(layers, Tiling.usual(predictor.window), asked=asked)
+        whole = np.zeros((job.channels, *dated[0].shape), dtype=np.uint8)
+        for panel in range(len(job.panels)):
+            for strip, values in enumerate(strips(job, predictor, panel, 0, len(job.rows.starts))):
+                top, bottom, left, right = job.place(panel, strip)
+                whole[:, top:bottom, left:right] = values
+    return whole
 
 
 def _as_lists(held: Judged) -> dict[str, Any]:

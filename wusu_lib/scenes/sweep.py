@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -130,8 +130,8 @@ def decide(
 ) -> np.ndarray:
     """Class index of each date and the confidence in all of them: uint8 [dates + 1, H, W].
 
-    With ``asked``, of two dates, then the score of each target (``finding.scores``), 0 where a date has no
-    data.
+    With ``asked``, then the score of each target from each date to the next (``finding.scores``), 0 where
+    either has no data.
 
     ``probabilities``: one [K, H, W] a date, adding to 1; ``valid``: bool [H, W] a date; ``indices``: class
     index of each of the K. Without a prior each date's most probable class, with one the most probable pair
@@ -144,8 +144,8 @@ def decide(
     they are right.
     """
     height, width = valid[0].shape
-    maps, targets = len(probabilities) + 1, 0 if asked is None else len(asked.targets)
-    found = np.empty((maps + targets, height, width), dtype=np.uint8)
+    maps = len(probabilities) + 1
+    found = np.empty((layers_of(len(probabilities), asked), height, width), dtype=np.uint8)
     rows = max(1, CHUNK // max(1, width))
     for top in range(0, height, rows):
         part = slice(top, top + rows)
@@ -153,8 +153,14 @@ def decide(
         there = np.stack([v[part] for v in valid])
         found[:maps, part] = _chunk(classes, there, prior)
         if asked is not None:
-            found[maps:, part] = scores(classes[0], classes[1], asked) * there.all(axis=0)
+            steps = zip(pairwise(classes), pairwise(there), strict=True)
+            found[maps:, part] = np.concatenate([scores(*two, asked) * (a & b) for two, (a, b) in steps])
     return found
+
+
+def layers_of(dates: int, asked: Question | None) -> int:
+    """Layers that ``decide`` gives."""
+    return dates + 1 + (0 if asked is None else (dates - 1) * len(asked.targets))
 
 
 def _expanded(probabilities: Sequence[np.ndarray], indices: Sequence[int]) -> np.ndarray:
@@ -202,7 +208,7 @@ BATCH, THREADS = 8, 1  # unless another number is asked for
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be computed, without the model: one or two layers on the same grid.
+    """What is to be computed, without the model: layers on the same grid, one a date.
 
     ``batch``: windows that go through the model together; ``threads``: torch's, 0 for as many as it likes.
     ``asked``: of which targets a score is wanted.
@@ -223,7 +229,7 @@ class Job:
     @property
     def channels(self) -> int:
         """Layers of the result: classes of each date, their confidence, a score a target."""
-        return len(self.layers) + 1 + (0 if self.asked is None else len(self.asked.targets))
+        return layers_of(len(self.layers), self.asked)
 
     @property
     def rows(self) -> Axis:
