@@ -213,7 +213,7 @@ def reliability_figure(found: Sequence[Finder]) -> Figure:
             linewidth=1.2,
         )
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":")
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence told", ylabel="share that is right")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence told", ylabel="share that is right")
     axes.grid()
     figure.legend(loc="outside upper right", ncols=len(found[0].rules))
     return captioned(
