@@ -95,6 +95,10 @@ def test_what_was_learnt_is_read_again_and_goes_with_the_run(exp, run, finder, m
     np.testing.assert_array_equal(again.asked.ratio, finder.asked.ratio)
     pd.testing.assert_frame_equal(again.test["Building"].true, finder.test["Building"].true)
     assert len(list(run.folder.glob("finding-*.json"))) == 1
+    alone = finding.stored(run, HOUSES, 0.8)  # as on a machine without the data
+    assert alone.rules == finder.rules
+    assert alone.sentence() == finder.sentence()
+    assert finding.stored(run, HOUSES, 0.9) is None
     with pytest.raises(TypeError):  # another precision is another choice
         finding.learn(exp, run, HOUSES, 0.9)
 

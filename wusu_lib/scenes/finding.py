@@ -20,6 +20,7 @@ from wusu_lib.change.codebook import count_transitions
 from wusu_lib.change.finding import Judged, Question, Rule
 from wusu_lib.experiment import segmentation
 from wusu_lib.legend import N_INDEX
+from wusu_lib.measures import classes
 from wusu_lib.scenes import rasters
 from wusu_lib.scenes.maps import CODE
 from wusu_lib.scenes.sweep import Job, Tiling, strips
@@ -80,23 +81,34 @@ def learn(exp: "Experiment", run: "Run", targets: finding.Targets, minimum_preci
 
     Raises ValueError where the patches do not share ground, so that no scene can be put together.
     """
-    about = [sorted(targets.items()), minimum_precision, provenance.code(CHOSEN_BY)]
-    path = run.folder / f"finding-{provenance.text_hash(str(about))}.json"
 
     def make(path: Path) -> dict[str, Any]:
         files.write_json(path, found := _learnt(exp, run, targets, minimum_precision))
         return found
 
-    return _read(files.kept(path, files.read_json, make))
+    return _read(files.kept(_place(run, targets, minimum_precision), files.read_json, make))
+
+
+def stored(run: "Run", targets: finding.Targets, minimum_precision: float = 0.8) -> Finder | None:
+    """What ``learn`` left in a run's folder, for which no data is needed; None if nothing of this code."""
+    path = _place(run, targets, minimum_precision)
+    found = files.read_json(path) if path.is_file() else None
+    return None if found is None else _read(found)
+
+
+def _place(run: "Run", targets: finding.Targets, minimum_precision: float) -> Path:
+    about = [sorted(targets.items()), minimum_precision, provenance.code(CHOSEN_BY)]
+    return run.folder / f"finding-{provenance.text_hash(str(about))}.json"
 
 
 def _learnt(
     exp: "Experiment", run: "Run", targets: finding.Targets, minimum_precision: float
 ) -> dict[str, Any]:
     """``learn`` as JSON can hold it."""
-    counts = count_transitions(exp.table[exp.table["split"] == "train"])
-    asked = Question(dict(targets), finding.coupling(counts.values()))
     predictor = segmentation.load(run)
+    counts = count_transitions(exp.table[exp.table["split"] == "train"])
+    merged = classes.merge(np.sum(list(counts.values()), axis=0), predictor.labels)
+    asked = Question(dict(targets), finding.coupling([merged]))
     grounds = {split: list(_grounds(exp, split, predictor, asked)) for split in ("val", "test")}
     found: dict[str, Any] = {"asked": asked.as_dict(), "minimum_precision": minimum_precision, "of": {}}
     for number, (name, indices) in enumerate(targets.items()):

@@ -293,9 +293,7 @@ def object_polygons(
     of the target's at the second. ``confidence`` is that of the rule. Where two targets claim a pixel, the
     higher score has it.
     """
-    for name, value in (("minimum_area", minimum_area), ("tolerance", tolerance)):
-        if not value >= 0:
-            raise ValueError(f"{name}: got {value}; expected 0 or more")
+    _require_not_negative(minimum_area=minimum_area, tolerance=tolerance)
     numbers, sure = _reported(maps, targets, rules)
     before, after = (legend.index_from_code(values(path)) for path in (maps.t1, maps.t2))
     rows: dict[str, list[Any]] = {"target": [], "from": [], "to": [], "confidence": [], "object": []}
@@ -365,14 +363,18 @@ def _commonest(number: np.ndarray, index: np.ndarray, indices: Sequence[int], in
 
 
 def _check_polygons(fromto: Path, confidence: Path, minimum_area: float, tolerance: float) -> None:
-    for name, value in (("minimum_area", minimum_area), ("tolerance", tolerance)):
-        if not value >= 0:
-            raise ValueError(f"{name}: got {value}; expected 0 or more")
+    _require_not_negative(minimum_area=minimum_area, tolerance=tolerance)
     with opened(fromto, "fromto") as a, opened(confidence, "confidence") as b:
         if a.shape != b.shape:
             raise ValueError(
                 f"{confidence} has {b.shape} rows and columns, but {fromto} {a.shape}; expected one grid"
             )
+
+
+def _require_not_negative(**stated: float) -> None:
+    for name, value in stated.items():
+        if not value >= 0:
+            raise ValueError(f"{name}: got {value}; expected 0 or more")
 
 
 def _objects(traced: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -18,9 +18,9 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from wusu_lib import provenance, synthetic
-from wusu_lib.change import finding
 from wusu_lib.change.codebook import count_transitions
 from wusu_lib.change.decoding import Prior, learn_prior
+from wusu_lib.change.finding import FULL, LEANING, judged, measured, true_objects
 from wusu_lib.data import inspection, tree
 from wusu_lib.data.masks import read_index
 from wusu_lib.experiment import notebooks, parameters, segmentation
@@ -32,8 +32,8 @@ from wusu_lib.legend import ELEVEN, LabelSpace
 from wusu_lib.measures import classes
 from wusu_lib.runs import store
 from wusu_lib.runs.store import Run, is_run
-from wusu_lib.scenes import rasters
-from wusu_lib.scenes.finding import Finder, learn
+from wusu_lib.scenes import finding, rasters
+from wusu_lib.scenes.finding import Finder
 from wusu_lib.scenes.maps import KIND, OUTPUTS, STATE, SceneMaps, change_map
 from wusu_lib.scenes.polygons import (
     PolygonFiles,
@@ -211,7 +211,7 @@ def judge_objects(
     minimum: float,
     labels: LabelSpace = ELEVEN,
 ) -> pd.DataFrame:
-    """One row a target: true, reported and right objects, matched one to one (``finding.judged``).
+    """One row a target: true, reported and right objects, matched one to one (``change.finding.judged``).
 
     ``classes``: true class index uint8 [2, H, W]; ``changes``: polygons in pixel coordinates; ``minimum``:
     pixels of a true object.
@@ -219,9 +219,9 @@ def judge_objects(
     rows = {}
     for name, indices in resolve_targets(targets, labels).items():
         mine = _drawn(changes[changes["target"] == name], classes.shape[1:])
-        objects = finding.measured(mine, np.full(mine.shape, finding.FULL, dtype=np.uint8), 1)
-        truth = finding.true_objects(classes[0], classes[1], indices, max(1, round(minimum)))
-        held = finding.judged(objects, truth, name in finding.LEANING)
+        objects = measured(mine, np.full(mine.shape, FULL, dtype=np.uint8), 1)
+        truth = true_objects(classes[0], classes[1], indices, max(1, round(minimum)))
+        held = judged(objects, truth, name in LEANING)
         rows[name] = held.counts(np.ones(len(held.reported), dtype=bool))
     return pd.DataFrame(rows).T.rename_axis("target")
 
@@ -325,8 +325,8 @@ class Task:
         stated = self.parameters
         if stated.decode != "objects":
             return None
-        targets = resolve_targets(stated.targets, self.predictor.labels)
-        return learn(self.experiment, self.run, targets, stated.minimum_precision)
+        asked = resolve_targets(stated.targets, self.predictor.labels), stated.minimum_precision
+        return finding.stored(self.run, *asked) or finding.learn(self.experiment, self.run, *asked)
 
     def maps(self) -> SceneMaps:
         """Both class maps, the from-to map and the confidence; what is there already is not made again."""
