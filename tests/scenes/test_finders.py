@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small_scenes import write_scene
 from tiny import write_raster
 from torch import nn
 
@@ -145,6 +146,44 @@ def test_nothing_new_and_nothing_sure_enough_give_no_object(tmp_path):
         _, found = new_objects(tmp_path / name, before, second, least)
         assert found.empty
         assert found.columns.tolist() == [*polygons.COLUMNS, "geometry"]
+
+
+def test_another_exposure_is_undone_by_the_scenes_own_light(tmp_path):
+    before, after = ground(1)
+    counts = [seen(index, 6.0, seed=k).astype(float) for k, index in enumerate((before, after))]
+    dark = [np.clip(np.rint(0.6 * each + 12), 0, 255) for each in counts]
+    found = {}
+    for name, second in (("plain", counts[1]), ("dark", dark[1])):
+        for radiometry in ("training", "scene"):
+            folder = tmp_path / f"{name}-{radiometry}"
+            folder.mkdir()
+            images = [
+                rasters.write_image(folder / f"{k}.tif", image.astype(np.uint8))
+                for k, image in enumerate((counts[0], second))
+            ]
+            made = maps.change_map(predictor(), *images, folder / "maps", radiometry=radiometry)
+            found[name, radiometry] = rasters.values(made.t2)
+    agree = {
+        radiometry: (found["plain", radiometry] == found["dark", radiometry]).mean()
+        for radiometry in ("training", "scene")
+    }
+    assert agree["scene"] > 0.97  # the counts were rounded
+    assert agree["training"] < 0.6
+
+
+def test_the_light_of_an_image_is_that_of_its_pixels_with_data(tmp_path):
+    image = np.arange(4 * 600 * 10, dtype=np.int64).reshape(4, 600, 10) % 251 + 1
+    image[:, 100:200] = 0  # no data
+    path = write_scene(tmp_path / "a.tif", image.astype(np.uint8), nodata=0)
+    layer, _ = rasters.pair(path, path)
+    mean, std = rasters.lit(layer).light
+    there = image[:, (image != 0).any(axis=0)]
+    np.testing.assert_allclose(mean, there.mean(axis=1) / 255)
+    np.testing.assert_allclose(std, there.std(axis=1) / 255)
+    seen_anew = rasters.relit(image, (mean, std), (0.3,) * 4, (0.1,) * 4)[:, (image != 0).any(axis=0)]
+    np.testing.assert_allclose(seen_anew.mean(axis=1) / 255, 0.3, rtol=1e-4)
+    np.testing.assert_allclose(seen_anew.std(axis=1) / 255, 0.1, rtol=1e-4)
+    assert rasters.relit(image, None, (0.3,) * 4, (0.1,) * 4) is image
 
 
 def made_finder(rng):

@@ -22,7 +22,7 @@ from wusu_lib.experiment import segmentation
 from wusu_lib.legend import N_INDEX
 from wusu_lib.measures import classes
 from wusu_lib.scenes import rasters
-from wusu_lib.scenes.maps import CODE
+from wusu_lib.scenes.maps import CODE, Radiometry
 from wusu_lib.scenes.sweep import Job, Tiling, strips
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wusu_lib.experiment.experiment import Experiment
     from wusu_lib.runs.store import Run
 
+LIGHT: Radiometry = "training"  # unless another is asked for
 SMALLEST = 50  # pixels of a true object
 SLIVER = 1  # pixels of misregistration that two class maps are forgiven, where they are compared as they are
 CHOSEN_BY = (*CODE, "wusu_lib.change.finding", "wusu_lib.scenes.finding", "wusu_lib.data.resampling:mosaics")
@@ -76,40 +77,53 @@ class Finder:
         )
 
 
-def learn(exp: "Experiment", run: "Run", targets: finding.Targets, minimum_precision: float = 0.8) -> Finder:
+def learn(
+    exp: "Experiment",
+    run: "Run",
+    targets: finding.Targets,
+    minimum_precision: float = 0.8,
+    radiometry: Radiometry = LIGHT,
+) -> Finder:
     """The finder of a run of an experiment; read where it is stored in the run's folder.
 
-    Raises ValueError where the patches do not share ground, so that no scene can be put together.
+    ``radiometry``: as of ``maps.change_map``, for the ground here and for what it is used on. Raises
+    ValueError where the patches do not share ground, so that no scene can be put together.
     """
 
     def make(path: Path) -> dict[str, Any]:
-        files.write_json(path, found := _learnt(exp, run, targets, minimum_precision))
+        files.write_json(path, found := _learnt(exp, run, targets, minimum_precision, radiometry))
         return found
 
-    return _read(files.kept(_place(run, targets, minimum_precision), files.read_json, make))
+    return _read(files.kept(_place(run, targets, minimum_precision, radiometry), files.read_json, make))
 
 
-def stored(run: "Run", targets: finding.Targets, minimum_precision: float = 0.8) -> Finder | None:
+def stored(
+    run: "Run", targets: finding.Targets, minimum_precision: float = 0.8, radiometry: Radiometry = LIGHT
+) -> Finder | None:
     """What ``learn`` left in a run's folder, for which no data is needed; None if nothing of this code."""
-    path = _place(run, targets, minimum_precision)
+    path = _place(run, targets, minimum_precision, radiometry)
     found = files.read_json(path) if path.is_file() else None
     return None if found is None else _read(found)
 
 
-def _place(run: "Run", targets: finding.Targets, minimum_precision: float) -> Path:
-    about = [sorted(targets.items()), minimum_precision, provenance.code(CHOSEN_BY)]
+def _place(run: "Run", targets: finding.Targets, minimum_precision: float, radiometry: Radiometry) -> Path:
+    about = [sorted(targets.items()), minimum_precision, radiometry, provenance.code(CHOSEN_BY)]
     return run.folder / f"finding-{provenance.text_hash(str(about))}.json"
 
 
 def _learnt(
-    exp: "Experiment", run: "Run", targets: finding.Targets, minimum_precision: float
+    exp: "Experiment",
+    run: "Run",
+    targets: finding.Targets,
+    minimum_precision: float,
+    radiometry: Radiometry,
 ) -> dict[str, Any]:
     """``learn`` as JSON can hold it."""
     predictor = segmentation.load(run)
     counts = count_transitions(exp.table[exp.table["split"] == "train"])
     merged = classes.merge(np.sum(list(counts.values()), axis=0), predictor.labels)
     asked = Question(dict(targets), finding.coupling([merged]))
-    grounds = {split: list(_grounds(exp, split, predictor, asked)) for split in ("val", "test")}
+    grounds = {split: list(_grounds(exp, split, predictor, asked, radiometry)) for split in ("val", "test")}
     found: dict[str, Any] = {"asked": asked.as_dict(), "minimum_precision": minimum_precision, "of": {}}
     for number, (name, indices) in enumerate(targets.items()):
         excuses = name in finding.LEANING
@@ -154,7 +168,7 @@ class _Ground:
 
 
 def _grounds(
-    exp: "Experiment", split: str, predictor: segmentation.Predictor, asked: Question
+    exp: "Experiment", split: str, predictor: segmentation.Predictor, asked: Question, radiometry: Radiometry
 ) -> Iterator[_Ground]:
     """The ground of a split, each piece at two dates that follow each other, mapped as a scene is."""
     from wusu_lib.data.resampling import mosaics
@@ -171,7 +185,7 @@ def _grounds(
         dated = list(mosaics(part.drop(columns="component"), layout, 1))
         if len(dated) < 2:
             continue
-        whole, targets = _swept(dated, predictor, asked), len(asked.targets)
+        whole, targets = _swept(dated, predictor, asked, radiometry), len(asked.targets)
         for k, (first, second) in enumerate(pairwise(dated)):
             truth = np.stack([first.index, second.index])
             there = (truth < N_INDEX).all(axis=0)
@@ -179,12 +193,16 @@ def _grounds(
             yield _Ground(truth, whole[k : k + 2] * there, scores * there)
 
 
-def _swept(dated: "Sequence[Mosaic]", predictor: segmentation.Predictor, asked: Question) -> np.ndarray:
+def _swept(
+    dated: "Sequence[Mosaic]", predictor: segmentation.Predictor, asked: Question, radiometry: Radiometry
+) -> np.ndarray:
     """What ``sweep.decide`` gives of a piece of ground at some dates, uint8 [layers, H, W]."""
     with TemporaryDirectory() as scratch:
         images = [rasters.write_image(Path(scratch) / f"{each.date}.tif", each.image) for each in dated]
         first, second = rasters.pair(images[0], images[1])
         layers = (first, second, *(rasters.pair(images[0], image)[1] for image in images[2:]))
+        if radiometry == "scene":
+            layers = tuple(rasters.lit(layer) for layer in layers)
         job = Job(layers, Tiling.usual(predictor.window), asked=asked)
         whole = np.zeros((job.channels, *dated[0].shape), dtype=np.uint8)
         for panel in range(len(job.panels)):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from filelock import FileLock
@@ -99,6 +99,7 @@ def _cut(values: np.ndarray, has: tuple[int, int, int, int], wanted: tuple[int, 
     return values[wanted[0] - has[0] : wanted[2] - has[0], wanted[1] - has[1] : wanted[3] - has[1]]
 
 
+Radiometry = Literal["scene", "training"]
 STATE = ".strips"  # folder of what is computed so far
 LOCK = ".lock"
 KIND = "maps"  # of the folder, as its record says
@@ -155,6 +156,7 @@ def change_map(
     *,
     prior: Prior | None = None,
     asked: Question | None = None,
+    radiometry: Radiometry = "training",
     tolerance: int = 0,
     smallest: Mapping[str, int] | int | None = None,
     tiling: Tiling | None = None,
@@ -165,11 +167,12 @@ def change_map(
     """Map two dates of a scene and what changed between them; files into ``folder``.
 
     ``prior``: decode both dates together (``decoding.learn_prior``). ``asked``: targets whose score is
-    written too (``finding.scores``). ``tolerance`` and ``smallest``: slivers
-    and small areas of change to take back, in pixels, in the from-to map only (``Cleaning``). ``tiling``:
-    windows, by default of the training's size with a quarter of overlap. ``batch``: windows that go through
-    the model together. ``engine``: "local", or "ray" for a cluster (``sweep``). ``threads``: torch's, 0 for
-    all; one gives the same bytes on any number of cores.
+    written too (``finding.scores``). ``radiometry``: "scene" brings each image to the mean and deviation of
+    the training images, band by band, "training" leaves the counts as they are. ``tolerance`` and
+    ``smallest``: slivers and small areas of change to take back, in pixels, in the from-to map only
+    (``Cleaning``). ``tiling``: windows, by default of the training's size with a quarter of overlap.
+    ``batch``: windows that go through the model together. ``engine``: "local", or "ray" for a cluster
+    (``sweep``). ``threads``: torch's, 0 for all; one gives the same bytes on any number of cores.
 
     Maps that are there already, of the same images, model and settings, are left as they are; whatever was
     interrupted goes on from its last finished strip, with either engine, to the same bytes. Errors as
@@ -178,6 +181,8 @@ def change_map(
     """
     layers = rasters.pair(t1, t2)
     _refuse_same(Path(t1), Path(t2))
+    if radiometry == "scene":
+        layers = rasters.lit(layers[0]), rasters.lit(layers[1])
     if prior is not None and prior.dates != 2:
         raise ValueError(f"prior: couples {prior.dates} dates; expected 2")
     cleaning = Cleaning(tolerance, {} if smallest is None else smallest)
@@ -208,6 +213,7 @@ def _plan(job: Job, predictor: Predictor) -> dict[str, Any]:
         "images": [
             {"path": layer.path, "hash": provenance.content_hash(Path(layer.path))} for layer in job.layers
         ],
+        "light": [layer.light and [list(values) for values in layer.light] for layer in job.layers],
         "grid": asdict(first.grid) | {"transform": list(first.grid.transform)},
         "predictor": {"name": predictor.name, "fingerprint": predictor.fingerprint},
         "classes": predictor.labels.classes,

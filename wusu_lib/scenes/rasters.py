@@ -123,13 +123,18 @@ CACHE_MB = 128  # of decoded blocks; GDAL's own default is a twentieth of the ma
 
 @dataclass(frozen=True)
 class Layer:
-    """One image as seen on a grid: by its own pixels from (``row``, ``column``) on, or warped to it."""
+    """One image as seen on a grid: by its own pixels from (``row``, ``column``) on, or warped to it.
+
+    ``light``: mean and standard deviation of its bands (``lit``), where a model is to see it in the light of
+    its training images; None where it sees the counts as they are.
+    """
 
     path: str
     grid: Grid
     row: int = 0
     column: int = 0
     warped: bool = False
+    light: "Light | None" = None
 
     def cut(self, row: int, column: int, height: int, width: int) -> "Layer":
         """The part that starts at a pixel of the grid."""
@@ -143,10 +148,42 @@ class Layer:
         """Open the file for reading on the grid."""
         with opened(self.path) as source:
             if not self.warped:
-                yield Reader(source, self.row, self.column)
+                yield Reader(source, self.row, self.column, self.light)
                 return
             with _as_data(source, self.path) as plain, _warped(plain, self.grid) as view:
-                yield Reader(view, 0, 0)
+                yield Reader(view, 0, 0, self.light)
+
+
+Light = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation of the bands, on the scale 0 to 1
+
+
+def lit(layer: Layer) -> Layer:
+    """The layer with the mean and deviation of its bands over all pixels with data, on the scale 0 to 1."""
+    number, total, squares = 0, np.zeros(BANDS), np.zeros(BANDS)
+    with layer.open() as reader:
+        for top in range(0, layer.grid.height, TILE):
+            height = min(TILE, layer.grid.height - top)
+            counts, valid = reader.read(top, 0, height, layer.grid.width)
+            values = counts[:, valid].astype(np.int64)
+            number += values.shape[1]
+            total += values.sum(axis=1)
+            squares += (values**2).sum(axis=1)
+    if not number:
+        return layer
+    mean = total / number
+    deviation = np.sqrt(np.maximum(squares / number - mean**2, 1.0))  # a band of one value stays finite
+    return replace(layer, light=(tuple((mean / 255).tolist()), tuple((deviation / 255).tolist())))
+
+
+def relit(counts: np.ndarray, own: Light | None, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """Counts [4, H, W] of a layer in its own light as they would be in another, float32.
+
+    ``mean``, ``std``: of that other light, on the scale 0 to 1. As they are where ``own`` is not known.
+    """
+    if own is None:
+        return counts
+    here, there = (np.array(each, dtype=np.float32)[..., None, None] for each in (own, (mean, std)))
+    return ((counts / np.float32(255) - here[0]) / here[1] * there[1] + there[0]) * np.float32(255)
 
 
 @dataclass(frozen=True)
@@ -156,6 +193,7 @@ class Reader:
     source: Any
     row: int
     column: int
+    light: "Light | None" = None
 
     def read(self, top: int, left: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Counts uint8 [4, height, width] and which pixels hold data, bool [height, width].

@@ -21,7 +21,7 @@ from wusu_lib.change.finding import Question, scores
 from wusu_lib.experiment.segmentation import Predictor
 from wusu_lib.files import add_seal, is_sealed, read_json, replacing, set_aside, write_json
 from wusu_lib.runs import cluster
-from wusu_lib.scenes.rasters import Grid, Layer, Reader
+from wusu_lib.scenes.rasters import Grid, Layer, Reader, relit
 from wusu_lib.training.progress import Progress
 
 # Where windows lie on a scene, and how much each of them counts where they overlap.
@@ -319,7 +319,8 @@ class Buffer:
 
     def add_row(self, reader: Reader, predictor: Predictor, number: int, tick: Tick) -> np.ndarray:
         """Add row ``number`` of windows; gives which of its pixels hold data, bool [window, width]."""
-        image, valid = self._read(reader, self.job.rows.starts[number])
+        counts, valid = self._read(reader, self.job.rows.starts[number])
+        image = relit(counts, reader.light, predictor.mean, predictor.std)
         side, batch = self.job.tiling.window, self.job.batch
         places = [(n, self.job.columns.starts[n] - self.left) for n in self.numbers]
         seen = [(n, left) for n, left in places if valid[:, left : left + side].any()]

@@ -33,8 +33,8 @@ from wusu_lib.measures import classes
 from wusu_lib.runs import store
 from wusu_lib.runs.store import Run, is_run
 from wusu_lib.scenes import finding, rasters
-from wusu_lib.scenes.finding import Finder
-from wusu_lib.scenes.maps import KIND, OUTPUTS, STATE, SceneMaps, change_map
+from wusu_lib.scenes.finding import LIGHT, Finder
+from wusu_lib.scenes.maps import KIND, OUTPUTS, STATE, Radiometry, SceneMaps, change_map
 from wusu_lib.scenes.polygons import (
     PolygonFiles,
     label_targets,
@@ -90,6 +90,9 @@ class MapChangeParameters(BaseModel):
     )
     minimum_precision: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.8, examples=[0.8], description="share of the objects that are right on known ground"
+    )
+    radiometry: Radiometry = Field(
+        LIGHT, description="light of the images: as it is, or each brought to that of the training images"
     )
     engine: Literal["local", "ray"] = Field("local", description="this machine, or a Ray cluster")
 
@@ -325,7 +328,8 @@ class Task:
         stated = self.parameters
         if stated.decode != "objects":
             return None
-        asked = resolve_targets(stated.targets, self.predictor.labels), stated.minimum_precision
+        targets = resolve_targets(stated.targets, self.predictor.labels)
+        asked = targets, stated.minimum_precision, stated.radiometry
         return finding.stored(self.run, *asked) or finding.learn(self.experiment, self.run, *asked)
 
     def maps(self) -> SceneMaps:
@@ -339,6 +343,7 @@ class Task:
             tolerance=self.parameters.tolerance,
             prior=self.prior,
             asked=self.finder.asked if self.finder else None,
+            radiometry=self.parameters.radiometry,
             engine=self.parameters.engine,
         )
 
