@@ -153,10 +153,10 @@ GRID = {
 
 def test_a_grid_by_two_workers_of_which_one_is_killed_is_that_of_this_process(root, tmp_path, monkeypatch):
     given = GRID | {"data_root": str(root)}
-    killed = []
+    killed, done = [], threading.Event()
 
     def kill():
-        while not killed:
+        while not killed and not done.is_set():
             time.sleep(0.1)
             working = [p for p in psutil.Process().children(recursive=True) if "_settled" in name_of(p)]
             if working and finished():
@@ -165,8 +165,12 @@ def test_a_grid_by_two_workers_of_which_one_is_killed_is_that_of_this_process(ro
 
     thread = threading.Thread(target=kill)
     thread.start()
-    (rung,) = search.climb(experiment.prepare(given | {"parallel": 2}))
-    thread.join()
+    try:
+        (rung,) = search.climb(experiment.prepare(given | {"parallel": 2}))
+    finally:
+        done.set()
+        thread.join()
+    assert killed
     stored = finished()
     assert len(stored) == 3
     (failed,) = [cell for cell in rung if not cell.runs]
