@@ -79,7 +79,7 @@ def run(tmp_path_factory):
 @pytest.fixture
 def finder(exp, run, monkeypatch):
     monkeypatch.setattr(segmentation, "load", lambda _: predictor())
-    return finding.learn(exp, run, HOUSES, 0.8)
+    return finding.learn(exp, run, HOUSES, 0.8, "training")
 
 
 def test_what_a_good_model_sees_is_found_and_nothing_else(finder):
@@ -91,17 +91,74 @@ def test_what_a_good_model_sees_is_found_and_nothing_else(finder):
 
 def test_what_was_learnt_is_read_again_and_goes_with_the_run(exp, run, finder, monkeypatch):
     monkeypatch.setattr(segmentation, "load", None)
-    again = finding.learn(exp, run, HOUSES, 0.8)
+    again = finding.learn(exp, run, HOUSES, 0.8, "training")
     assert again.rules == finder.rules
     np.testing.assert_array_equal(again.asked.ratio, finder.asked.ratio)
     pd.testing.assert_frame_equal(again.test["Building"].true, finder.test["Building"].true)
     assert len(list(run.folder.glob("finding-*.json"))) == 1
-    alone = finding.stored(run, HOUSES, 0.8)  # as on a machine without the data
+    alone = finding.stored(run, HOUSES, 0.8, "training")  # as on a machine without the data
     assert alone.rules == finder.rules
     assert alone.sentence() == finder.sentence()
-    assert finding.stored(run, HOUSES, 0.9) is None
+    assert finding.stored(run, HOUSES, 0.9, "training") is None
     with pytest.raises(TypeError):  # another precision is another choice
-        finding.learn(exp, run, HOUSES, 0.9)
+        finding.learn(exp, run, HOUSES, 0.9, "training")
+
+
+def test_an_altered_image_is_mapped_and_counted_and_in_the_same_one_again_nothing_is_new(exp, run, finder):
+    found = finding.altered(exp, run, finder, "training")
+    assert list(found) == list(finding.ALTERED)
+    for how, counts in found.items():
+        if how == finding.UNCHANGED:
+            assert counts["Building"] == {"true": 0, "reported": 0, "right": 0}
+        else:
+            assert counts["Building"]["true"] == 3
+    assert found[finding.AS_IS]["Building"]["right"] == 3
+    assert found["darker"]["Building"]["right"] < 3  # in the light as it is; another test brings it back
+    assert finding.altered(exp, run, finder, "training") == found
+    assert len(list(run.folder.glob("altered-*.json"))) == 1
+
+
+def test_altered_images_differ_as_they_say():
+    first, second = (np.random.default_rng(k).uniform(50, 150, (4, 8, 8)) for k in (0, 1))
+    made = {name: alter(first, second) for name, alter in finding.ALTERED.items()}
+    np.testing.assert_array_equal(made[finding.AS_IS], second)
+    np.testing.assert_allclose(made["darker"], 0.64 * second)
+    np.testing.assert_allclose(made["another season's gains"][3], 0.75 * second[3] + 6)
+    np.testing.assert_allclose(made["half a pixel aside"][0, 2, 3], second[0, 2:4, 3:5].mean())
+    again = made[finding.UNCHANGED] - (0.9 * first + 5)
+    assert abs(again.std() - 2) < 0.3
+    assert abs(again.mean()) < 0.4
+
+
+def test_the_sentence_on_altered_images_names_the_largest_fall():
+    rows = pd.DataFrame(
+        [
+            (finding.AS_IS, "Road", 4, 4, 4, 1.0),
+            ("darker", "Road", 4, 4, 3, 0.75),
+            (finding.UNCHANGED, "Road", 0, 1, 0, 0.0),
+        ],
+        columns=["image", "target", "true", "reported", "right", "F"],
+    )
+    said = pages.altered_sentence(rows).data
+    assert said.startswith(
+        "F falls most for roads with the image *darker*: −0.25, 3 instead of 4 right ones of 4."
+    )
+    assert said.endswith("1 object is reported.")
+    assert pages.altered_table(rows).data["Road"].tolist() == [
+        "1.00 (4 right of 4)", "0.75 (3 right of 4)", "1 reported",
+    ]  # fmt: skip
+    only = rows[rows["image"] == finding.UNCHANGED]
+    assert pages.altered_sentence(only).data.startswith("Where the second image is the first one again")
+
+
+def test_ground_on_which_nothing_is_drawn_is_stored_too(exp, tmp_path, monkeypatch):
+    """A model that knows no houses: no object, no figure, and no error."""
+    blind = segmentation.Predictor(Grey(), [0.5] * 4, [5.0] * 4, LABELS, SIDE)  # all is near one grey
+    monkeypatch.setattr(segmentation, "load", lambda _: blind)
+    found = finding.learn(exp, SimpleNamespace(folder=tmp_path), HOUSES, 0.8, "training")
+    assert found.counts("Building") == {"true": 3, "reported": 0, "right": 0}
+    assert "nothing is reported of 3" in found.sentence()
+    assert pages.gains([found])["right"].tolist() == [0, 0]
 
 
 def scene(folder, index, name):

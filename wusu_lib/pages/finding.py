@@ -26,7 +26,7 @@ from wusu_lib.pages.style import (
     styled,
     styled_table,
 )
-from wusu_lib.scenes.finding import Finder, learn
+from wusu_lib.scenes.finding import AS_IS, UNCHANGED, Finder, altered, learn
 from wusu_lib.scenes.polygons import resolve_targets
 
 OBJECTS, MAPS = "objects", "maps"
@@ -293,4 +293,54 @@ def sizes_sentence(rows: pd.DataFrame) -> Sentence:
         return Sentence("Of no size is more than half missed.")
     return Sentence(
         f"More than half are missed: {'; '.join(told)}. Nobody should look for those on such a map."
+    )
+
+
+def altered_frame(exp: Experiment, found: Finder) -> pd.DataFrame:
+    """``finding.altered`` of the first seed: columns image, target, true, reported, right, F."""
+    with_ground = exp.variant(background="class")
+    counts = altered(with_ground, with_ground.runs()[0], found)
+    return pd.DataFrame(
+        [
+            {"image": how, "target": target, **each, "F": figures(each)["F"]}
+            for how, by_target in counts.items()
+            for target, each in by_target.items()
+        ]
+    )
+
+
+def altered_table(rows: pd.DataFrame) -> Styler:
+    """``altered_frame``: a row a way of altering, F and what is reported by target."""
+    shown = {
+        str(target): {
+            row.image: f"{_figure(row.F)} ({row.right} right of {row.reported})"
+            if row.image != UNCHANGED
+            else f"{row.reported} reported"
+            for row in part.itertuples()
+        }
+        for target, part in rows.groupby("target", sort=False)
+    }
+    return styled_table(pd.DataFrame(shown).rename_axis("second image"), "altered")
+
+
+def altered_sentence(rows: pd.DataFrame) -> Sentence:
+    """How far F falls at most, and how many objects are reported where nothing changed."""
+    plain = rows[rows["image"] == AS_IS].set_index("target")
+    others = rows[~rows["image"].isin([AS_IS, UNCHANGED])]
+    falls = others.assign(fall=others["F"] - others["target"].map(plain["F"]).astype(float)).dropna(
+        subset="fall"
+    )
+    false = int(rows.loc[rows["image"] == UNCHANGED, "reported"].sum())
+    nothing = (
+        "Where the second image is the first one again, with other noise and exposure, "
+        f"{counted(false, 'object')} {'is' if false == 1 else 'are'} reported."
+    )
+    if falls.empty:
+        return Sentence(nothing)
+    worst = falls.loc[falls["fall"].idxmin()]
+    fall = f"{worst['fall']:+.2f}".replace("-", "\N{MINUS SIGN}")
+    return Sentence(
+        f"F falls most for {worst['target'].lower()}s with the image *{worst['image']}*: {fall}, "
+        f"{worst['right']} instead of {plain.at[worst['target'], 'right']} right ones of {worst['true']}. "
+        f"{nothing}"
     )

@@ -4,8 +4,8 @@ Either ground is put together to scenes and mapped as any scene is, so that what
 gets. What was chosen and what was measured is kept in the run's folder and goes where the run goes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from wusu_lib.experiment.experiment import Experiment
     from wusu_lib.runs.store import Run
 
-LIGHT: Radiometry = "training"  # unless another is asked for
+LIGHT: Radiometry = "scene"  # unless another is asked for: it costs little and undoes another exposure
 SMALLEST = 50  # pixels of a true object
 SLIVER = 1  # pixels of misregistration that two class maps are forgiven, where they are compared as they are
 CHOSEN_BY = (*CODE, "wusu_lib.change.finding", "wusu_lib.scenes.finding", "wusu_lib.data.resampling:mosaics")
@@ -40,7 +40,8 @@ CHOSEN_BY = (*CODE, "wusu_lib.change.finding", "wusu_lib.scenes.finding", "wusu_
 class Finder:
     """What is asked for, the rule of each target, and what it found on test ground.
 
-    ``reached``: precision, recall, F and counts of each target on validation ground, which chose the rules.
+    ``reached``: precision, recall, F (None where undefined) and counts of each target on validation ground,
+    which chose the rules.
     ``test``: the objects of each target on test ground by its rule, ``compared`` those of the two class maps
     compared as they are.
     """
@@ -48,7 +49,7 @@ class Finder:
     asked: Question
     rules: dict[str, Rule]
     minimum_precision: float
-    reached: dict[str, dict[str, float]]
+    reached: dict[str, dict[str, float | None]]
     test: dict[str, Judged]
     compared: dict[str, Judged]
 
@@ -138,7 +139,7 @@ def _learnt(
         maps = [finding.judged(objects, truth, excuses) for _, truth, objects in held["test"]]
         found["of"][name] = {
             "rule": asdict(rule),
-            "reached": reached,
+            "reached": {key: None if value != value else value for key, value in reached.items()},  # NaN
             "test": _as_lists(finding.together(test)),
             "compared": _as_lists(finding.together(maps)),
         }
@@ -171,6 +172,12 @@ def _grounds(
     exp: "Experiment", split: str, predictor: segmentation.Predictor, asked: Question, radiometry: Radiometry
 ) -> Iterator[_Ground]:
     """The ground of a split, each piece at two dates that follow each other, mapped as a scene is."""
+    for dated in _pieces(exp, split):
+        yield from _between(dated, _swept(dated, predictor, asked, radiometry), len(asked.targets))
+
+
+def _pieces(exp: "Experiment", split: str) -> "Iterator[list[Mosaic]]":
+    """The ground of a split, put together: connected pieces, each at all dates that have masks."""
     from wusu_lib.data.resampling import mosaics
 
     if exp.dossier.overlaps is None:
@@ -183,14 +190,17 @@ def _grounds(
     parts = rows.merge(layout[["site", "component"]], on="site").groupby("component", sort=True)
     for _, part in parts:
         dated = list(mosaics(part.drop(columns="component"), layout, 1))
-        if len(dated) < 2:
-            continue
-        whole, targets = _swept(dated, predictor, asked, radiometry), len(asked.targets)
-        for k, (first, second) in enumerate(pairwise(dated)):
-            truth = np.stack([first.index, second.index])
-            there = (truth < N_INDEX).all(axis=0)
-            scores = whole[len(dated) + 1 + k * targets :][:targets]
-            yield _Ground(truth, whole[k : k + 2] * there, scores * there)
+        if len(dated) > 1:
+            yield dated
+
+
+def _between(dated: "Sequence[Mosaic]", whole: np.ndarray, targets: int) -> Iterator[_Ground]:
+    """A piece of ground at two dates that follow each other, from what ``_swept`` gave of all its dates."""
+    for k, (first, second) in enumerate(pairwise(dated)):
+        truth = np.stack([first.index, second.index])
+        there = (truth < N_INDEX).all(axis=0)
+        scores = whole[len(dated) + 1 + k * targets :][:targets]
+        yield _Ground(truth, whole[k : k + 2] * there, scores * there)
 
 
 def _swept(
@@ -210,6 +220,87 @@ def _swept(
                 top, bottom, left, right = job.place(panel, strip)
                 whole[:, top:bottom, left:right] = values
     return whole
+
+
+# What another exposure, a shift, or no change at all makes of what is found.
+
+BRIGHTNESS = 0.64  # of the darkened image
+GAINS, HAZE = (1.10, 1.05, 1.12, 0.75), 6  # of the bands in another season, and counts on top
+AGAIN, NOISE = (0.9, 5), 2.0  # gain and counts of the first image exposed once more, deviation of its noise
+
+
+def _half_a_pixel(image: np.ndarray) -> np.ndarray:
+    """The image [C, H, W] half a pixel further down and to the right, by linear interpolation."""
+    down = (image + np.roll(image, -1, axis=1)) / 2
+    return (down + np.roll(down, -1, axis=2)) / 2
+
+
+def _again(image: np.ndarray) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(0, NOISE, image.shape)
+    return image * AGAIN[0] + AGAIN[1] + noise
+
+
+AS_IS, UNCHANGED = "as it is", "the first image again"
+# From the images of both dates, float [C, H, W] each, to another of the second date.
+ALTERED: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    AS_IS: lambda _, second: second,
+    "darker": lambda _, second: second * BRIGHTNESS,
+    "another season's gains": lambda _, second: second * np.array(GAINS)[:, None, None] + HAZE,
+    "half a pixel aside": lambda _, second: _half_a_pixel(second),
+    UNCHANGED: lambda first, _: _again(first),
+}
+
+
+def altered(
+    exp: "Experiment", run: "Run", found: Finder, radiometry: Radiometry = LIGHT
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Counts of objects at the last two dates of the test ground, the second image altered.
+
+    Alteration (``ALTERED``) -> target -> ``Judged.counts``, by the rules of ``found``. Of the first image
+    again nothing is true. Stored in the run's folder.
+    """
+    about = [found.asked.as_dict(), sorted(map(str, found.rules.items())), radiometry]
+    name = provenance.text_hash(str([*about, provenance.code(CHOSEN_BY)]))
+
+    def make(path: Path) -> dict[str, Any]:
+        predictor, made = segmentation.load(run), {}
+        pieces = [dated[-2:] for dated in _pieces(exp, "test")]
+        for how in ALTERED:
+            grounds = [_altered(first, second, how) for first, second in pieces]
+            swept = [_swept(pair, predictor, found.asked, radiometry) for pair in grounds]
+            made[how] = _counted(found, grounds, swept)
+        files.write_json(path, made)
+        return made
+
+    return files.kept(run.folder / f"altered-{name}.json", files.read_json, make)
+
+
+def _altered(first: "Mosaic", second: "Mosaic", how: str) -> "tuple[Mosaic, Mosaic]":
+    counts = ALTERED[how](first.image.astype(float), second.image.astype(float))
+    image = np.rint(counts).clip(0, 255).astype(np.uint8)
+    return first, replace(second, image=image, index=first.index if how == UNCHANGED else second.index)
+
+
+def _counted(
+    found: Finder, pairs: "Sequence[Sequence[Mosaic]]", swept: Sequence[np.ndarray]
+) -> dict[str, dict[str, int]]:
+    """Counts of each target over some pieces of ground at two dates."""
+    grounds = [
+        ground
+        for pair, whole in zip(pairs, swept, strict=True)
+        for ground in _between(pair, whole, len(found.rules))
+    ]
+    counts = {}
+    for number, (name, rule) in enumerate(found.rules.items()):
+        excuses, indices = name in finding.LEANING, found.asked.targets[name]
+        held = finding.together(
+            [
+                finding.judged(finding.drawn(g.scores[number], rule), g.true_objects(indices), excuses)
+                for g in grounds
+            ]
+        )
+        counts[name] = held.counts(rule.confidence(held.reported) >= rule.least)
+    return counts
 
 
 def _as_lists(held: Judged) -> dict[str, Any]:
