@@ -45,7 +45,7 @@ class Dark(nn.Module):
 
 def stated(folder, **changed):
     """A task on its images with a model that needs no training."""
-    plain = {"run": "exp05", "tolerance": 0, "decode": "argmax"}
+    plain = {"run": "exp05", "tolerance": 0, "decode": "argmax", "radiometry": "training"}
     given = {"name": "map_change", **plain, "out": str(folder / "out"), **changed}
     job = tool.prepare(given)
     job.__dict__["predictor"] = segmentation.Predictor(Dark(), MEAN, STD, window=64)
@@ -193,6 +193,12 @@ def test_light_unlike_the_training_images_is_warned_of(tmp_path):
     said = scene.radiometry_sentence(usual).data
     assert "**Warning.**" in said
     assert "nir in 2018-07-16 (+" in said
+
+
+def test_what_is_done_about_the_light_is_said(tmp_path):
+    said = scene.radiometry_sentence(stated(tmp_path, **lakes(tmp_path), radiometry="scene")).data
+    assert "brought to the mean and deviation of the training images" in said
+    assert "brought to" not in scene.radiometry_sentence(stated(tmp_path, **lakes(tmp_path))).data
 
 
 def test_the_page_in_the_report_cannot_break_out_of_its_frame(tmp_path):

@@ -218,14 +218,22 @@ def radiometry_sentence(task: Task) -> Sentence:
             for band, size in zip(BAND_NAMES, shift, strict=True)
             if abs(size) > FAR
         ]
+    brought = (
+        " Each image is brought to the mean and deviation of the training images, band by band, so another "
+        "exposure matters little. A scene of one cover, all forest or all water, is distorted by it: there "
+        'use `radiometry="training"`.'
+        if task.parameters.radiometry == "scene"
+        else ""
+    )
     if not far:
         return Sentence(
             "The mean of each band is within one standard deviation of the training images at both dates."
+            + brought
         )
     return Sentence(
         f"**Warning.** The scene looks unlike the images that the model learnt from. Off by more than one "
         f"standard deviation of the training images: {listed(far)}. Expect more errors than the model made "
-        "there."
+        f"there.{brought}"
     )
 
 
