@@ -356,6 +356,9 @@ def files_table(task: Task, maps: SceneMaps, written: Written) -> Styler:
         maps.t1: f"classes in {task.dates[0]}",
         maps.t2: f"classes in {task.dates[1]}",
         maps.confidence: "confidence",
+    } | {
+        maps.score(name): f"probability that ground became {name}"
+        for name in (task.finder.asked.targets if task.finder else ())
     }
     rows = [
         (path, what, path.stat().st_size / 1e6) for path, what in listed_files.items() if path is not None

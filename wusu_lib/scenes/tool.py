@@ -364,7 +364,11 @@ class Task:
                 self.dates,
                 labels=labels,
             )
-            found.attrs["measured"] = self.finder.sentence()
+            learnt = self.run.parameters
+            where = "full scale" if learnt["scale"] == "full" else "demo scale"
+            where += "" if learnt["data_root"] else ", a made city"
+            model = f"Model: {self.predictor.name} ({where}), made {str(self.run.record['finished'])[:10]}."
+            found.attrs["measured"] = f"{model} {self.finder.sentence()}"
             return found
         return polygons(
             maps.fromto, maps.confidence, stated.targets, stated.minimum_area, self.dates, labels=labels
