@@ -47,6 +47,7 @@ def log(tmp_path_factory):
         jobs = [pool.submit(execute, name) for name in ("codes", "pretraining", "truth")]
         jobs += [pool.submit(execute, "exp00", seeds="[42]")]
         jobs += [pool.submit(execute, "simulations", pairs=20)]
+        jobs += [pool.submit(execute, "finding", overlay=source / "small.yaml")]
         jobs += [
             pool.submit(execute, name, epochs=1, seeds="[42]", **FEWER.get(name, {}))
             for name in EXPERIMENTS
@@ -54,7 +55,7 @@ def log(tmp_path_factory):
         ]
     for job in jobs:
         job.result()
-    for name in ("averages", "finding", "results"):
+    for name in ("averages", "results"):
         execute(name, overlay=source / "small.yaml")
     (run,) = (source / "runs" / "by-key").glob("*/finding-*.json")  # the tool's own choice, of one epoch
     execute("map_change", run=run.parent)
