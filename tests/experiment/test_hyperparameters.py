@@ -87,6 +87,18 @@ def test_what_is_drawn_is_a_value_of_the_parameter(root):
     assert tuning.drawn({"a": 0.00123456, "b": 8, "c": "flips"}) == {"a": 0.00123, "b": 8, "c": "flips"}
 
 
+def test_the_bases_own_setting_can_be_drawn_and_the_usual_skip_is_one_choice(root):
+    exp = prepare(root, hyperparameters=list(tuning.SPACE))
+    base = exp.other("exp05").parameters
+    found = tuning.ranges(exp)
+    assert list(found) == list(tuning.SPACE)
+    for name, given in found.items():
+        own = getattr(base, name)
+        assert own in given.choices if given.choices else given.low <= own <= given.high, name
+    assert found["skip_block"].choices == (0, 2, 3)  # block 1 of 4 is the usual one
+    assert found["loss"].choices == tuning.SPACE["loss"].choices
+
+
 def test_a_search_is_repeated_without_a_training_and_its_best_is_trained_anew(root, monkeypatch, capsys):
     exp = prepare(root)
     trials = tuning.tune(exp)

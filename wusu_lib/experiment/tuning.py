@@ -120,13 +120,21 @@ class TuningParameters(BudgetParameters):
 
 
 def ranges(exp: "Experiment") -> dict[str, Range]:
-    """What each hyperparameter of a search may be; DeepLabV3+'s skip is tapped at a quarter of the blocks."""
+    """What each hyperparameter of a search may be; of choices the base's own is always one.
+
+    DeepLabV3+'s skip is tapped at a quarter of the blocks, or at the usual one.
+    """
     stated = cast(TuningParameters, exp.parameters)
     base: Any = exp.other(stated.base).parameters
     found = {name: SPACE[name] for name in stated.hyperparameters}
     if "skip_block" in found:
-        depth = find(base.backbone).encoder(base.scale).depth
-        found["skip_block"] = Range(choices=tuple(depth * k // 4 for k in SPACE["skip_block"].choices))
+        encoder = find(base.backbone).encoder(base.scale)
+        quarters = [encoder.depth * k // 4 for k in SPACE["skip_block"].choices]
+        found["skip_block"] = Range(choices=tuple(k for k in quarters if k != encoder.skip + 1))
+    for name, given in found.items():
+        if given.choices:
+            own = getattr(base, name)
+            found[name] = Range(choices=tuple(dict.fromkeys([own, *given.choices])))
     return found
 
 
