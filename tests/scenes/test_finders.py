@@ -1,5 +1,6 @@
 """A run's rules for finding objects: chosen on validation ground, measured on test ground, kept with it."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from tiny import write_raster
 from torch import nn
 
 from wusu_lib import legend
-from wusu_lib.change.finding import FULL, Judged, Question, Rule, coupling, figures
+from wusu_lib.change.finding import FULL, Judged, Question, Rule, figures
 from wusu_lib.experiment import experiment, segmentation
 from wusu_lib.legend import LabelSpace
 from wusu_lib.pages import finding as pages
@@ -151,6 +152,19 @@ def test_the_sentence_on_altered_images_names_the_largest_fall():
     assert pages.altered_sentence(only).data.startswith("Where the second image is the first one again")
 
 
+def test_masks_of_one_date_are_told_in_words(exp, tmp_path, monkeypatch):
+    monkeypatch.setattr(segmentation, "load", lambda _: predictor())
+    run = SimpleNamespace(folder=tmp_path)
+    first, learnt = exp.table["date"] == 15, exp.table["split"] == "train"
+    for kept, told in (
+        (first, "all masks are of one date"),
+        (first | learnt, "no ground of val has masks at two dates"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            finding.learn(replace(exp, table=exp.table[kept]), run, HOUSES, 0.8, "training")
+    assert not list(tmp_path.glob("finding-*.json"))
+
+
 def test_ground_on_which_nothing_is_drawn_is_stored_too(exp, tmp_path, monkeypatch):
     """A model that knows no houses: no object, no figure, and no error."""
     blind = segmentation.Predictor(Grey(), [0.5] * 4, [5.0] * 4, LABELS, SIDE)  # all is near one grey
@@ -166,7 +180,7 @@ def scene(folder, index, name):
 
 
 def new_objects(folder, before, after, least=0.5):
-    asked = Question(HOUSES, coupling([np.ones((12, 12), dtype=np.int64)]))
+    asked = Question.learnt(HOUSES, np.ones((12, 12), dtype=np.int64))
     images = scene(folder, before, "t1"), scene(folder, after, "t2")
     made = maps.change_map(predictor(), *images, folder / "maps", asked=asked)
     rules = {"Building": Rule(0.5, 0.0, 50, (0.0, 1.0, 0.0), least)}
@@ -293,10 +307,11 @@ def test_the_pages_figures_are_those_of_the_counts():
     assert sizes["true"].sum() == pytest.approx(40)
     assert np.average(sizes["recall"], weights=sizes["true"]) == pytest.approx(np.mean(hits) / 40)
     assert pages.sizes_table(sizes).data.shape == (len(pages.SIZES) - 1, 1)
-    assert "buildings of 50 to 100" in pages.sizes_sentence(sizes).data
+    assert "buildings of 50 to 100 and 100 to 200 pixels" in pages.sizes_sentence(sizes).data
     (told,) = pages.reliabilities(found).values()
-    assert told["right"].tolist() == [0.0, 1.0]  # said 0.3 and 0.9
-    assert told["said"].tolist() == pytest.approx([0.3, 0.9])
+    objects, said, right = told[told[:, 0] > 0].T
+    assert (right / objects).tolist() == [0.0, 1.0]
+    assert (said / objects).tolist() == pytest.approx([0.3, 0.9])
     assert pages.reliability_sentence(found).data.startswith("On the mean over objects")
     curve = pages.precision_recall(found, "Building")[0]
     assert curve["precision"].iloc[0] == 1

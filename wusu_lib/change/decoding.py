@@ -70,8 +70,13 @@ def _ratio(table: np.ndarray, smoothing: float) -> np.ndarray:
     labelled = table[1:, 1:]
     if not labelled.any():
         raise ValueError("no pixel is labelled at both dates: nothing to learn a prior from")
-    joint = (labelled + smoothing) / (labelled.sum() + N_CLASSES**2 * smoothing)
-    return np.log(joint / np.outer(joint.sum(axis=1), joint.sum(axis=0)))
+    return np.log(coupling(labelled, smoothing))
+
+
+def coupling(counts: np.ndarray, smoothing: float) -> np.ndarray:
+    """J_ab / (p_a q_b) of pixels by class at two dates, [K, K] -> float64 [K, K]: exp(R)."""
+    joint = (counts + smoothing) / (counts.sum() + counts.size * smoothing)
+    return joint / np.outer(joint.sum(axis=1), joint.sum(axis=0))
 
 
 # Class maps of two or three dates from their softmax stacks: each date for itself, or all dates together.

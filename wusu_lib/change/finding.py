@@ -5,7 +5,7 @@ else, unlabelled ground included. Objects are drawn from the scores by a rule wh
 validation ground. True objects and reported ones are matched one to one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from wusu_lib import legend
-from wusu_lib.change.decoding import BLOCK
+from wusu_lib.change.decoding import BLOCK, coupling
 
 Targets = Mapping[str, tuple[int, ...]]  # a target's name -> the class indices that are the target
 FULL = 255  # a score of 1, as it is stored
 OVERLAPS = (0.25, 0.5)  # intersection over union from which on two objects are taken for one
-SMOOTHING = 10_000.0  # pixels added to each pair of classes before its share is taken; chosen on validation
+SMOOTHING = 10_000.0  # pixels added to each pair of classes before its share is taken: 100 m x 100 m at 1 m
 HIDDEN = 0.5  # share of a true object that was unlabelled before, from which on it may have been there
 LEANING = ("Building",)  # targets that a neighbour's facade may have hidden at the first date
 _EIGHT = np.ones((3, 3), dtype=np.uint8)
@@ -36,28 +36,22 @@ _EIGHT = np.ones((3, 3), dtype=np.uint8)
 # probable pair would throw away how sure it is.
 
 
-def coupling(counts: Iterable[np.ndarray], smoothing: float = SMOOTHING) -> np.ndarray:
-    """J_ab / (q1_a q2_b) of some intervals together: pixels int64 [12, 12] each -> float64 [12, 12].
-
-    Raises ValueError for other shapes, no pixel, or smoothing that is not above 0.
-    """
-    tables = [np.asarray(table) for table in counts]
-    shape = (legend.N_INDEX, legend.N_INDEX)
-    if any(table.shape != shape for table in tables) or not np.sum(tables):
-        raise ValueError(f"counts: got {[t.shape for t in tables]}; expected {shape} each, with pixels")
-    if not smoothing > 0:
-        raise ValueError(f"smoothing: got {smoothing}; expected pixels above 0")
-    joint = np.sum(tables, axis=0) + smoothing
-    joint /= joint.sum()
-    return joint / np.outer(joint.sum(axis=1), joint.sum(axis=0))
-
-
 @dataclass(frozen=True)
 class Question:
-    """What is asked of two dates: ``targets``, and how their classes hang together (``coupling``)."""
+    """What is asked of two dates: ``targets``, and J_ab / (q1_a q2_b), float64 [12, 12]."""
 
     targets: Targets
     ratio: np.ndarray
+
+    @classmethod
+    def learnt(cls, targets: Targets, counts: np.ndarray, smoothing: float = SMOOTHING) -> "Question":
+        """From pixels by class index at two dates, int64 [12, 12]. Raises ValueError where there is none."""
+        if counts.shape != (legend.N_INDEX, legend.N_INDEX) or not counts.any():
+            raise ValueError(
+                f"counts have shape {counts.shape} and {counts.sum()} pixels; expected "
+                f"({legend.N_INDEX}, {legend.N_INDEX}), of ground that has masks at two dates"
+            )
+        return cls(dict(targets), coupling(counts, smoothing))
 
     def as_dict(self) -> dict[str, Any]:
         """For a record."""
@@ -105,17 +99,15 @@ class Rule:
 
     def confidence(self, objects: pd.DataFrame) -> np.ndarray:
         """Probability that each object of ``drawn`` is right, float64 [N]."""
-        return _logistic(_features(objects) @ np.array(self.weights))
+        from scipy.special import expit
+
+        return expit(_features(objects) @ np.array(self.weights))
 
 
 def _features(objects: pd.DataFrame) -> np.ndarray:
     share = objects["score"].to_numpy(dtype=float).clip(0.5 / FULL, 1 - 0.5 / FULL)
     area = np.log(objects["area"].to_numpy(dtype=float))
     return np.column_stack([np.ones(len(objects)), np.log(share / (1 - share)), area])
-
-
-def _logistic(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
 
 
 def drawn(score: np.ndarray, rule: Rule) -> tuple[np.ndarray, pd.DataFrame]:
@@ -232,15 +224,25 @@ class Judged:
     reported: pd.DataFrame
     true: pd.DataFrame
 
+    @property
+    def counted(self) -> np.ndarray:
+        """Which reported objects count: those that found nothing excused, bool [N]."""
+        return ~self.reported["excused"].to_numpy(dtype=bool)
+
+    @property
+    def wanted(self) -> np.ndarray:
+        """Which true objects count, bool [N]."""
+        return ~self.true["excused"].to_numpy(dtype=bool)
+
     def counts(self, kept: np.ndarray, overlap: float = OVERLAPS[0]) -> dict[str, int]:
         """True objects, reported ones, and those that are right, of the reported objects ``kept`` (bool).
 
         An excused object counts for nothing, nor does what found it.
         """
-        counted = kept & ~self.reported["excused"].to_numpy(dtype=bool)
+        counted = kept & self.counted
         right = counted & (self.reported["iou"].to_numpy() >= overlap)
         return {
-            "true": int((~self.true["excused"].astype(bool)).sum()),
+            "true": int(self.wanted.sum()),
             "reported": int(counted.sum()),
             "right": int(right.sum()),
         }
@@ -340,7 +342,7 @@ def _with_confidence(rule: Rule, held: Judged, minimum_precision: float) -> Rule
     """The rule with the weights of its confidence, and the lowest that keeps the precision."""
     from sklearn.linear_model import LogisticRegression
 
-    counted = held.reported[~held.reported["excused"].astype(bool)]
+    counted = held.reported[held.counted]
     right = counted["iou"].to_numpy() >= OVERLAPS[0]
     weights = (0.0, 1.0, 0.0)
     if len(set(right.tolist())) == 2:
@@ -353,19 +355,8 @@ def _with_confidence(rule: Rule, held: Judged, minimum_precision: float) -> Rule
     order = np.argsort(-sure, kind="stable")
     cuts = np.flatnonzero(np.diff(sure[order], append=-1.0))  # of equally sure objects all or none is kept
     hits, kept = np.cumsum(right[order])[cuts], cuts + 1
-    true = int((~held.true["excused"].astype(bool)).sum())
+    true = int(held.wanted.sum())
     enough = np.flatnonzero(hits / kept >= minimum_precision)
     # Of the cuts that keep the precision the one with the largest F; of none, the one with the highest.
     best = enough[(hits / (true + kept))[enough].argmax()] if len(enough) else (hits / kept).argmax()
     return replace(found, least=float(sure[order][cuts[best]]))
-
-
-def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 5) -> pd.DataFrame:
-    """Mean confidence and share of right objects by bins of equal width: columns said, right, objects."""
-    at = np.minimum((confidence * bins).astype(int), bins - 1)
-    rows: list[dict[str, Any]] = [
-        {"said": confidence[at == k].mean(), "right": right[at == k].mean(), "objects": int((at == k).sum())}
-        for k in range(bins)
-        if (at == k).any()
-    ]
-    return pd.DataFrame(rows, columns=["said", "right", "objects"])

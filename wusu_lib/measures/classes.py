@@ -206,15 +206,18 @@ def reliability(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
     probabilities: [N, K], rows sum to 1; truth: their right column, integers [N]. Confidence is the largest
     probability; bins are (0, 1/15], (1/15, 2/15], ... Counts of several models or places add up.
     """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == truth
-    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    columns = (np.ones(len(bins)), confidence, right.astype(np.float64))
-    return np.stack([np.bincount(bins, weights, minlength=BINS) for weights in columns], axis=1)
+    return binned(probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == truth)
+
+
+def binned(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """As ``reliability``, of anything that is right or not (bool [N]) with a confidence [N]: [bins, 3]."""
+    at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    columns = (np.ones(len(at)), confidence, right.astype(np.float64))
+    return np.stack([np.bincount(at, weights, minlength=bins) for weights in columns], axis=1)
 
 
 def calibration_error(counted: np.ndarray) -> float:
-    """Expected calibration error of ``reliability``'s counts [15, 3], 0 to 1; NaN where no pixel is counted.
+    """Expected calibration error of ``binned`` counts [bins, 3], 0 to 1; NaN where nothing is counted.
 
     Mean over the pixels of |share that is right - mean confidence| of their bin (Guo et al. 2017, ICML, arXiv
     1706.04599, equation 3).

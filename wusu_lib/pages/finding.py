@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from wusu_lib.change.finding import OVERLAPS, Judged, figures, found_of, reliability
+from wusu_lib.change.finding import OVERLAPS, Judged, figures, found_of
 from wusu_lib.experiment.experiment import Experiment
+from wusu_lib.measures import classes
 from wusu_lib.measures.change import measure
 from wusu_lib.measures.comparison import effect_of_counts
 from wusu_lib.pages.style import (
@@ -33,6 +34,7 @@ OBJECTS, MAPS = "objects", "maps"
 WAYS = {OBJECTS: "objects by their score", MAPS: "class maps compared"}
 SIZES = (50, 100, 200, 400, 800, np.inf)  # pixels of true objects, ends of the classes that are shown
 MARKS = "os^D"
+BINS = 5  # of confidence: there are few objects
 BLOCK = 256  # pixels: side of the squares of ground that stand for independent ground
 
 
@@ -54,12 +56,11 @@ def _sides(found: Finder, target: str) -> dict[str, tuple[Judged, np.ndarray]]:
 
 def by_block(held: Judged, kept: np.ndarray, overlap: float) -> pd.DataFrame:
     """Right, false and missed objects of each block of ground: index block, as "piece_row_column"."""
-    reported = held.reported[kept & ~held.reported["excused"].astype(bool)]
-    wanted = ~held.true["excused"].to_numpy(dtype=bool)
+    reported = held.reported[kept & held.counted]
     hit = found_of(held, kept, overlap)
     counted_in = {
-        "right": held.true[wanted & hit],
-        "missed": held.true[wanted & ~hit],
+        "right": held.true[held.wanted & hit],
+        "missed": held.true[held.wanted & ~hit],
         "false": reported[reported["iou"] < overlap],
     }
     return pd.DataFrame({name: _blocks(rows).value_counts() for name, rows in counted_in.items()}).fillna(0)
@@ -135,7 +136,7 @@ def _gain(row: Any) -> str:
 
 
 def gains_sentence(rows: pd.DataFrame) -> Sentence:
-    """What objects gain over compared maps, and which targets reach a precision of use."""
+    """What objects gain over compared maps, and for which targets surely."""
     mine, maps = (rows[rows["way"] == way].set_index("target") for way in (OBJECTS, MAPS))
     words = [
         f"{target.lower()}s {figure_in_words(mine.at[target, 'F'], '.2f')} instead of "
@@ -156,11 +157,11 @@ def precision_recall(
     curves = []
     for each in found:
         held, rule = each.test[target], each.rules[target]
-        counted_rows = held.reported[~held.reported["excused"].astype(bool)]
+        counted_rows = held.reported[held.counted]
         sure = rule.confidence(counted_rows)
         order = np.argsort(-sure, kind="stable")
         right = np.cumsum((counted_rows["iou"].to_numpy() >= overlap)[order])
-        true = int((~held.true["excused"].astype(bool)).sum())
+        true = int(held.wanted.sum())
         kept = np.arange(1, len(order) + 1)
         curves.append(
             pd.DataFrame(
@@ -203,14 +204,11 @@ def reliability_figure(found: Sequence[Finder]) -> Figure:
     """Share of right objects against the confidence that was told of them, all seeds together."""
     figure = open_figure(3.0)
     axes = figure.subplots()
-    for number, (target, rows) in enumerate(reliabilities(found).items()):
+    for number, (target, counts) in enumerate(reliabilities(found).items()):
+        objects, confidence, right = counts[counts[:, 0] > 0].T
+        mark, colour = MARKS[number], LINES[number]
         axes.plot(
-            rows["said"],
-            rows["right"],
-            marker=MARKS[number],
-            color=LINES[number],
-            label=target,
-            linewidth=1.2,
+            confidence / objects, right / objects, marker=mark, color=colour, label=target, linewidth=1.2
         )
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence told", ylabel="share that is right")
@@ -220,34 +218,33 @@ def reliability_figure(found: Sequence[Finder]) -> Figure:
         figure,
         "reliability",
         "How often objects were right on test ground, by the confidence that validation ground gave them, in "
-        f"five bins; {counted(len(found), 'seed')} together. On the dotted line confidence is what it says.",
+        f"{BINS} bins; {counted(len(found), 'seed')} together. On the dotted line it is what it says.",
         "Lines with points near a dotted diagonal, one for each target.",
     )
 
 
-def reliabilities(found: Sequence[Finder]) -> dict[str, pd.DataFrame]:
-    """``finding.reliability`` of each target on test ground, reported or not, all seeds together."""
+def reliabilities(found: Sequence[Finder]) -> dict[str, np.ndarray]:
+    """``classes.binned`` of each target's objects on test ground, reported or not, all seeds together."""
     told = {}
     for target in found[0].rules:
-        sure, right = [], []
+        parts = []
         for each in found:
-            rows = each.test[target].reported
-            rows = rows[~rows["excused"].astype(bool)]
-            sure.append(each.rules[target].confidence(rows))
-            right.append(rows["iou"].to_numpy() >= OVERLAPS[0])
-        told[target] = reliability(np.concatenate(sure), np.concatenate(right))
+            rows = each.test[target].reported[each.test[target].counted]
+            right = rows["iou"].to_numpy() >= OVERLAPS[0]
+            parts.append(classes.binned(each.rules[target].confidence(rows), right, BINS))
+        told[target] = np.sum(parts, axis=0)
     return told
 
 
 def reliability_sentence(found: Sequence[Finder]) -> Sentence:
     """The mean distance between what was told and what was right, by target."""
-    words = []
-    for target, rows in reliabilities(found).items():
-        gap = np.average(abs(rows["said"] - rows["right"]), weights=rows["objects"])
-        words.append(f"{gap:.2f} for {target.lower()}s")
+    words = [
+        f"{figure_in_words(classes.calibration_error(counts), '.2f')} for {target.lower()}s"
+        for target, counts in reliabilities(found).items()
+    ]
     return Sentence(
         f"On the mean over objects, confidence and share of right ones differ by {listed(words)} (expected "
-        "calibration error, five bins)."
+        f"calibration error, {BINS} bins)."
     )
 
 
@@ -260,9 +257,7 @@ def sizes_frame(found: Sequence[Finder], overlap: float = OVERLAPS[0]) -> pd.Dat
             for each in found:
                 held, kept = _sides(each, target)[OBJECTS]
                 hit = found_of(held, kept, overlap)
-                mine = held.true["area"].between(low, high, inclusive="left") & ~held.true["excused"].astype(
-                    bool
-                )
+                mine = held.true["area"].between(low, high, inclusive="left") & held.wanted
                 true.append(int(mine.sum()))
                 hits.append(int((mine & hit).sum()))
             name = f"{low:g} to {high:g}" if np.isfinite(high) else f"{low:g} and more"
@@ -271,7 +266,7 @@ def sizes_frame(found: Sequence[Finder], overlap: float = OVERLAPS[0]) -> pd.Dat
 
 
 def sizes_table(rows: pd.DataFrame) -> Styler:
-    """``sizes_frame``: a row a size (m²), for each target how many there are and the share found."""
+    """``sizes_frame``: a row a size (pixels), for each target how many there are and the share found."""
     shown: dict[str, Mapping[str, str]] = {}
     for target, part in rows.groupby("target", sort=False):
         shown[str(target)] = {
@@ -287,7 +282,7 @@ def sizes_sentence(rows: pd.DataFrame) -> Sentence:
     for target, part in rows.groupby("target", sort=False):
         seen = part[part["true"] > 0]
         missed = seen[seen["recall"] < 0.5]["size"].tolist()
-        words.append(f"{str(target).lower()}s of {listed(missed)} m²" if missed else "")
+        words.append(f"{str(target).lower()}s of {listed(missed)} pixels" if missed else "")
     told = [word for word in words if word]
     if not told:
         return Sentence("Of no size is more than half missed.")

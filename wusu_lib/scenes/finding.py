@@ -122,8 +122,10 @@ def _learnt(
     """``learn`` as JSON can hold it."""
     predictor = segmentation.load(run)
     counts = count_transitions(exp.table[exp.table["split"] == "train"])
+    if not counts:
+        raise ValueError(f"{exp.name}: all masks are of one date; objects that are new need two")
     merged = classes.merge(np.sum(list(counts.values()), axis=0), predictor.labels)
-    asked = Question(dict(targets), finding.coupling([merged]))
+    asked = Question.learnt(targets, merged)
     grounds = {split: list(_grounds(exp, split, predictor, asked, radiometry)) for split in ("val", "test")}
     found: dict[str, Any] = {"asked": asked.as_dict(), "minimum_precision": minimum_precision, "of": {}}
     for number, (name, indices) in enumerate(targets.items()):
@@ -188,10 +190,14 @@ def _pieces(exp: "Experiment", split: str) -> "Iterator[list[Mosaic]]":
     layout = exp.dossier.overlaps.layout
     rows = exp.table[(exp.table["split"] == split) & exp.table["mask"].notna()]
     parts = rows.merge(layout[["site", "component"]], on="site").groupby("component", sort=True)
+    found = False
     for _, part in parts:
         dated = list(mosaics(part.drop(columns="component"), layout, 1))
         if len(dated) > 1:
+            found = True
             yield dated
+    if not found:
+        raise ValueError(f"{exp.name}: no ground of {split} has masks at two dates: nothing can be judged")
 
 
 def _between(dated: "Sequence[Mosaic]", whole: np.ndarray, targets: int) -> Iterator[_Ground]:

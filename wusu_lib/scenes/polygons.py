@@ -1,7 +1,7 @@
 """From-to raster -> polygons of the changes that were asked for, and their files.
 
-One row each, with area and confidence; traced on the pixel grid in bounded memory, measured on the
-ground, written as a GeoPackage and a GeoJSON.
+One row each, with area and confidence; traced on the pixel grid, from-to rasters in bounded memory, objects
+with the whole scene in memory; measured on the ground, written as a GeoPackage and a GeoJSON.
 """
 
 import difflib
@@ -291,7 +291,7 @@ def object_polygons(
     An object is one row, or one for each of its parts that touch at a corner only. ``from`` is the commonest
     class of the object at the first date that is not the target, perhaps "Unlabelled"; ``to`` the commonest
     of the target's at the second. ``confidence`` is that of the rule. Where two targets claim a pixel, the
-    higher score has it.
+    higher score has it. The whole scene is held in memory: about 25 bytes a pixel for three targets.
     """
     _require_not_negative(minimum_area=minimum_area, tolerance=tolerance)
     numbers, sure = _reported(maps, targets, rules)
@@ -354,8 +354,9 @@ def _outlines(number: np.ndarray) -> tuple[list[Any], np.ndarray]:
 
 def _commonest(number: np.ndarray, index: np.ndarray, indices: Sequence[int], inside: bool) -> np.ndarray:
     """The commonest class of each numbered object, int [N + 1]: of ``indices``, or of all others."""
+    where = number > 0
     counted = np.bincount(
-        (number.astype(np.int64) * legend.N_INDEX + index)[number > 0],
+        number[where].astype(np.int64) * legend.N_INDEX + index[where],
         minlength=(int(number.max(initial=0)) + 1) * legend.N_INDEX,
     ).reshape(-1, legend.N_INDEX)
     allowed = np.isin(np.arange(legend.N_INDEX), list(indices)) == inside
